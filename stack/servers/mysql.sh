@@ -1,5 +1,6 @@
 #!/bin/sh
 # Sets up Marketing's database: an owner for its schema, and a user who may only add and change rows.
+# Arguments go to the client, before all others: where the server is, if not at the default socket.
 set -eu
 
 : "${MARKETING_DATABASE_OWNER_PASSWORD:?}" "${MARKETING_DATABASE_PASSWORD:?}"
@@ -11,12 +12,9 @@ case $MARKETING_DATABASE_OWNER_PASSWORD$MARKETING_DATABASE_PASSWORD in
     ;;
 esac
 
-# A function, so that the official image may also read this file into its own shell.
-marketing_client() {
-    if command -v mysql >/dev/null; then mysql "$@"; else mariadb "$@"; fi
-}
-
-MYSQL_PWD=${MYSQL_ROOT_PASSWORD-} marketing_client --no-defaults --user=root <<SQL
+client=$(command -v mysql || command -v mariadb)
+export MYSQL_PWD="${MYSQL_ROOT_PASSWORD-}"
+"$client" "$@" --user=root <<SQL
 CREATE DATABASE marketing CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_520_ci;
 CREATE USER 'marketing_owner'@'%' IDENTIFIED BY '$MARKETING_DATABASE_OWNER_PASSWORD';
 CREATE USER 'marketing'@'%' IDENTIFIED BY '$MARKETING_DATABASE_PASSWORD';

@@ -1,0 +1,155 @@
+//! A private PostgreSQL server with Web Store's database in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Signal, geteuid};
+use sqlx::Connection;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep};
+
+use crate::addresses::PASSWORD;
+use crate::process::{Process, command, run};
+use crate::process_tree::is_anybody_in;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const RIGHTS: &str = include_str!("../servers/postgres.sh");
+
+/// A running server, or one that was stopped or killed and can be started again.
+#[derive(Debug)]
+pub struct Postgres {
+    /// The postmaster; its children are the backends.
+    pub process: Process,
+    directory: PathBuf,
+    port: u16,
+}
+
+impl Postgres {
+    /// Starts the server whose data is in `directory`; the first time, makes the data and the rights.
+    ///
+    /// # Errors
+    /// If it is not installed or does not become ready.
+    pub async fn start(directory: &Path, port: u16) -> Result<Self> {
+        fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+        let directory = directory.canonicalize()?;
+        let initialised = directory.join("initialised");
+        if !initialised.exists() {
+            initialise(&directory).await?;
+        }
+        let process = launch(&directory, port).await?;
+        let server = Self { process, directory, port };
+        if !initialised.exists() {
+            server.set_up_rights().await?;
+            fs::write(initialised, "")?;
+        }
+        Ok(server)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Stops it: open transactions are rolled back, everything committed is kept.
+    ///
+    /// # Errors
+    /// If it had to be killed.
+    pub async fn stop(&mut self) -> Result<()> {
+        // SIGINT is the fast shutdown; SIGTERM would wait for every client to leave.
+        self.process.stop(Signal::INT, DEADLINE).await?;
+        Ok(())
+    }
+
+    /// Stops it if it runs, and starts it again on the same port.
+    ///
+    /// # Errors
+    /// If it does not become ready.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.stop().await?;
+        self.process = launch(&self.directory, self.port).await?;
+        Ok(())
+    }
+
+    async fn set_up_rights(&self) -> Result<()> {
+        let mut script = command("sh");
+        script.args(["-c", RIGHTS]).env("PGHOST", "127.0.0.1").env("PGPORT", self.port.to_string());
+        script.env("PGPASSWORD", PASSWORD).env("PGCONNECT_TIMEOUT", "10");
+        script.env("WEB_STORE_DATABASE_OWNER_PASSWORD", PASSWORD);
+        script.env("WEB_STORE_DATABASE_PASSWORD", PASSWORD);
+        run("setting up Web Store's database", &mut script).await?;
+        Ok(())
+    }
+}
+
+async fn initialise(directory: &Path) -> Result<()> {
+    let data = directory.join("data");
+    if data.exists() {
+        // An earlier first start did not get to its end.
+        fs::remove_dir_all(&data)?;
+    }
+    fs::create_dir(&data)?;
+    let password = directory.join("superuser-password");
+    fs::write(&password, PASSWORD)?;
+    if geteuid().is_root() {
+        run("chown to postgres", command("chown").arg("postgres:").arg(&data)).await?;
+    }
+    let mut initdb = as_server(&data, "initdb").await?;
+    initdb.args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]);
+    initdb.arg("--pwfile").arg(password).arg("--pgdata").arg(&data).current_dir("/");
+    run("initdb", &mut initdb).await?;
+    Ok(())
+}
+
+async fn launch(directory: &Path, port: u16) -> Result<Process> {
+    let data = directory.join("data");
+    // After a kill the backends take a moment to notice, and a new server refuses to share with them.
+    let give_up = Instant::now() + DEADLINE;
+    while is_anybody_in(&data) {
+        if Instant::now() > give_up {
+            bail!("another PostgreSQL still runs in {}; stop it first", data.display());
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    let mut server = as_server(&data, "postgres").await?;
+    server.arg("-D").arg(&data).args(["-p", &port.to_string()]).current_dir("/");
+    // No Unix socket: its path may not be longer than 107 bytes, and a checkout's may well be.
+    for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=300", "timezone=UTC"] {
+        server.args(["-c", setting]);
+    }
+    let mut process = Process::spawn("PostgreSQL", &mut server, &directory.join("postgres.log"))?;
+    let url = format!("postgres://postgres:{PASSWORD}@127.0.0.1:{port}/postgres");
+    let answers = async || sqlx::PgConnection::connect(&url).await.is_ok();
+    process.wait_ready(DEADLINE, answers).await?;
+    Ok(process)
+}
+
+/// One of PostgreSQL's programs, as the user `postgres` if this is root, whom it refuses.
+async fn as_server(data: &Path, program: &str) -> Result<Command> {
+    let program = newest_installation()?.join(program);
+    if !geteuid().is_root() {
+        return Ok(command(program));
+    }
+    const AS_POSTGRES: [&str; 5] = ["--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig", "KILL"];
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args(AS_POSTGRES);
+    let may_enter = Command::new("setpriv").args(AS_POSTGRES).args(["test", "-x"]).arg(data).status().await;
+    if !may_enter.context("setpriv; script/install installs it")?.success() {
+        // A checkout below /root: let it pass the directories on the way.
+        setpriv.args(["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]);
+    }
+    setpriv.arg("--").arg(program);
+    Ok(setpriv)
+}
+
+/// Debian keeps each major version apart, and none of its servers in the `PATH`.
+fn newest_installation() -> Result<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions
+        .filter(|version| version.path().join("bin/postgres").exists())
+        .max_by_key(|version| version.file_name().to_str().and_then(|name| name.parse::<u32>().ok()))
+        .map(|version| version.path().join("bin"))
+        .context("PostgreSQL is not installed; run script/install")
+}
