@@ -1,0 +1,58 @@
+//! A broker's address, parsed once, with the password kept out of every output.
+
+use std::{fmt, str::FromStr};
+
+use lapin::uri::AMQPUri;
+
+/// RabbitMQ recommends 5 to 20 s: lower and a busy broker looks dead, higher and a dead one looks busy.
+/// A peer that stays silent for twice as long counts as gone.
+const HEARTBEAT_SECONDS: u16 = 5;
+
+/// `amqp://user:password@host:port/vhost`, or `amqps://…` for TLS. Shown without its user and password.
+#[derive(Clone)]
+pub struct BrokerUrl(AMQPUri);
+
+impl BrokerUrl {
+    pub(crate) fn uri(&self) -> AMQPUri {
+        self.0.clone()
+    }
+}
+
+impl FromStr for BrokerUrl {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Self, String> {
+        // The parser's own message could repeat the password, so it is not passed on.
+        let mut uri =
+            AMQPUri::from_str(url).map_err(|_| "expected amqp://user:password@host:port/vhost".to_owned())?;
+        uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+        Ok(Self(uri))
+    }
+}
+
+impl fmt::Display for BrokerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AMQPUri { authority, vhost, .. } = &self.0;
+        write!(f, "{}:{} vhost {vhost}", authority.host, authority.port)
+    }
+}
+
+impl fmt::Debug for BrokerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BrokerUrl;
+
+    #[test]
+    fn a_broker_url_never_shows_its_password() {
+        let url: BrokerUrl = "amqp://web-store:hush@broker:5673/shop".parse().unwrap();
+        assert_eq!(url.to_string(), "broker:5673 vhost shop");
+        assert!(!format!("{url:?}").contains("hush"));
+        let error = "amqp//web-store:hush@broker".parse::<BrokerUrl>().unwrap_err();
+        assert!(!error.contains("hush"), "{error}");
+    }
+}

@@ -1,0 +1,70 @@
+//! A message that was received, read through its contract.
+
+use chrono::{DateTime, Utc};
+use contracts::Message;
+use lapin::{
+    message::Delivery,
+    types::{AMQPValue, ShortString},
+};
+use uuid::Uuid;
+
+use crate::{Rejection, envelope::TRACEPARENT};
+
+/// A received message. Only its consumer can settle it.
+#[derive(Debug)]
+pub struct Incoming {
+    pub(crate) delivery: Delivery,
+}
+
+impl Incoming {
+    /// The property `type`; empty where there is none.
+    #[must_use]
+    pub fn message_type(&self) -> &str {
+        self.delivery.properties.kind().as_ref().map_or("", ShortString::as_str)
+    }
+
+    /// The property `message_id`.
+    ///
+    /// # Errors
+    /// [`Rejection::BadEnvelope`] where it is missing or not a UUID.
+    pub fn message_id(&self) -> Result<Uuid, Rejection> {
+        let id = self.delivery.properties.message_id().as_ref();
+        id.and_then(|id| id.as_str().parse().ok())
+            .ok_or_else(|| Rejection::BadEnvelope("message_id has to be a UUID".into()))
+    }
+
+    /// The property `correlation_id`.
+    #[must_use]
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.delivery.properties.correlation_id().as_ref().map(ShortString::as_str)
+    }
+
+    /// The header `traceparent`.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        let headers = self.delivery.properties.headers().as_ref()?;
+        match headers.inner().get(TRACEPARENT)? {
+            AMQPValue::LongString(value) => std::str::from_utf8(value.as_bytes()).ok(),
+            AMQPValue::ShortString(value) => Some(value.as_str()),
+            _ => None,
+        }
+    }
+
+    /// The property `timestamp`.
+    #[must_use]
+    pub fn timestamp(&self) -> Option<DateTime<Utc>> {
+        let seconds = (*self.delivery.properties.timestamp())?;
+        DateTime::from_timestamp(seconds.try_into().ok()?, 0)
+    }
+
+    /// The body, as the contract `M`.
+    ///
+    /// # Errors
+    /// Another type, not JSON, or not of the contract's shape.
+    pub fn parse<M: Message>(&self) -> Result<M, Rejection> {
+        if self.message_type() != M::TYPE {
+            return Err(Rejection::UnknownType(self.message_type().into()));
+        }
+        Ok(serde_json::from_slice(&self.delivery.data)?)
+    }
+}

@@ -1,0 +1,28 @@
+//! Messaging over RabbitMQ: sessions, confirmed publishing, settled consuming, dead letters.
+//!
+//! Two kinds of failure, and no third. *Unavailable*: try again for as long as it takes, and no message
+//! moves. *Rejected*: this message can never succeed, so it goes to the dead letters with its reason.
+
+mod backoff;
+mod broker_url;
+mod consumer;
+mod dead_letters;
+mod envelope;
+mod incoming;
+mod publisher;
+mod rejection;
+mod session;
+mod supervisor;
+mod topology;
+mod traceparent;
+
+pub use backoff::Backoff;
+pub use broker_url::BrokerUrl;
+pub use consumer::{Consumer, Handler, Outcome, Unavailable};
+pub use envelope::{Envelope, Outgoing};
+pub use incoming::Incoming;
+pub use publisher::Receipt;
+pub use rejection::Rejection;
+pub use session::{Session, SessionError};
+pub use supervisor::{Link, supervise};
+pub use traceparent::next_traceparent;

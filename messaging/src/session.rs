@@ -1,0 +1,103 @@
+//! A session: one connection with one channel, in confirm mode, that lives or dies as a whole.
+
+use std::time::Duration;
+
+use lapin::{Channel, Connection, ConnectionProperties, options::ConfirmSelectOptions};
+use tokio::time::{sleep, timeout};
+
+use crate::BrokerUrl;
+
+/// How long the broker may take to answer before the session is given up.
+const ANSWER: Duration = Duration::from_secs(5);
+
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// A connection to the broker with its channel. After any error it is of no more use: drop it and let
+/// the supervisor open another.
+pub struct Session {
+    connection: Connection,
+    pub(crate) channel: Channel,
+}
+
+/// What ends a session.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The broker closed the channel or the connection, or cannot be reached.
+    #[error("the broker at {broker} cannot be reached: {source}")]
+    Unreachable {
+        /// Its address, without credentials.
+        broker: String,
+        /// What the client says.
+        source: lapin::Error,
+    },
+    /// The broker, or the network, broke a session that was open.
+    #[error("the session with the broker broke: {0}")]
+    Broken(#[from] lapin::Error),
+    /// The broker did not answer in time.
+    #[error("the broker did not answer in time: {0}")]
+    NoAnswer(&'static str),
+    /// The connection is gone.
+    #[error("the connection to the broker was lost")]
+    Lost,
+    /// The broker cancelled the consumer: its queue was deleted, or it held a message for too long.
+    #[error("the broker cancelled the consumer of {0}")]
+    Cancelled(&'static str),
+    /// A dead letter was not taken by the broker, so its original may not be acknowledged.
+    #[error("the broker did not take the dead letters of {0}")]
+    DeadLettersRefused(&'static str),
+}
+
+impl Session {
+    /// Connects under a name that the broker's management page shows.
+    ///
+    /// # Errors
+    /// The broker cannot be reached, refuses the user, or does not answer within 5 s.
+    pub async fn open(broker: &BrokerUrl, name: &str) -> Result<Self, SessionError> {
+        let unreachable = |source| SessionError::Unreachable { broker: broker.to_string(), source };
+        // The client's own recovery stays off: a half-recovered session would be a third state.
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let connection = answered("connect", Connection::connect_uri(broker.uri(), properties))
+            .await
+            .map_err(|error| match error {
+                SessionError::Broken(source) => unreachable(source),
+                other => other,
+            })?;
+        let channel = answered("open a channel", connection.create_channel()).await?;
+        answered("confirm mode", channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        Ok(Self { connection, channel })
+    }
+
+    /// Returns once the connection or the channel is no more.
+    pub async fn closed(&self) {
+        while self.is_open() {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Says goodbye, so that the broker gives what is unsettled to others at once.
+    pub async fn close(&self) {
+        if self.is_open() {
+            let _ = answered("close", self.connection.close(200, "going away".into())).await;
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.connection.status().connected() && self.channel.status().connected()
+    }
+
+    /// Whether the broker asked publishers to wait: its memory or disk alarm.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+}
+
+/// Awaits the broker, but not for ever: a dead connection can leave an answer pending.
+pub(crate) async fn answered<T>(
+    what: &'static str,
+    answer: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, SessionError> {
+    match timeout(ANSWER, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(SessionError::NoAnswer(what)),
+    }
+}

@@ -1,0 +1,11 @@
+//! What the process of every service does in the same way: logging, health, shutdown.
+
+mod health;
+mod logging;
+mod server;
+mod shutdown;
+
+pub use health::{Part, health};
+pub use logging::Logging;
+pub use server::{bind, serve};
+pub use shutdown::shutdown_on_signal;
