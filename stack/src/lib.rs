@@ -3,12 +3,19 @@
 pub mod addresses;
 pub mod broker;
 mod broker_files;
+mod checkout;
 pub mod console;
 mod installed;
 pub mod mysql;
 pub mod ports;
 pub mod postgres;
+pub mod private_servers;
 pub mod process;
 mod process_tree;
 pub mod servers;
 pub mod service;
+mod stop_signal;
+#[allow(clippy::missing_panics_doc, reason = "a panic is how a test is told of any failure")]
+pub mod testing;
+pub mod up;
+mod welcome;

@@ -14,7 +14,7 @@ use crate::addresses::PASSWORD;
 use crate::process::{Process, command, run};
 use crate::process_tree::is_anybody_in;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 const RIGHTS: &str = include_str!("../servers/postgres.sh");
 
 /// A running server, or one that was stopped or killed and can be started again.
@@ -116,7 +116,9 @@ async fn launch(directory: &Path, port: u16) -> Result<Process> {
     let mut server = as_server(&data, "postgres").await?;
     server.arg("-D").arg(&data).args(["-p", &port.to_string()]).current_dir("/");
     // No Unix socket: its path may not be longer than 107 bytes, and a checkout's may well be.
-    for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=300", "timezone=UTC"] {
+    for setting in
+        ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=300", "timezone=UTC"]
+    {
         server.args(["-c", setting]);
     }
     let mut process = Process::spawn("PostgreSQL", &mut server, &directory.join("postgres.log"))?;
@@ -126,13 +128,14 @@ async fn launch(directory: &Path, port: u16) -> Result<Process> {
     Ok(process)
 }
 
+const AS_POSTGRES: [&str; 4] = ["--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig=KILL"];
+
 /// One of PostgreSQL's programs, as the user `postgres` if this is root, whom it refuses.
 async fn as_server(data: &Path, program: &str) -> Result<Command> {
     let program = newest_installation()?.join(program);
     if !geteuid().is_root() {
         return Ok(command(program));
     }
-    const AS_POSTGRES: [&str; 5] = ["--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig", "KILL"];
     let mut setpriv = Command::new("setpriv");
     setpriv.args(AS_POSTGRES);
     let may_enter = Command::new("setpriv").args(AS_POSTGRES).args(["test", "-x"]).arg(data).status().await;

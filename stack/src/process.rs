@@ -139,13 +139,11 @@ impl Process {
         if self.exited()?.is_none() {
             self.send(self.pid, signal);
         }
-        match timeout(deadline, self.child.wait()).await {
-            Ok(status) => Ok(status?),
-            Err(_) => {
-                self.kill().await?;
-                bail!("{} did not stop within {deadline:?} and was killed{}", self.name, self.log_end())
-            }
+        if let Ok(status) = timeout(deadline, self.wait()).await {
+            return status;
         }
+        self.kill().await?;
+        bail!("{} did not stop within {deadline:?} and was killed{}", self.name, self.log_end())
     }
 
     /// Kills it and its children at once (`kill -9`), and waits until it is gone.

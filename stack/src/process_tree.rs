@@ -19,9 +19,7 @@ pub(crate) fn descendants(ancestor: Pid) -> Vec<Pid> {
 
 /// Whether a process has this working directory.
 pub(crate) fn is_anybody_in(directory: &Path) -> bool {
-    processes().any(|pid| {
-        fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|current| current == directory)
-    })
+    processes().any(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|current| current == directory))
 }
 
 fn processes() -> impl Iterator<Item = i32> {
