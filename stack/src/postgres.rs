@@ -1,6 +1,7 @@
 //! A private PostgreSQL server with Web Store's database in it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -113,6 +114,9 @@ async fn launch(directory: &Path, port: u16) -> Result<Process> {
         }
         sleep(Duration::from_millis(20)).await;
     }
+    // Nobody is in there. A killed server that its new parent has not yet reaped still has a process
+    // id, and for that the file would keep the next one out.
+    remove_if_there(&data.join("postmaster.pid"))?;
     let mut server = as_server(&data, "postgres").await?;
     server.arg("-D").arg(&data).args(["-p", &port.to_string()]).current_dir("/");
     // No Unix socket: its path may not be longer than 107 bytes, and a checkout's may well be.
@@ -145,6 +149,15 @@ async fn as_server(data: &Path, program: &str) -> Result<Command> {
     }
     setpriv.arg("--").arg(program);
     Ok(setpriv)
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Debian keeps each major version apart, and none of its servers in the `PATH`.

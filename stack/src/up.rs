@@ -4,8 +4,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use futures_util::future::select_all;
+use tokio::time::sleep;
 
 use crate::checkout::Checkout;
 use crate::console::say;
@@ -45,8 +46,12 @@ pub struct Arguments {
 /// If something cannot be started, or ends by itself. Then nothing is left running.
 pub async fn run(arguments: &Arguments) -> Result<()> {
     let mut stop = StopSignal::listen()?;
-    arguments.check_ports()?;
     let checkout = Checkout::lock(&arguments.dir)?;
+    if arguments.check_ports().is_err() {
+        // Whoever was killed just now may still be letting go of them.
+        sleep(Duration::from_secs(1)).await;
+        arguments.check_ports()?;
+    }
     if arguments.fresh {
         checkout.clear()?;
     }
@@ -86,7 +91,7 @@ impl Arguments {
             match TcpListener::bind(local(port)) {
                 Ok(listener) => held.push(listener),
                 Err(error) => bail!(
-                    "port {port} on 127.0.0.1 cannot be had ({error}); \
+                    "port {port} on 127.0.0.1 is not free: {error}; \
                      stop what listens there, or choose another with {option}"
                 ),
             }
@@ -105,7 +110,9 @@ struct System {
 impl System {
     async fn start(arguments: &Arguments, checkout: &Checkout) -> Result<Self> {
         say("stack", "starting PostgreSQL, MySQL and RabbitMQ (some seconds, the first time longest)");
-        let servers = Servers::start(checkout.directory(), |line| say("stack", line)).await?;
+        let servers = Servers::start(checkout.directory(), |line| say("stack", line)).await;
+        let servers =
+            servers.context("the servers do not start; --fresh begins anew, without the old data")?;
         say("stack", "starting the services");
         let mut services = Vec::new();
         for (program, port, _) in arguments.services() {
