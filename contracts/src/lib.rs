@@ -21,4 +21,12 @@ pub trait Message: serde::Serialize + serde::de::DeserializeOwned {
 
     /// The exchange to which it is published. Its owner is the application that owns the contract.
     const EXCHANGE: &'static str;
+
+    /// The body: JSON.
+    ///
+    /// # Panics
+    /// Never: a contract consists of what JSON can express.
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a contract consists of what JSON can express")
+    }
 }

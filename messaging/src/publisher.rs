@@ -59,8 +59,17 @@ impl Session {
         Ok(batch.iter().zip(&confirmations).map(receipt).collect())
     }
 
-    /// Sends everything first and only then waits, so that a batch costs one round trip.
+    /// Publishes, and gives the session up if that fails: late answers would only confuse the next batch.
     pub(crate) async fn publish_all<'a>(
+        &self,
+        publications: impl Iterator<Item = Publication<'a>>,
+    ) -> Result<Vec<Confirmation>, SessionError> {
+        let confirmations = self.send_then_wait(publications).await;
+        confirmations.inspect_err(|_| self.give_up())
+    }
+
+    /// Sends everything first and only then waits, so that a batch costs one round trip.
+    async fn send_then_wait<'a>(
         &self,
         publications: impl Iterator<Item = Publication<'a>>,
     ) -> Result<Vec<Confirmation>, SessionError> {

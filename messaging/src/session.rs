@@ -1,6 +1,9 @@
 //! A session: one connection with one channel, in confirm mode, that lives or dies as a whole.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use lapin::{Channel, Connection, ConnectionProperties, options::ConfirmSelectOptions};
 use tokio::time::{sleep, timeout};
@@ -17,6 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub struct Session {
     connection: Connection,
     pub(crate) channel: Channel,
+    broken: AtomicBool,
 }
 
 /// What ends a session.
@@ -64,7 +68,7 @@ impl Session {
             })?;
         let channel = answered("open a channel", connection.create_channel()).await?;
         answered("confirm mode", channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Self { connection, channel })
+        Ok(Self { connection, channel, broken: AtomicBool::new(false) })
     }
 
     /// Returns once the connection or the channel is no more.
@@ -82,7 +86,14 @@ impl Session {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.connection.status().connected() && self.channel.status().connected()
+        !self.broken.load(Ordering::Relaxed)
+            && self.connection.status().connected()
+            && self.channel.status().connected()
+    }
+
+    /// Ends a session that has failed its user, though its connection may look alive.
+    pub(crate) fn give_up(&self) {
+        self.broken.store(true, Ordering::Relaxed);
     }
 
     /// Whether the broker asked publishers to wait: its memory or disk alarm.

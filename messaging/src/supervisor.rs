@@ -58,11 +58,15 @@ impl Link {
     }
 }
 
-/// Runs sessions one after another until shutdown: when one fails, everything of it is dropped and after
-/// a backoff the next starts from nothing.
-pub async fn supervise<S>(link: &Link, shutdown: &CancellationToken, mut session: impl FnMut() -> S)
+/// Runs sessions one after another until one ends well, and returns what it gave; `None` if shutdown came
+/// first. When one fails, everything of it is dropped and after a backoff the next starts from nothing.
+pub async fn supervise<S, T>(
+    link: &Link,
+    shutdown: &CancellationToken,
+    mut session: impl FnMut() -> S,
+) -> Option<T>
 where
-    S: Future<Output = anyhow::Result<()>>,
+    S: Future<Output = anyhow::Result<T>>,
 {
     let mut backoff = Backoff::default();
     let mut told = false;
@@ -70,9 +74,12 @@ where
         let started = Instant::now();
         let ended = tokio::select! {
             ended = session() => ended,
-            () = async { shutdown.cancelled().await; sleep(GRACE).await } => return,
+            () = async { shutdown.cancelled().await; sleep(GRACE).await } => return None,
         };
-        let Err(problem) = ended else { continue };
+        let problem = match ended {
+            Ok(value) => return Some(value),
+            Err(problem) => problem,
+        };
         // A session that came up and stayed is no part of the row of failures before it.
         if link.problem().is_none() {
             told = false;
@@ -86,4 +93,5 @@ where
             () = shutdown.cancelled() => {}
         }
     }
+    None
 }

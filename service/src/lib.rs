@@ -3,9 +3,11 @@
 mod health;
 mod logging;
 mod server;
+mod settings;
 mod shutdown;
 
 pub use health::{Part, health};
 pub use logging::Logging;
 pub use server::{bind, serve};
+pub use settings::settings;
 pub use shutdown::shutdown_on_signal;

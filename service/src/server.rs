@@ -21,16 +21,19 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address}: choose another with --listen"))
 }
 
-/// Serves until shutdown, and then until the requests in hand are answered.
+/// Serves until shutdown, and then until the requests in hand are answered. A server that breaks shuts
+/// down the rest of the process.
 ///
 /// # Errors
 /// The listener broke.
-pub async fn serve(listener: TcpListener, app: Router, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve(listener: TcpListener, app: Router, shutdown: &CancellationToken) -> anyhow::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "listening");
     let stop = shutdown.clone();
     let server = axum::serve(listener, app).with_graceful_shutdown(async move { stop.cancelled().await });
-    tokio::select! {
-        ended = async { server.await } => ended.context("the HTTP server broke"),
+    let ended = tokio::select! {
+        result = async { server.await } => result.context("the HTTP server broke"),
         () = async { shutdown.cancelled().await; sleep(GRACE).await } => Ok(()),
-    }
+    };
+    shutdown.cancel();
+    ended
 }
