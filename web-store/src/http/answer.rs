@@ -1,0 +1,137 @@
+//! Answers: pages for people, JSON and problem details (RFC 9457) for programs.
+
+use axum::{
+    Json,
+    http::{HeaderMap, HeaderName, StatusCode, header},
+    response::{IntoResponse, Redirect, Response},
+};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    pages,
+    submission::{Invalid, Submission},
+};
+
+/// When to try again while the database is away, in seconds.
+const RETRY_AFTER: &str = "5";
+
+/// Who reads the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Page,
+    Json,
+}
+
+/// Why a request failed, apart from what is wrong with single fields.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Malformed(String),
+    NotFound,
+    TooLarge,
+    UnsupportedMediaType,
+    Unavailable,
+}
+
+impl Failure {
+    /// The status, a title, and what to do.
+    pub(super) fn parts(&self) -> (StatusCode, &'static str, &str) {
+        match self {
+            Self::Malformed(detail) => (StatusCode::BAD_REQUEST, "We could not read that", detail),
+            Self::NotFound => (StatusCode::NOT_FOUND, "There is nothing here", "Check the address."),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "That is too much", "Send at most 16 KiB."),
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "We could not read that",
+                "Send a form (application/x-www-form-urlencoded) or JSON (application/json).",
+            ),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "We cannot do that right now",
+                "Nothing was lost on your side. Try again in a few seconds.",
+            ),
+        }
+    }
+}
+
+impl Format {
+    /// A program that sends JSON gets JSON; anyone else is asked what they accept.
+    pub(super) fn of_answer(headers: &HeaderMap) -> Self {
+        let content_type = header_text(headers, header::CONTENT_TYPE);
+        if content_type.starts_with("application/json") {
+            Self::Json
+        } else if content_type.starts_with("application/x-www-form-urlencoded") {
+            Self::Page
+        } else {
+            Self::of_accept(headers)
+        }
+    }
+
+    /// Browsers name HTML among what they accept.
+    pub(super) fn of_accept(headers: &HeaderMap) -> Self {
+        if header_text(headers, header::ACCEPT).contains("text/html") { Self::Page } else { Self::Json }
+    }
+
+    pub(super) fn registered(self, customer_id: Uuid) -> Response {
+        let location = format!("/customers/{customer_id}");
+        match self {
+            Self::Page => Redirect::to(&location).into_response(),
+            Self::Json => {
+                let body = Json(json!({"customer_id": customer_id}));
+                (StatusCode::CREATED, [(header::LOCATION, location)], body).into_response()
+            }
+        }
+    }
+
+    pub(super) fn confirmation(self, customer_id: Uuid, registered_at: DateTime<Utc>) -> Response {
+        match self {
+            Self::Page => pages::confirmation(),
+            Self::Json => {
+                let registered_at = registered_at.to_rfc3339_opts(SecondsFormat::Micros, true);
+                Json(json!({"customer_id": customer_id, "registered_at": registered_at})).into_response()
+            }
+        }
+    }
+
+    pub(super) fn invalid(self, status: StatusCode, typed: &Submission, invalid: &Invalid) -> Response {
+        match self {
+            Self::Page => pages::form(status, typed, invalid, None),
+            Self::Json => {
+                let errors: Vec<_> = invalid
+                    .fields()
+                    .map(|(field, detail)| json!({"field": field, "detail": detail}))
+                    .collect();
+                problem(status, "Some fields need another look", json!({"errors": errors}))
+            }
+        }
+    }
+
+    /// With what was typed, where it is known, so that nobody has to type it again.
+    pub(super) fn failure(self, failure: &Failure, typed: Option<&Submission>) -> Response {
+        let (status, title, detail) = failure.parts();
+        let mut response = match (self, typed) {
+            (Self::Json, _) => problem(status, title, json!({"detail": detail})),
+            (Self::Page, Some(typed)) => {
+                pages::form(status, typed, &Invalid::default(), Some((title, detail)))
+            }
+            (Self::Page, None) => pages::failure(status, title, detail),
+        };
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER.parse().expect("digits"));
+        }
+        response
+    }
+}
+
+fn problem(status: StatusCode, title: &str, more: Value) -> Response {
+    let mut body = json!({"title": title, "status": status.as_u16()});
+    if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
+        body.extend(more);
+    }
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+}
+
+fn header_text(headers: &HeaderMap, name: HeaderName) -> &str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
+}

@@ -1,0 +1,9 @@
+//! The Web Store: registers customers and tells whoever wants to know, through the event
+//! `CustomerRegistered`.
+
+pub mod config;
+pub mod customer;
+pub mod http;
+pub mod outbox;
+pub mod relay;
+pub mod store;

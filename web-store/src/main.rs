@@ -1,0 +1,37 @@
+//! The Web Store's process: settings, logging, wiring, shutdown.
+
+use std::sync::Arc;
+
+use messaging::{Link, supervise};
+use tokio::sync::Notify;
+use web_store::{
+    config::Config,
+    http::{App, router},
+    outbox,
+    relay::Relay,
+    store::Store,
+};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let config: Config = service::settings();
+    config.logging.start()?;
+    let listener = service::bind(config.listen).await?;
+    let shutdown = service::shutdown_on_signal()?;
+
+    let schema = Link::new("schema");
+    let broker = Link::new("broker");
+    let store = Store::new(config.database_url.clone(), config.database_connections);
+    let relay =
+        Arc::new(Relay { database: config.database_url, broker: config.broker_url, wake: Notify::new() });
+    let app = App { store, relay: Arc::clone(&relay), broker: broker.clone() };
+
+    let relaying = async {
+        if let Some(owner) = &config.owner_database_url {
+            supervise(&schema, &shutdown, || outbox::migrate(owner)).await;
+        }
+        supervise(&broker, &shutdown, || relay.session(&broker, &shutdown)).await;
+    };
+    let (served, ()) = tokio::join!(service::serve(listener, router(app), &shutdown), relaying);
+    served
+}

@@ -1,0 +1,123 @@
+//! The customers in Postgres: a registration is one statement and one commit.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use contracts::{CustomerRegistered, Message};
+use sqlx::{
+    PgPool, Postgres,
+    pool::PoolConnection,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use crate::customer::Customer;
+
+/// A visitor is told within 3 s that Postgres is away; this leaves time for the answer.
+const DEADLINE: Duration = Duration::from_millis(2500);
+
+/// The database of customers.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: PgPool,
+}
+
+/// Why a customer was not registered.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// Somebody is registered with this address already, in whatever case.
+    #[error("the e-mail address is registered already")]
+    EmailTaken,
+    /// The database is away.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// The database is away or does not answer in time.
+#[derive(Debug, thiserror::Error)]
+pub enum Unavailable {
+    /// It failed.
+    #[error("Postgres is away: {0}")]
+    Failed(#[from] sqlx::Error),
+    /// It did not answer. What was asked of it may yet take effect, as a whole or not at all.
+    #[error("Postgres did not answer in time")]
+    NoAnswer,
+}
+
+impl Store {
+    /// Connects when the first request needs it, so that it can be built while the database is away.
+    #[must_use]
+    pub fn new(database: PgConnectOptions, connections: u32) -> Self {
+        let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(DEADLINE);
+        Self { pool: pool.connect_lazy_with(database) }
+    }
+
+    /// Saves the customer and, by the same commit, the event that tells of it.
+    ///
+    /// # Errors
+    /// Nothing was saved; unless the database did not answer: then both may yet be, or neither.
+    pub async fn register(&self, customer: &Customer, traceparent: &str) -> Result<(), RegisterError> {
+        let message_id = Uuid::now_v7();
+        let body = customer.registered().to_json();
+        let insert = sqlx::query!(
+            "WITH customer AS (
+                INSERT INTO customers (id, name, email, marketing_consent, registered_at)
+                VALUES ($1, $2, $3, $4, $5)
+            )
+            INSERT INTO outbox (message_id, message_type, correlation_id, traceparent, occurred_at, body)
+            VALUES ($6, $7, $8, $9, $5, $10)",
+            customer.id,
+            customer.name.as_str(),
+            customer.email.as_str(),
+            customer.marketing_consent,
+            customer.registered_at,
+            message_id,
+            CustomerRegistered::TYPE,
+            message_id.to_string(),
+            traceparent,
+            body,
+        );
+        match self.in_time(async |connection| insert.execute(&mut **connection).await).await {
+            Err(Unavailable::Failed(sqlx::Error::Database(error)))
+                if error.constraint() == Some("customers_email_key") =>
+            {
+                Err(RegisterError::EmailTaken)
+            }
+            outcome => Ok(outcome.map(drop)?),
+        }
+    }
+
+    /// When a customer was registered; `None` if there is no such customer.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn registered_at(&self, customer_id: Uuid) -> Result<Option<DateTime<Utc>>, Unavailable> {
+        let select = sqlx::query_scalar!("SELECT registered_at FROM customers WHERE id = $1", customer_id);
+        self.in_time(async |connection| select.fetch_optional(&mut **connection).await).await
+    }
+
+    /// Whether registering would work: the database answers and has its schema.
+    ///
+    /// # Errors
+    /// It is away.
+    pub async fn check(&self) -> Result<(), Unavailable> {
+        self.registered_at(Uuid::nil()).await.map(drop)
+    }
+
+    /// Runs a query within the deadline. A connection that missed it is closed: it may be half dead, and
+    /// would keep its place in the pool for as long as the network keeps silent.
+    async fn in_time<T>(
+        &self,
+        query: impl AsyncFnOnce(&mut PoolConnection<Postgres>) -> sqlx::Result<T>,
+    ) -> Result<T, Unavailable> {
+        let deadline = Instant::now() + DEADLINE;
+        let acquired = timeout_at(deadline, self.pool.acquire()).await;
+        let mut connection = acquired.map_err(|_| Unavailable::NoAnswer)??;
+        if let Ok(answer) = timeout_at(deadline, query(&mut connection)).await {
+            return Ok(answer?);
+        }
+        connection.close_on_drop();
+        Err(Unavailable::NoAnswer)
+    }
+}
