@@ -1,0 +1,117 @@
+//! The customers in MySQL: a batch is one transaction.
+
+use std::{borrow::Cow, time::Duration};
+
+use sqlx::{Connection, MySql, MySqlConnection, QueryBuilder, mysql::MySqlConnectOptions};
+use tokio::time::timeout;
+
+use crate::customer::Customer;
+
+/// How long MySQL may take for a batch before its connection is given up.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Writes customers, over one connection. After any failure but a rejection the connection is dropped
+/// and the next call makes another.
+pub struct Store {
+    database: MySqlConnectOptions,
+    connection: Option<MySqlConnection>,
+}
+
+/// Why nothing was saved.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// One of the customers breaks a rule of the database, and always will.
+    #[error("{0}")]
+    Rejected(String),
+    /// The database is away, or too busy.
+    #[error("MySQL is away: {0}")]
+    Unavailable(sqlx::Error),
+    /// It did not answer. The batch may yet be saved, as a whole or not at all.
+    #[error("MySQL did not answer in time")]
+    NoAnswer,
+}
+
+impl Store {
+    /// A store that connects when it is first used.
+    #[must_use]
+    pub fn new(database: MySqlConnectOptions) -> Self {
+        Self { database, connection: None }
+    }
+
+    /// Saves all or none, and returns once they are durable. A customer that is there already stays as it is.
+    ///
+    /// # Errors
+    /// Nothing was saved; for [`SaveError::NoAnswer`], or a connection that broke, all may be.
+    pub async fn save(&mut self, customers: &[&Customer]) -> Result<(), SaveError> {
+        if customers.is_empty() {
+            return Ok(());
+        }
+        let connection = self.connection.take();
+        let saved = timeout(DEADLINE, save_with(&self.database, connection, customers)).await;
+        let (connection, result) = saved.map_err(|_| SaveError::NoAnswer)?.map_err(SaveError::Unavailable)?;
+        match result.map_err(SaveError::from) {
+            Err(SaveError::Unavailable(error)) => Err(SaveError::Unavailable(error)),
+            settled => {
+                self.connection = Some(connection);
+                settled
+            }
+        }
+    }
+}
+
+/// Gives the connection back only from here, so that a deadline in between drops it with all it may
+/// have left undone.
+async fn save_with(
+    database: &MySqlConnectOptions,
+    connection: Option<MySqlConnection>,
+    customers: &[&Customer],
+) -> sqlx::Result<(MySqlConnection, sqlx::Result<()>)> {
+    let mut connection = match connection {
+        Some(connection) => connection,
+        None => MySqlConnection::connect_with(database).await?,
+    };
+    let result = insert(&mut connection, customers).await;
+    Ok((connection, result))
+}
+
+async fn insert(connection: &mut MySqlConnection, customers: &[&Customer]) -> sqlx::Result<()> {
+    let mut transaction = connection.begin().await?;
+    let mut insert = QueryBuilder::<MySql>::new(
+        "INSERT INTO customers
+        (customer_id, full_name, email_address, email_opt_in, source, customer_since) ",
+    );
+    insert.push_values(customers, |mut row, customer| {
+        row.push_bind(customer.id().to_string())
+            .push_bind(customer.full_name())
+            .push_bind(customer.email_address())
+            .push_bind(customer.email_opt_in())
+            .push_bind(customer.source())
+            .push_bind(customer.since().naive_utc());
+    });
+    // Not INSERT IGNORE: that would also swallow what does not fit.
+    insert.push(" ON DUPLICATE KEY UPDATE customer_id = customers.customer_id");
+    // There is a statement for each size of batch, so keeping them prepared would only fill the cache.
+    insert.build().persistent(false).execute(&mut *transaction).await?;
+    transaction.commit().await
+}
+
+impl From<sqlx::Error> for SaveError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(database) if is_about_the_data(database.code(), database.message()) => {
+                Self::Rejected(database.message().to_owned())
+            }
+            _ => Self::Unavailable(error),
+        }
+    }
+}
+
+/// SQLSTATE class 22 is a data exception, 23 a broken constraint, 45000 a trigger's refusal. MySQL has its
+/// CHECK constraints (error 3819) under the general HY000.
+fn is_about_the_data(state: Option<Cow<'_, str>>, message: &str) -> bool {
+    let state = state.unwrap_or_default();
+    state.starts_with("22")
+        || state.starts_with("23")
+        || state == "45000"
+        || message.starts_with("Check constraint")
+}
