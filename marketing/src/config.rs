@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use messaging::BrokerUrl;
-use service::Logging;
+use service::{Command, Logging};
 use sqlx::mysql::MySqlConnectOptions;
 
 /// Marketing: keeps its own list of customers, filled by `CreateCustomer`
@@ -31,4 +31,8 @@ pub struct Config {
     #[command(flatten)]
     #[expect(missing_docs, reason = "the flattened struct has its own")]
     pub logging: Logging,
+
+    /// What to do instead of being the service
+    #[command(subcommand)]
+    pub command: Option<Command>,
 }

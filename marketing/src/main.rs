@@ -7,6 +7,9 @@ use service::{Part, health};
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config: Config = service::settings();
+    if let Some(command) = config.command {
+        return command.run(config.listen).await;
+    }
     config.logging.start()?;
     let listener = service::bind(config.listen).await?;
     let shutdown = service::shutdown_on_signal()?;

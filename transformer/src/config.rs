@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use messaging::BrokerUrl;
-use service::Logging;
+use service::{Command, Logging};
 
 /// The transformer: maps the Web Store's events to Marketing's commands
 #[derive(Debug, Parser)]
@@ -25,4 +25,8 @@ pub struct Config {
     #[command(flatten)]
     #[expect(missing_docs, reason = "the flattened struct has its own")]
     pub logging: Logging,
+
+    /// What to do instead of being the service
+    #[command(subcommand)]
+    pub command: Option<Command>,
 }

@@ -8,6 +8,9 @@ use transformer::{config::Config, flow, routes::ROUTES};
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config: Config = service::settings();
+    if let Some(command) = config.command {
+        return command.run(config.listen).await;
+    }
     config.logging.start()?;
     let listener = service::bind(config.listen).await?;
     let shutdown = service::shutdown_on_signal()?;

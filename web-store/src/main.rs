@@ -15,6 +15,9 @@ use web_store::{
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config: Config = service::settings();
+    if let Some(command) = config.command {
+        return command.run(config.listen).await;
+    }
     config.logging.start()?;
     let listener = service::bind(config.listen).await?;
     let shutdown = service::shutdown_on_signal()?;
