@@ -9,9 +9,10 @@ use rustix::process::Signal;
 use tokio::process::Command;
 
 use crate::broker_files;
+use crate::command::{command, run};
 use crate::installed;
 use crate::ports::free_port;
-use crate::process::{Process, command, run};
+use crate::process::Process;
 
 const DEADLINE: Duration = Duration::from_secs(90);
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use rand::RngExt;
 
 use crate::addresses::PASSWORD;
-use crate::process::{command, run};
+use crate::command::{command, run};
 
 const DEFINITIONS: &str = include_str!("../servers/rabbitmq-definitions.sh");
 

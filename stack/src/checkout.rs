@@ -1,10 +1,12 @@
 //! The directory where one checkout's system lives: held by one `up` at a time.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+
+use crate::leftovers;
 
 /// The directory, held until this is dropped, even by `kill -9`.
 #[derive(Debug)]
@@ -50,13 +52,7 @@ impl Checkout {
     /// Removes everything that an earlier time has left.
     pub(crate) fn clear(&self) -> Result<()> {
         for server in ["postgres", "mysql", "broker"] {
-            let path = self.directory.join(server);
-            match fs::remove_dir_all(&path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("removing {}", path.display()));
-                }
-                _ => (),
-            }
+            leftovers::remove_directory(&self.directory.join(server))?;
         }
         Ok(())
     }
@@ -70,12 +66,6 @@ impl Checkout {
 
     /// Removes `stack.env`: nothing is at those addresses any more.
     pub(crate) fn remove_env(&self) -> Result<()> {
-        let path = self.directory.join(ENV);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("removing {}", path.display()))
-            }
-            _ => Ok(()),
-        }
+        leftovers::remove_file(&self.directory.join(ENV))
     }
 }

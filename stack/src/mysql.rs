@@ -11,8 +11,10 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use crate::addresses::PASSWORD;
+use crate::command::{command, run};
 use crate::installed;
-use crate::process::{Process, command, run};
+use crate::leftovers;
+use crate::process::Process;
 
 const DEADLINE: Duration = Duration::from_secs(90);
 const RIGHTS: &str = include_str!("../servers/mysql.sh");
@@ -76,10 +78,8 @@ impl Mysql {
 }
 
 async fn initialise(data: &Path) -> Result<()> {
-    if data.exists() {
-        // An earlier first start did not get to its end.
-        fs::remove_dir_all(data)?;
-    }
+    // An earlier first start may not have got to its end.
+    leftovers::remove_directory(data)?;
     let mut tool = if installed::find("mariadbd").is_ok() {
         let mut tool = command(installed::find("mariadb-install-db")?);
         tool.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);

@@ -1,18 +1,19 @@
 //! A private PostgreSQL server with Web Store's database in it.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Signal, geteuid};
 use sqlx::Connection;
-use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use crate::addresses::PASSWORD;
-use crate::process::{Process, command, run};
+use crate::command::{command, run};
+use crate::leftovers;
+use crate::postgres_programs::as_server;
+use crate::process::Process;
 use crate::process_tree::is_anybody_in;
 
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -87,10 +88,8 @@ impl Postgres {
 
 async fn initialise(directory: &Path) -> Result<()> {
     let data = directory.join("data");
-    if data.exists() {
-        // An earlier first start did not get to its end.
-        fs::remove_dir_all(&data)?;
-    }
+    // An earlier first start may not have got to its end.
+    leftovers::remove_directory(&data)?;
     fs::create_dir(&data)?;
     let password = directory.join("superuser-password");
     fs::write(&password, PASSWORD)?;
@@ -116,7 +115,7 @@ async fn launch(directory: &Path, port: u16) -> Result<Process> {
     }
     // Nobody is in there. A killed server that its new parent has not yet reaped still has a process
     // id, and for that the file would keep the next one out.
-    remove_if_there(&data.join("postmaster.pid"))?;
+    leftovers::remove_file(&data.join("postmaster.pid"))?;
     let mut server = as_server(&data, "postgres").await?;
     server.arg("-D").arg(&data).args(["-p", &port.to_string()]).current_dir("/");
     // No Unix socket: its path may not be longer than 107 bytes, and a checkout's may well be.
@@ -130,42 +129,4 @@ async fn launch(directory: &Path, port: u16) -> Result<Process> {
     let answers = async || sqlx::PgConnection::connect(&url).await.is_ok();
     process.wait_ready(DEADLINE, answers).await?;
     Ok(process)
-}
-
-const AS_POSTGRES: [&str; 4] = ["--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig=KILL"];
-
-/// One of PostgreSQL's programs, as the user `postgres` if this is root, whom it refuses.
-async fn as_server(data: &Path, program: &str) -> Result<Command> {
-    let program = newest_installation()?.join(program);
-    if !geteuid().is_root() {
-        return Ok(command(program));
-    }
-    let mut setpriv = Command::new("setpriv");
-    setpriv.args(AS_POSTGRES);
-    let may_enter = Command::new("setpriv").args(AS_POSTGRES).args(["test", "-x"]).arg(data).status().await;
-    if !may_enter.context("setpriv; script/install installs it")?.success() {
-        // A checkout below /root: let it pass the directories on the way.
-        setpriv.args(["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]);
-    }
-    setpriv.arg("--").arg(program);
-    Ok(setpriv)
-}
-
-fn remove_if_there(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {}", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Debian keeps each major version apart, and none of its servers in the `PATH`.
-fn newest_installation() -> Result<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    versions
-        .filter(|version| version.path().join("bin/postgres").exists())
-        .max_by_key(|version| version.file_name().to_str().and_then(|name| name.parse::<u32>().ok()))
-        .map(|version| version.path().join("bin"))
-        .context("PostgreSQL is not installed; run script/install")
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 
-use crate::process::command;
+use crate::command::command;
 use crate::servers::Servers;
 use crate::stop_signal::StopSignal;
 

@@ -1,16 +1,16 @@
 //! One child process: its log, its signals, its end. It never outlives this program.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::command::last_lines;
 use crate::process_tree::descendants;
 
 /// A running child. Dropped, it is killed.
@@ -20,35 +20,6 @@ pub struct Process {
     child: Child,
     pid: Pid,
     log: Option<PathBuf>,
-}
-
-/// A command that the kernel kills when the thread that starts it ends, even by `kill -9`.
-///
-/// Start it from a thread that lives as long as the child has to: the main thread, or a test's own.
-pub fn command(program: impl AsRef<OsStr>) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-    command
-}
-
-/// Runs a short-lived tool to its end; what it said is in the error if it fails.
-///
-/// # Errors
-/// If it cannot be started or exits other than with 0.
-pub async fn run(what: &str, command: &mut Command) -> Result<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .with_context(|| format!("{what}: cannot be started; script/install installs it"))?;
-    ensure!(
-        output.status.success(),
-        "{what} failed ({}): {}",
-        output.status,
-        last_lines(&String::from_utf8_lossy(&output.stderr))
-    );
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 impl Process {
@@ -187,9 +158,4 @@ impl Process {
         let end = last_lines(&String::from_utf8_lossy(&text));
         format!("; its log {} ends with:\n{end}", log.display())
     }
-}
-
-fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(8)..].join("\n")
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
+use crate::command::command;
 use crate::console;
-use crate::process::{Process, command};
+use crate::process::Process;
 
 /// Which service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

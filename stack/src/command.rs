@@ -1,0 +1,42 @@
+//! Commands that never outlive this program, and tools that run to their end.
+
+use std::ffi::OsStr;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use tokio::process::Command;
+
+/// A command that the kernel kills when the thread that starts it ends, even by `kill -9`.
+///
+/// Start it from a thread that lives as long as the child has to: the main thread, or a test's own.
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
+/// Runs a short-lived tool to its end; what it said is in the error if it fails.
+///
+/// # Errors
+/// If it cannot be started or exits other than with 0.
+pub(crate) async fn run(what: &str, command: &mut Command) -> Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .with_context(|| format!("{what}: cannot be started; script/install installs it"))?;
+    ensure!(
+        output.status.success(),
+        "{what} failed ({}): {}",
+        output.status,
+        last_lines(&String::from_utf8_lossy(&output.stderr))
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// What a person needs of a long output: its end.
+pub(crate) fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(8)..].join("\n")
+}
