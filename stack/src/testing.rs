@@ -2,6 +2,7 @@
 //!
 //! Run them as `stack servers -- cargo test`, which `script/test` does.
 
+pub mod customers;
 mod databases;
 mod management;
 mod site;

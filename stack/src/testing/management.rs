@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use base64::prelude::{BASE64_STANDARD, Engine};
 use reqwest::{Client, Method};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -48,6 +49,18 @@ pub struct Message {
     pub properties: Value,
     /// The routing key that it was published with.
     pub routing_key: String,
+}
+
+impl Message {
+    /// The body as it was sent.
+    #[must_use]
+    pub fn body(&self) -> Vec<u8> {
+        if self.payload_encoding == "base64" {
+            BASE64_STANDARD.decode(&self.payload).expect("Base64")
+        } else {
+            self.payload.clone().into_bytes()
+        }
+    }
 }
 
 impl Management {

@@ -135,6 +135,20 @@ impl Site {
             .unwrap_or_else(|error| panic!("{error:#}"))
     }
 
+    /// Whether any service of this site has logged a text.
+    #[must_use]
+    pub fn logs_contain(&self, text: &str) -> bool {
+        self.log().contains(text)
+    }
+
+    /// All that the services of this site have logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let logs = self.logs.lock().expect("no panic while it is held");
+        let read = |log| String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
+        logs.iter().map(read).collect()
+    }
+
     async fn remove(&self) {
         // The servers may be stopped or frozen by now; then what is left goes with their directory.
         let databases = databases::drop(&self.main, &self.addresses);

@@ -1,0 +1,38 @@
+//! What several test files need: messages put onto the broker by somebody else.
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use stack::testing::Site;
+
+/// An administrator's channel, in confirm mode.
+pub(crate) async fn channel(site: &Site) -> (Connection, Channel) {
+    let url = site.broker_url("admin");
+    let connection = Connection::connect(&url, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    (connection, channel)
+}
+
+/// Properties as our own messages have them.
+pub(crate) fn properties(message_type: &str) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    headers.insert("from".into(), lapin::types::AMQPValue::LongString("a test".into()));
+    BasicProperties::default()
+        .with_type(message_type.into())
+        .with_message_id("01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71".into())
+        .with_headers(headers)
+}
+
+/// Publishes a message that has to be taken.
+pub(crate) async fn publish(
+    channel: &Channel,
+    exchange: &str,
+    key: &str,
+    properties: BasicProperties,
+    body: &[u8],
+) {
+    let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+    let sent = channel.basic_publish(exchange.into(), key.into(), options, body, properties).await.unwrap();
+    assert_eq!(sent.await.unwrap(), Confirmation::Ack(None));
+}
