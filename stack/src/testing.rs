@@ -4,6 +4,7 @@
 
 pub mod customers;
 mod databases;
+mod link;
 mod management;
 mod site;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+pub use link::Link;
 pub use management::{Management, Message, Queue};
 pub use site::Site;
 

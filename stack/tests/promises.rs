@@ -43,7 +43,7 @@ async fn a_burst_of_2000_registrations_makes_2000_rows_and_none_twice() {
             let mut ids = Vec::new();
             for n in 0..250 {
                 let name = format!("Customer {part} {n:03}");
-                let id = stack::testing::customers::try_register(&client, web_store, &name).await;
+                let id = stack::testing::customers::try_register(&client, &web_store.url(), &name).await;
                 ids.push(id.expect("registered"));
             }
             ids

@@ -25,10 +25,10 @@ pub async fn post_form(web_store: &Service, name: &str) -> Response {
     request.send().await.expect("an answer from the Web Store")
 }
 
-/// Registers somebody by JSON; the customer's id if the Web Store said that they are registered.
-pub async fn try_register(client: &Client, web_store: &Service, name: &str) -> Option<String> {
+/// Registers somebody by JSON at a Web Store's URL; the customer's id if it said that they are registered.
+pub async fn try_register(client: &Client, web_store: &str, name: &str) -> Option<String> {
     let body = json!({"name": name, "email": email(name), "marketing_consent": true});
-    let request = client.post(format!("{}/customers", web_store.url())).json(&body);
+    let request = client.post(format!("{web_store}/customers")).json(&body);
     let answer = request.send().await.ok()?.error_for_status().ok()?;
     let body: Value = answer.json().await.ok()?;
     Some(body["customer_id"].as_str()?.to_owned())
@@ -36,7 +36,7 @@ pub async fn try_register(client: &Client, web_store: &Service, name: &str) -> O
 
 /// Registers somebody by JSON; the customer's id.
 pub async fn register(web_store: &Service, name: &str) -> String {
-    try_register(&browser(), web_store, name).await.expect("registered")
+    try_register(&browser(), &web_store.url(), name).await.expect("registered")
 }
 
 /// Registers so many people; their ids.
@@ -44,7 +44,9 @@ pub async fn register_many(web_store: &Service, count: usize) -> Vec<String> {
     let client = browser();
     let mut ids = Vec::with_capacity(count);
     for n in 0..count {
-        ids.push(try_register(&client, web_store, &format!("Customer {n}")).await.expect("registered"));
+        ids.push(
+            try_register(&client, &web_store.url(), &format!("Customer {n}")).await.expect("registered"),
+        );
     }
     ids
 }
