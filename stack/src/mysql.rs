@@ -89,6 +89,9 @@ async fn initialise(data: &Path) -> Result<()> {
         tool.arg("--initialize-insecure");
         tool
     };
+    // Of its own: MariaDB clears away temporary tables that it finds, another server's as well.
+    let temporary = tempfile::tempdir().context("a directory for temporary tables")?;
+    tool.arg(format!("--tmpdir={}", temporary.path().display()));
     tool.arg(datadir(data)).args(as_root());
     run("making MySQL's data directory", &mut tool).await?;
     Ok(())
@@ -99,6 +102,7 @@ async fn launch(directory: &Path, port: u16) -> Result<Process> {
     let mut server = server_program(&data)?;
     server.arg(datadir(&data)).args(as_root()).arg(format!("--port={port}"));
     server.args(["--bind-address=127.0.0.1", SOCKET, "--pid-file=mysql.pid", "--loose-mysqlx=OFF"]);
+    server.arg(format!("--tmpdir={}", data.display()));
     server.args(["--default-time-zone=+00:00", "--skip-name-resolve", "--max-connections=300"]);
     server.args(["--innodb-buffer-pool-size=64M", "--performance-schema=OFF"]);
     let mut process = Process::spawn("MySQL", &mut server, &directory.join("mysql.log"))?;
