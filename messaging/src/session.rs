@@ -18,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A connection to the broker with its channel. After any error it is of no more use: drop it and let
 /// the supervisor open another.
 pub struct Session {
-    connection: Connection,
+    pub(crate) connection: Connection,
     pub(crate) channel: Channel,
     broken: AtomicBool,
 }

@@ -1,6 +1,6 @@
 //! Lets sessions crash, and starts them anew.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -48,13 +48,12 @@ impl Link {
         }
     }
 
-    /// One line for an outage, however many attempts it takes.
-    fn down(&self, problem: &anyhow::Error, told: &mut bool) {
-        if !*told {
-            tracing::warn!(link = self.name, "down: {problem:#}; trying again until it is back");
-            *told = true;
+    /// One line for each problem of an outage, however many attempts it takes.
+    fn down(&self, problem: String, told: &mut HashSet<String>) {
+        if told.insert(problem.clone()) {
+            tracing::warn!(link = self.name, "down: {problem}; trying again until it is back");
         }
-        self.down.send_replace(Some(format!("{problem:#}")));
+        self.down.send_replace(Some(problem));
     }
 }
 
@@ -69,7 +68,7 @@ where
     S: Future<Output = anyhow::Result<T>>,
 {
     let mut backoff = Backoff::default();
-    let mut told = false;
+    let mut told = HashSet::new();
     while !shutdown.is_cancelled() {
         let started = Instant::now();
         let ended = tokio::select! {
@@ -82,12 +81,12 @@ where
         };
         // A session that came up and stayed is no part of the row of failures before it.
         if link.problem().is_none() {
-            told = false;
+            told.clear();
             if started.elapsed() > Backoff::LONGEST {
                 backoff = Backoff::default();
             }
         }
-        link.down(&problem, &mut told);
+        link.down(format!("{problem:#}"), &mut told);
         tokio::select! {
             () = sleep(backoff.next_delay()) => {}
             () = shutdown.cancelled() => {}

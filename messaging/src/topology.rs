@@ -1,11 +1,16 @@
 //! Declares exchanges and queues, each from its one definition in [`contracts::address`].
 
+use std::time::Duration;
+
 use contracts::address::Queue;
 use lapin::{
-    ExchangeKind,
+    ErrorKind, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    protocol::{AMQPErrorKind, AMQPSoftError},
     types::{AMQPValue, FieldTable},
 };
+
+use tokio::time::sleep;
 
 use crate::{Session, SessionError, envelope::text, session::answered};
 
@@ -13,6 +18,15 @@ use crate::{Session, SessionError, envelope::text, session::answered};
 /// against one that kills its consumer. A delivery counts whenever a consumer went away without an
 /// answer, so the number leaves room for many crashes and restarts; without it RabbitMQ 4 takes 20.
 const DELIVERY_LIMIT: i32 = 1000;
+
+/// Dead letters have no consumer, only people and programs that look and put back, and each look counts
+/// as a delivery. RabbitMQ 4 would drop a letter after the twentieth; 3.10 knows no way to say "never".
+const LOOKS_AT_A_DEAD_LETTER: i32 = 1_000_000_000;
+
+/// RabbitMQ keeps the names of its quorum queues in a file that it writes half a second after the last
+/// change. Killed before that, it confirms what a new queue takes and comes back with that queue empty:
+/// seen on 3.10 (where it never answers again, either) and on 4.3.
+const UNTIL_THE_NAME_IS_SAFE: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Declares a topic exchange.
@@ -25,17 +39,38 @@ impl Session {
 
     /// Declares a queue with all it needs: its exchange, its binding, and the same for its dead letters.
     ///
+    /// A new queue is bound only when the broker would remember it after a crash: until then nothing is
+    /// routed to it, so nothing can be confirmed and then lost.
+    ///
     /// # Errors
     /// The session broke, or something exists with other properties.
     pub async fn declare_queue(&self, queue: &Queue) -> Result<(), SessionError> {
         let dead_letters = queue.dead_letter_queue();
-        self.exchange(queue.dead_letter_exchange, ExchangeKind::Direct).await?;
-        self.queue(&dead_letters, quorum()).await?;
-        self.bind(&dead_letters, queue.dead_letter_exchange, queue.name).await?;
-
-        self.exchange(queue.exchange, ExchangeKind::Topic).await?;
+        let is_new = !self.exists(&dead_letters).await? || !self.exists(queue.name).await?;
+        self.queue(&dead_letters, quorum(LOOKS_AT_A_DEAD_LETTER)).await?;
         self.queue(queue.name, with_dead_letters(queue)).await?;
+        if is_new {
+            sleep(UNTIL_THE_NAME_IS_SAFE).await;
+        }
+        self.exchange(queue.dead_letter_exchange, ExchangeKind::Direct).await?;
+        self.bind(&dead_letters, queue.dead_letter_exchange, queue.name).await?;
+        self.exchange(queue.exchange, ExchangeKind::Topic).await?;
         self.bind(queue.name, queue.exchange, queue.routing_key).await
+    }
+
+    /// Asks on a channel of its own, because a "no" closes it.
+    async fn exists(&self, queue: &str) -> Result<bool, SessionError> {
+        let channel = answered("open a channel", self.connection.create_channel()).await?;
+        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+        let asked = channel.queue_declare(queue.into(), passive, FieldTable::default());
+        match answered("look for a queue", asked).await {
+            Ok(_) => {
+                answered("close a channel", channel.close(200, "done".into())).await?;
+                Ok(true)
+            }
+            Err(SessionError::Broken(error)) if is_not_found(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn exchange(&self, name: &str, kind: ExchangeKind) -> Result<(), SessionError> {
@@ -62,15 +97,20 @@ impl Session {
     }
 }
 
-fn quorum() -> FieldTable {
+fn is_not_found(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(error)
+        if *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))
+}
+
+fn quorum(delivery_limit: i32) -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("quorum"));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(delivery_limit));
     arguments
 }
 
 fn with_dead_letters(queue: &Queue) -> FieldTable {
-    let mut arguments = quorum();
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
+    let mut arguments = quorum(DELIVERY_LIMIT);
     arguments.insert("x-dead-letter-exchange".into(), text(queue.dead_letter_exchange));
     arguments.insert("x-dead-letter-routing-key".into(), text(queue.name));
     // The broker, too, lets go of a message only once the dead-letter queue has confirmed it; it

@@ -1,10 +1,16 @@
 //! What the system promises, row by row, where servers have to fail: each test has servers of its own.
 
+mod support;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use contracts::address::{MARKETING_CREATE_CUSTOMER, TRANSFORMER_CUSTOMER_REGISTERED};
+use contracts::{CustomerRegistered, Message};
+use lapin::options::ExchangeDeclareOptions;
+use lapin::types::FieldTable;
+use lapin::{Confirmation, ExchangeKind};
 use reqwest::{StatusCode, header};
 use stack::addresses::PASSWORD;
 use stack::broker::Broker;
@@ -16,6 +22,7 @@ use stack::testing::customers::{
     try_register,
 };
 use stack::testing::{Link, SOON, Site, eventually};
+use support::{channel, properties, send};
 use tempfile::TempDir;
 
 /// Servers take their time to come back on a busy machine.
@@ -63,7 +70,6 @@ async fn assert_refused(web_store: &Service, name: &str) {
 }
 
 #[tokio::test]
-#[ignore = "after kill -9 of RabbitMQ 3.10 the command queue does not confirm: under investigation"]
 async fn while_the_broker_is_down_or_blocked_registering_goes_on_and_events_wait_in_the_outbox() {
     let (mut servers, _directory) = servers().await;
     let site = Site::on(&servers).await;
@@ -92,6 +98,29 @@ async fn while_the_broker_is_down_or_blocked_registering_goes_on_and_events_wait
 }
 
 #[tokio::test]
+async fn what_a_new_queue_has_confirmed_survives_a_kill_9_of_the_broker_right_then() {
+    let (mut servers, _directory) = servers().await;
+    let site = Site::on(&servers).await;
+    let _marketing = ready(site.start_marketing()).await;
+    let (_connection, channel) = channel(&site).await;
+    let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    let events = CustomerRegistered::EXCHANGE.into();
+    channel.exchange_declare(events, ExchangeKind::Topic, durable, FieldTable::default()).await.unwrap();
+    let _transformer = site.start_transformer();
+    let event = include_str!("../../contracts/samples/web-store.customer-registered.v1.json");
+    let (exchange, key) = (CustomerRegistered::EXCHANGE, CustomerRegistered::TYPE);
+    eventually(SOON, "a new queue takes the event", async || {
+        let sent = send(&channel, exchange, key, properties(key), event.as_bytes()).await;
+        (sent == Confirmation::Ack(None)).then_some(())
+    })
+    .await;
+    servers.broker.process.kill().await.unwrap();
+    servers.broker.restart().await.unwrap();
+    let event: CustomerRegistered = serde_json::from_str(event).unwrap();
+    arrive_in_marketing(&site, &[event.customer_id.to_string()], BACK).await;
+}
+
+#[tokio::test]
 async fn while_mysql_is_down_marketing_holds_what_it_has_and_nothing_is_dead_lettered() {
     let (mut servers, _directory) = servers().await;
     let site = Site::on(&servers).await;
@@ -117,7 +146,6 @@ async fn while_mysql_is_down_marketing_holds_what_it_has_and_nothing_is_dead_let
 }
 
 #[tokio::test]
-#[ignore = "after kill -9 of RabbitMQ 3.10 the command queue does not confirm: under investigation"]
 async fn after_kill_9_of_any_process_at_any_moment_nothing_is_lost_and_nothing_is_doubled() {
     let (mut servers, _directory) = servers().await;
     let site = Site::on(&servers).await;
@@ -201,7 +229,6 @@ impl Load {
 }
 
 #[tokio::test]
-#[ignore = "after kill -9 of RabbitMQ 3.10 the command queue does not confirm: under investigation"]
 async fn any_start_order_of_the_six_parts_loses_nothing() {
     let (mut servers, _directory) = servers().await;
     let site = Site::on(&servers).await;

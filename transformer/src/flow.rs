@@ -23,6 +23,7 @@ pub async fn session(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let target = Session::open(target, "transformer target").await?;
+    target.declare_exchange(route.exchange).await?;
     let source = Session::open(source, "transformer source").await?;
     let consumer = Consumer::start(&source, &route.queue).await?;
     link.up();

@@ -11,6 +11,8 @@ pub struct Route {
     pub name: &'static str,
     /// Where its messages come from.
     pub queue: Queue,
+    /// Where its commands go.
+    pub exchange: &'static str,
     /// What it makes of a message.
     pub translate: fn(&Route, &Incoming) -> Result<Outgoing, Rejection>,
 }
@@ -28,7 +30,7 @@ impl Route {
         let event_id = message.message_id()?;
         let command = map(message.parse()?);
         Ok(Outgoing {
-            exchange: To::EXCHANGE,
+            exchange: self.exchange,
             envelope: Envelope {
                 message_id: self.command_id(event_id),
                 message_type: To::TYPE.into(),

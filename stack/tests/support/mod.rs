@@ -25,6 +25,7 @@ pub(crate) fn properties(message_type: &str) -> BasicProperties {
 }
 
 /// Publishes a message that has to be taken.
+#[allow(dead_code, reason = "not every test file publishes")]
 pub(crate) async fn publish(
     channel: &Channel,
     exchange: &str,
@@ -32,7 +33,18 @@ pub(crate) async fn publish(
     properties: BasicProperties,
     body: &[u8],
 ) {
+    assert_eq!(send(channel, exchange, key, properties, body).await, Confirmation::Ack(None));
+}
+
+/// Publishes a message; what the broker says to it.
+pub(crate) async fn send(
+    channel: &Channel,
+    exchange: &str,
+    key: &str,
+    properties: BasicProperties,
+    body: &[u8],
+) -> Confirmation {
     let options = BasicPublishOptions { mandatory: true, ..Default::default() };
     let sent = channel.basic_publish(exchange.into(), key.into(), options, body, properties).await.unwrap();
-    assert_eq!(sent.await.unwrap(), Confirmation::Ack(None));
+    sent.await.unwrap()
 }

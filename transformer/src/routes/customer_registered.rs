@@ -7,6 +7,7 @@ use crate::route::Route;
 pub(super) const ROUTE: Route = Route {
     name: "customer-registered-to-create-customer",
     queue: address::TRANSFORMER_CUSTOMER_REGISTERED,
+    exchange: address::MARKETING_COMMANDS,
     translate: |route, message| route.map(message, create_customer),
 };
 
