@@ -62,8 +62,8 @@ impl Store {
         let body = customer.registered().to_json();
         let insert = sqlx::query!(
             "WITH customer AS (
-                INSERT INTO customers (id, name, email, marketing_consent, registered_at)
-                VALUES ($1, $2, $3, $4, $5)
+                INSERT INTO customers (id, name, email, marketing_consent, registered_at, message_id)
+                VALUES ($1, $2, $3, $4, $5, $6)
             )
             INSERT INTO outbox (message_id, message_type, correlation_id, traceparent, occurred_at, body)
             VALUES ($6, $7, $8, $9, $5, $10)",
