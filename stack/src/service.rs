@@ -43,7 +43,10 @@ impl Program {
     }
 
     /// Next to this program's own binary, or where `STACK_BIN_DIR` says.
-    fn path(self) -> Result<PathBuf> {
+    ///
+    /// # Errors
+    /// If it is not built.
+    pub fn path(self) -> Result<PathBuf> {
         let directory = if let Some(directory) = std::env::var_os("STACK_BIN_DIR") {
             PathBuf::from(directory)
         } else {

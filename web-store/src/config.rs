@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use messaging::BrokerUrl;
-use service::{Command, Logging};
+use service::Logging;
 use sqlx::postgres::PgConnectOptions;
+
+use crate::republish;
 
 /// The Web Store: registers customers and publishes `CustomerRegistered`
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, subcommand_negates_reqs = true)]
 pub struct Config {
     /// Where to serve HTTP
     #[arg(long, env = "WEB_STORE_LISTEN", default_value = "127.0.0.1:8080")]
@@ -25,9 +27,9 @@ pub struct Config {
     #[arg(long, env = "WEB_STORE_OWNER_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub owner_database_url: Option<PgConnectOptions>,
 
-    /// The broker to publish to. `amqp://user:password@host:port/vhost`, `amqps://` for TLS
-    #[arg(long, env = "WEB_STORE_BROKER_URL", value_name = "URL", hide_env_values = true)]
-    pub broker_url: BrokerUrl,
+    /// The broker to publish to; commands do without. `amqp://user:password@host:port/vhost`, `amqps://` for TLS
+    #[arg(long, env = "WEB_STORE_BROKER_URL", value_name = "URL", hide_env_values = true, required = true)]
+    pub broker_url: Option<BrokerUrl>,
 
     /// Connections to the database that serve requests
     #[arg(long, env = "WEB_STORE_DATABASE_CONNECTIONS", value_name = "N", default_value_t = 10)]
@@ -40,4 +42,19 @@ pub struct Config {
     /// What to do instead of being the service
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+/// What the program can do besides being the service.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the flattened enum has its own")]
+    Common(service::Command),
+
+    /// Send the events of registered customers again, under their original message ids
+    ///
+    /// For customers whose message was lost on the way. It writes to the outbox, and a running Web Store
+    /// sends what it finds there; who has arrived already does not arrive twice. Without arguments the
+    /// customers' ids are read from standard input, one a line, as `stack reconcile --missing-ids` prints them
+    Republish(republish::Arguments),
 }

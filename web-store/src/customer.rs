@@ -20,7 +20,7 @@ pub struct Name(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Email(String);
 
-/// Somebody who is being registered.
+/// Somebody who is being registered, or was.
 #[derive(Debug, Clone)]
 pub struct Customer {
     /// A UUID v7, given here.
@@ -31,7 +31,7 @@ pub struct Customer {
     pub email: Email,
     /// Whether marketing messages are welcome.
     pub marketing_consent: bool,
-    /// Now, in whole microseconds, which is what the database and the event keep.
+    /// In whole microseconds, which is what the database and the event keep.
     pub registered_at: DateTime<Utc>,
 }
 
@@ -51,6 +51,11 @@ impl Name {
         } else {
             Ok(Self(name.to_owned()))
         }
+    }
+
+    /// A name that was parsed before it was stored.
+    pub(crate) fn stored(name: String) -> Self {
+        Self(name)
     }
 
     /// The name.
@@ -80,6 +85,11 @@ impl Email {
             }
             _ => Err("Enter an e-mail address like name@example.com."),
         }
+    }
+
+    /// An address that was parsed before it was stored.
+    pub(crate) fn stored(email: String) -> Self {
+        Self(email)
     }
 
     /// The address.

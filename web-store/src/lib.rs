@@ -6,4 +6,5 @@ pub mod customer;
 pub mod http;
 pub mod outbox;
 pub mod relay;
+pub mod republish;
 pub mod store;

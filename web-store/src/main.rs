@@ -2,22 +2,27 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
 use messaging::{Link, supervise};
 use tokio::sync::Notify;
 use web_store::{
-    config::Config,
+    config::{Command, Config},
     http::{App, router},
     outbox,
     relay::Relay,
+    republish,
     store::Store,
 };
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config: Config = service::settings();
-    if let Some(command) = config.command {
-        return command.run(config.listen).await;
+    match config.command {
+        Some(Command::Common(command)) => return command.run(config.listen).await,
+        Some(Command::Republish(chosen)) => return republish::run(chosen, &config.database_url).await,
+        None => {}
     }
+    let broker_url = config.broker_url.context("--broker-url is missing")?;
     config.logging.start()?;
     let listener = service::bind(config.listen).await?;
     let shutdown = service::shutdown_on_signal()?;
@@ -25,8 +30,7 @@ async fn main() -> anyhow::Result<()> {
     let schema = Link::new("schema");
     let broker = Link::new("broker");
     let store = Store::new(config.database_url.clone(), config.database_connections);
-    let relay =
-        Arc::new(Relay { database: config.database_url, broker: config.broker_url, wake: Notify::new() });
+    let relay = Arc::new(Relay { database: config.database_url, broker: broker_url, wake: Notify::new() });
     let app = App { store, relay: Arc::clone(&relay), broker: broker.clone() };
 
     let relaying = async {

@@ -1,5 +1,8 @@
 //! What several test files need: messages put onto the broker by somebody else.
 
+#[allow(dead_code, reason = "not every test file runs programs")]
+pub(crate) mod programs;
+
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
@@ -15,6 +18,7 @@ pub(crate) async fn channel(site: &Site) -> (Connection, Channel) {
 }
 
 /// Properties as our own messages have them.
+#[allow(dead_code, reason = "not every test file publishes")]
 pub(crate) fn properties(message_type: &str) -> BasicProperties {
     let mut headers = FieldTable::default();
     headers.insert("from".into(), lapin::types::AMQPValue::LongString("a test".into()));
@@ -37,6 +41,7 @@ pub(crate) async fn publish(
 }
 
 /// Publishes a message; what the broker says to it.
+#[allow(dead_code, reason = "not every test file publishes")]
 pub(crate) async fn send(
     channel: &Channel,
     exchange: &str,
