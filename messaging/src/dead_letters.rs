@@ -8,6 +8,8 @@ use lapin::{BasicProperties, Confirmation};
 
 use crate::{Incoming, Rejection, Session, SessionError, envelope::text, publisher::Publication};
 
+pub(crate) const REJECTION_CODE: &str = "rejection-code";
+
 impl Session {
     /// Puts rejected messages into their queue's dead letters and returns once they are safe there.
     pub(crate) async fn dead_letter(
@@ -43,7 +45,7 @@ fn with_reason(message: &Incoming, queue: &Queue, rejection: &Rejection) -> Basi
     let properties = message.delivery.properties.clone();
     let mut headers = properties.headers().clone().unwrap_or_default();
     let now = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
-    headers.insert("rejection-code".into(), text(rejection.code()));
+    headers.insert(REJECTION_CODE.into(), text(rejection.code()));
     headers.insert("rejection-reason".into(), text(&rejection.to_string()));
     headers.insert("rejected-from".into(), text(queue.name));
     headers.insert("rejected-at".into(), text(&now));

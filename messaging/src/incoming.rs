@@ -8,7 +8,7 @@ use lapin::{
 };
 use uuid::Uuid;
 
-use crate::{Rejection, envelope::TRACEPARENT};
+use crate::{Rejection, dead_letters::REJECTION_CODE, envelope::TRACEPARENT};
 
 /// A received message. Only its consumer can settle it.
 #[derive(Debug)]
@@ -42,8 +42,19 @@ impl Incoming {
     /// The header `traceparent`.
     #[must_use]
     pub fn traceparent(&self) -> Option<&str> {
+        self.header(TRACEPARENT)
+    }
+
+    /// Why this is a dead letter: our own [`Rejection::code`] or, where the broker moved it, the broker's
+    /// word: `delivery_limit`, `expired`, `maxlen`. <https://www.rabbitmq.com/docs/dlx#effects>
+    #[must_use]
+    pub fn rejection_code(&self) -> Option<&str> {
+        self.header(REJECTION_CODE).or_else(|| self.header("x-first-death-reason"))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
         let headers = self.delivery.properties.headers().as_ref()?;
-        match headers.inner().get(TRACEPARENT)? {
+        match headers.inner().get(name)? {
             AMQPValue::LongString(value) => std::str::from_utf8(value.as_bytes()).ok(),
             AMQPValue::ShortString(value) => Some(value.as_str()),
             _ => None,
@@ -57,6 +68,12 @@ impl Incoming {
         DateTime::from_timestamp(seconds.try_into().ok()?, 0)
     }
 
+    /// The body, whatever it is.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.delivery.data
+    }
+
     /// The body, as the contract `M`.
     ///
     /// # Errors
@@ -65,6 +82,6 @@ impl Incoming {
         if self.message_type() != M::TYPE {
             return Err(Rejection::UnknownType(self.message_type().into()));
         }
-        Ok(serde_json::from_slice(&self.delivery.data)?)
+        Ok(serde_json::from_slice(self.body())?)
     }
 }

@@ -9,6 +9,7 @@ mod consumer;
 mod dead_letters;
 mod envelope;
 mod incoming;
+mod look;
 mod publisher;
 mod rejection;
 mod session;

@@ -46,7 +46,7 @@ impl Session {
     /// The session broke, or something exists with other properties.
     pub async fn declare_queue(&self, queue: &Queue) -> Result<(), SessionError> {
         let dead_letters = queue.dead_letter_queue();
-        let is_new = !self.exists(&dead_letters).await? || !self.exists(queue.name).await?;
+        let is_new = self.ready(&dead_letters).await?.is_none() || self.ready(queue.name).await?.is_none();
         self.queue(&dead_letters, quorum(LOOKS_AT_A_DEAD_LETTER)).await?;
         self.queue(queue.name, with_dead_letters(queue)).await?;
         if is_new {
@@ -56,21 +56,6 @@ impl Session {
         self.bind(&dead_letters, queue.dead_letter_exchange, queue.name).await?;
         self.exchange(queue.exchange, ExchangeKind::Topic).await?;
         self.bind(queue.name, queue.exchange, queue.routing_key).await
-    }
-
-    /// Asks on a channel of its own, because a "no" closes it.
-    async fn exists(&self, queue: &str) -> Result<bool, SessionError> {
-        let channel = answered("open a channel", self.connection.create_channel()).await?;
-        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
-        let asked = channel.queue_declare(queue.into(), passive, FieldTable::default());
-        match answered("look for a queue", asked).await {
-            Ok(_) => {
-                answered("close a channel", channel.close(200, "done".into())).await?;
-                Ok(true)
-            }
-            Err(SessionError::Broken(error)) if is_not_found(&error) => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     async fn exchange(&self, name: &str, kind: ExchangeKind) -> Result<(), SessionError> {
@@ -97,7 +82,7 @@ impl Session {
     }
 }
 
-fn is_not_found(error: &lapin::Error) -> bool {
+pub(crate) fn is_not_found(error: &lapin::Error) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(error)
         if *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))
 }
