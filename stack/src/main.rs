@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stack::{private_servers, up};
+use stack::{faults, private_servers, up};
 
 /// Runs the whole system, or just its servers, privately to this checkout.
 #[derive(Debug, Parser)]
@@ -17,6 +17,7 @@ struct Arguments {
 enum Command {
     Up(up::Arguments),
     Servers(private_servers::Arguments),
+    Faults(faults::Arguments),
 }
 
 /// One thread, which lives to the end: the kernel kills the children when it is gone.
@@ -25,6 +26,7 @@ async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Up(arguments) => up::run(&arguments).await.map(|()| ExitCode::SUCCESS),
         Command::Servers(arguments) => private_servers::run(&arguments).await,
+        Command::Faults(arguments) => faults::run(&arguments).await,
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("stack: {error:#}");

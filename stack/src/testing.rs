@@ -4,7 +4,6 @@
 
 pub mod customers;
 mod databases;
-mod link;
 mod management;
 mod site;
 
@@ -12,7 +11,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-pub use link::Link;
 pub use management::{Management, Message, Queue};
 pub use site::Site;
 

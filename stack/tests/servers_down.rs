@@ -15,13 +15,14 @@ use reqwest::{StatusCode, header};
 use stack::addresses::PASSWORD;
 use stack::broker::Broker;
 use stack::ports::free_port;
+use stack::proxy::{Protocol, Proxy};
 use stack::servers::Servers;
 use stack::service::{Program, Service};
 use stack::testing::customers::{
     arrive_in_marketing, browser, marketing_ids, outbox_holds, post_form, register, register_many,
     try_register,
 };
-use stack::testing::{Link, SOON, Site, eventually};
+use stack::testing::{SOON, Site, eventually};
 use support::{channel, properties, send};
 use tempfile::TempDir;
 
@@ -284,7 +285,7 @@ async fn with_two_brokers_a_cut_link_to_one_of_them_loses_nothing() {
     let site = Site::new().await;
     let directory = tempfile::tempdir().unwrap();
     let target = Broker::start(directory.path(), free_port().unwrap(), free_port().unwrap()).await.unwrap();
-    let link = Link::to(target.port()).await;
+    let link = Proxy::to(target.port(), Protocol::Amqp).await.unwrap();
     let url = |user, port| format!("amqp://{user}:{PASSWORD}@127.0.0.1:{port}/%2f");
     let to_target = url("transformer", link.port());
     let web_store = ready(site.start_web_store()).await;

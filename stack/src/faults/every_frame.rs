@@ -1,0 +1,223 @@
+//! Every frame: for one registration, stop each link before each of its messages, and cut it there, or kill
+//! the service there.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use sqlx::{MySqlPool, PgPool};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::system::{Link, System};
+use crate::proxy::Direction;
+use crate::servers::Servers;
+use crate::testing::customers::{email, try_register};
+
+/// In this time everything is back and has arrived, or it is lost.
+const SETTLE: Duration = Duration::from_secs(30);
+
+/// A message that has not come so long after the customer's arrival does not come at all. The outbox is
+/// polled each second, so on that link there is always a next one.
+const NO_MORE: Duration = Duration::from_millis(1500);
+
+/// What happens to a link at a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Cut,
+    Kill,
+}
+
+/// Just before the `nth` message after a registration begins.
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    link: Link,
+    direction: Direction,
+    nth: u64,
+    action: Action,
+}
+
+/// What came of all points.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// The points that were tried.
+    pub points: u64,
+    /// How often a link was cut.
+    pub cut: u64,
+    /// How often a service was killed.
+    pub killed: u64,
+    /// Points whose message did not come this time.
+    pub passed_over: u64,
+    /// Customers who were told, or saved, and have no row in Marketing.
+    pub lost: u64,
+    /// Customers who have more than one.
+    pub doubled: u64,
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { points, cut, killed, passed_over, lost, doubled } = self;
+        write!(
+            f,
+            "points={points} cut={cut} killed={killed} passed_over={passed_over} lost={lost} doubled={doubled}"
+        )
+    }
+}
+
+/// Goes through all points, or through a sample of so many that the seed chooses.
+///
+/// # Errors
+/// If the system does not start, or does not come back after a point.
+pub async fn every_frame(
+    servers: &Servers,
+    sample: Option<usize>,
+    seed: u64,
+    say: impl Fn(&str),
+) -> Result<Tally> {
+    let system = System::start(servers).await?;
+    let (customers, rows) = (system.site.web_store_database(), system.site.marketing_database());
+    let mut run = Run { system, customers, rows, tally: Tally::default() };
+    let mut points = run.points(&say).await?;
+    if let Some(sample) = sample {
+        points.shuffle(&mut StdRng::seed_from_u64(seed));
+        points.truncate(sample);
+    }
+    for point in points {
+        let trouble = run.go_through(point).await.with_context(|| format!("at {point:?}"))?;
+        if let Some(trouble) = trouble {
+            say(&format!("{trouble} at {point:?}"));
+        }
+    }
+    Ok(run.tally)
+}
+
+struct Run {
+    system: System,
+    customers: PgPool,
+    rows: MySqlPool,
+    tally: Tally,
+}
+
+impl Run {
+    /// Watches a few registrations, and makes two points of every message that crosses a link.
+    async fn points(&mut self, say: impl Fn(&str)) -> Result<Vec<Point>> {
+        let mut most = [[0; 2]; Link::ALL.len()];
+        for n in 0..3 {
+            let before = self.passed();
+            let name = format!("Watched {n}");
+            let told = try_register(&self.system.client, &self.system.web_store_url(), &name).await;
+            ensure!(told.is_some(), "nobody can be registered\n{}", self.system.site.log());
+            ensure!(self.settled(&name).await?.rows == 1, "{name} did not arrive in Marketing");
+            // The last acknowledgement is on its way when the row is there.
+            sleep(NO_MORE / 4).await;
+            for (link, passed) in self.passed().into_iter().enumerate() {
+                for (direction, passed) in passed.into_iter().enumerate() {
+                    most[link][direction] = most[link][direction].max(passed - before[link][direction]);
+                }
+            }
+        }
+        let mut points = Vec::new();
+        for link in Link::ALL {
+            let [to_server, to_service] = most[link as usize];
+            say(&format!("{}: {to_server} messages to the server, {to_service} back", link.name()));
+            for (direction, most) in Direction::ALL.into_iter().zip([to_server, to_service]) {
+                for nth in 1..=most {
+                    points.extend([Action::Cut, Action::Kill].map(|action| Point {
+                        link,
+                        direction,
+                        nth,
+                        action,
+                    }));
+                }
+            }
+        }
+        Ok(points)
+    }
+
+    fn passed(&self) -> [[u64; 2]; Link::ALL.len()] {
+        Link::ALL.map(|link| Direction::ALL.map(|direction| self.system.proxy(link).passed(direction)))
+    }
+
+    /// One registration with one fault; what went wrong, if anything did.
+    async fn go_through(&mut self, point: Point) -> Result<Option<&'static str>> {
+        self.system.wait_ready().await?;
+        self.tally.points += 1;
+        let name = format!("Point {}", self.tally.points);
+        let mut stopped = self.system.proxy(point.link).stop_before(point.direction, point.nth);
+        let (client, url) = (self.system.client.clone(), self.system.web_store_url());
+        let registered = name.clone();
+        let registering = tokio::spawn(async move { try_register(&client, &url, &registered).await });
+        let reached = tokio::select! {
+            stopped = &mut stopped => stopped.is_ok(),
+            arrived = self.settled(&name) => {
+                arrived?;
+                timeout(NO_MORE, stopped).await.is_ok()
+            }
+        };
+        match (reached, point.action) {
+            (false, _) => self.tally.passed_over += 1,
+            (true, Action::Cut) => self.tally.cut += 1,
+            (true, Action::Kill) => {
+                self.system.service(point.link.service()).kill().await?;
+                self.tally.killed += 1;
+            }
+        }
+        self.system.proxy(point.link).cut();
+        self.system.proxy(point.link).heal();
+        if reached && point.action == Action::Kill {
+            self.system.start_again(point.link.service());
+        }
+        let told = registering.await?.is_some();
+        self.judge(told, &self.settled(&name).await?)
+    }
+
+    fn judge(&mut self, told: bool, state: &State) -> Result<Option<&'static str>> {
+        if state.rows > 1 {
+            self.tally.doubled += 1;
+            return Ok(Some("DOUBLED"));
+        }
+        if state.rows < state.saved || (told && state.saved == 0) {
+            self.tally.lost += 1;
+            return Ok(Some("LOST"));
+        }
+        ensure!(state.rows == state.saved, "Marketing has a row for somebody whom the Web Store refused");
+        Ok(None)
+    }
+
+    /// Waits until everything about a customer has come to rest, or until it should have.
+    async fn settled(&self, name: &str) -> Result<State> {
+        let give_up = Instant::now() + SETTLE;
+        let mut last = None;
+        loop {
+            let state = self.state(name).await?;
+            let at_rest = state.rows >= state.saved && state.waiting == 0;
+            // Seen twice: what was under way at the first look has come to its end by the second.
+            if (at_rest && last == Some(state)) || Instant::now() > give_up {
+                return Ok(state);
+            }
+            last = Some(state);
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn state(&self, name: &str) -> Result<State> {
+        let look = "SELECT (SELECT count(*) FROM customers WHERE email = $1), (SELECT count(*) FROM outbox)";
+        let (saved, waiting) =
+            sqlx::query_as(look).bind(email(name)).fetch_one(&self.customers).await.context("Postgres")?;
+        let look = "SELECT count(*) FROM customers WHERE email_address = ?";
+        let rows = sqlx::query_scalar(look).bind(email(name)).fetch_one(&self.rows).await.context("MySQL")?;
+        Ok(State { saved, waiting, rows })
+    }
+}
+
+/// Where one customer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State {
+    /// In the Web Store: 0 or 1.
+    saved: i64,
+    /// In the outbox, theirs or not.
+    waiting: i64,
+    /// In Marketing.
+    rows: i64,
+}

@@ -1,0 +1,162 @@
+//! A whole system in which every link between a service and a server can fail.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use reqwest::Client;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use crate::addresses::Addresses;
+use crate::ports::{Ports, free_port};
+use crate::proxy::{Protocol, Proxy};
+use crate::servers::Servers;
+use crate::service::{Program, Service};
+use crate::testing::{Site, customers};
+
+/// Servers and services take their time to come back on a busy machine.
+const BACK: Duration = Duration::from_mins(1);
+
+/// The links, in the order in which a registration crosses them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    WebStoreToPostgres,
+    WebStoreToBroker,
+    TransformerToSource,
+    TransformerToTarget,
+    MarketingToBroker,
+    MarketingToMysql,
+}
+
+impl Link {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::WebStoreToPostgres,
+        Self::WebStoreToBroker,
+        Self::TransformerToSource,
+        Self::TransformerToTarget,
+        Self::MarketingToBroker,
+        Self::MarketingToMysql,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::WebStoreToPostgres => "web-store – Postgres",
+            Self::WebStoreToBroker => "web-store – broker",
+            Self::TransformerToSource => "transformer – source",
+            Self::TransformerToTarget => "transformer – target",
+            Self::MarketingToBroker => "marketing – broker",
+            Self::MarketingToMysql => "marketing – MySQL",
+        }
+    }
+
+    /// The service at its near end.
+    pub(crate) fn service(self) -> Program {
+        match self {
+            Self::WebStoreToPostgres | Self::WebStoreToBroker => Program::WebStore,
+            Self::TransformerToSource | Self::TransformerToTarget => Program::Transformer,
+            Self::MarketingToBroker | Self::MarketingToMysql => Program::Marketing,
+        }
+    }
+
+    fn server(self, ports: Ports) -> (u16, Protocol) {
+        match self {
+            Self::WebStoreToPostgres => (ports.postgres, Protocol::Postgres),
+            Self::MarketingToMysql => (ports.mysql, Protocol::Mysql),
+            _ => (ports.broker, Protocol::Amqp),
+        }
+    }
+}
+
+/// The system: a site of its own, a proxy for each link, and one instance of each service.
+pub(crate) struct System {
+    services: [Service; 3],
+    proxies: Vec<Proxy>,
+    pub(crate) site: Site,
+    pub(crate) client: Client,
+}
+
+impl System {
+    /// Starts it on these servers and waits until it is ready.
+    pub(crate) async fn start(servers: &Servers) -> Result<Self> {
+        let site = Site::on(servers).await;
+        let mut proxies = Vec::with_capacity(Link::ALL.len());
+        for link in Link::ALL {
+            let (port, protocol) = link.server(servers.ports());
+            proxies.push(Proxy::to(port, protocol).await?);
+        }
+        let start = |program| {
+            let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+            anyhow::Ok(start(&site, &proxies, program, address))
+        };
+        let services = [start(Program::WebStore)?, start(Program::Transformer)?, start(Program::Marketing)?];
+        let system = Self { services, proxies, site, client: customers::browser() };
+        system.wait_ready().await?;
+        Ok(system)
+    }
+
+    pub(crate) fn proxy(&self, link: Link) -> &Proxy {
+        &self.proxies[link as usize]
+    }
+
+    pub(crate) fn service(&mut self, program: Program) -> &mut Service {
+        &mut self.services[program as usize]
+    }
+
+    pub(crate) fn web_store_url(&self) -> String {
+        self.services[Program::WebStore as usize].url()
+    }
+
+    /// Starts a service anew where it was; it must have ended.
+    pub(crate) fn start_again(&mut self, program: Program) {
+        let address = self.service(program).address();
+        *self.service(program) = start(&self.site, &self.proxies, program, address);
+    }
+
+    /// Waits until every service is ready and has all its parts, the broker too.
+    pub(crate) async fn wait_ready(&self) -> Result<()> {
+        let give_up = Instant::now() + BACK;
+        for service in &self.services {
+            while !self.has_all_parts(service).await {
+                let name = service.process.name();
+                ensure!(Instant::now() < give_up, "{name} is not ready after {BACK:?}\n{}", self.site.log());
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn has_all_parts(&self, service: &Service) -> bool {
+        let ask = async {
+            let answer = self.client.get(format!("{}/health/ready", service.url())).send().await?;
+            answer.json::<Value>().await.context("health in JSON")
+        };
+        let Ok(health) = ask.await else { return false };
+        health["parts"].as_object().is_some_and(|parts| parts.values().all(|part| part == "up"))
+    }
+}
+
+/// With its own links in the place of the servers; migrations go to the servers directly.
+fn start(site: &Site, proxies: &[Proxy], program: Program, address: SocketAddr) -> Service {
+    let through = |link: Link| {
+        let port = proxies[link as usize].port();
+        let ports = Ports { postgres: port, mysql: port, broker: port, ..site.addresses().ports };
+        Addresses { ports, ..site.addresses().clone() }
+    };
+    let settings = match program {
+        Program::WebStore => [
+            ("WEB_STORE_DATABASE_URL", through(Link::WebStoreToPostgres).web_store_database_url("web_store")),
+            ("WEB_STORE_BROKER_URL", through(Link::WebStoreToBroker).broker_url("web-store")),
+        ],
+        Program::Transformer => [
+            ("TRANSFORMER_SOURCE_BROKER_URL", through(Link::TransformerToSource).broker_url("transformer")),
+            ("TRANSFORMER_TARGET_BROKER_URL", through(Link::TransformerToTarget).broker_url("transformer")),
+        ],
+        Program::Marketing => [
+            ("MARKETING_DATABASE_URL", through(Link::MarketingToMysql).marketing_database_url("marketing")),
+            ("MARKETING_BROKER_URL", through(Link::MarketingToBroker).broker_url("marketing")),
+        ],
+    };
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    site.start_at(address, program, &settings)
+}
