@@ -27,16 +27,16 @@ pub struct Session {
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// The broker closed the channel or the connection, or cannot be reached.
-    #[error("the broker at {broker} cannot be reached: {source}")]
+    #[error("the broker at {broker} cannot be reached: {reason}")]
     Unreachable {
         /// Its address, without credentials.
         broker: String,
-        /// What the client says.
-        source: lapin::Error,
+        /// What the client says. Not a source, since it tells its own sources already.
+        reason: lapin::Error,
     },
     /// The broker, or the network, broke a session that was open.
     #[error("the session with the broker broke: {0}")]
-    Broken(#[from] lapin::Error),
+    Broken(lapin::Error),
     /// The broker did not answer in time.
     #[error("the broker did not answer in time: {0}")]
     NoAnswer(&'static str),
@@ -51,19 +51,25 @@ pub enum SessionError {
     DeadLettersRefused(&'static str),
 }
 
+impl From<lapin::Error> for SessionError {
+    fn from(error: lapin::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
 impl Session {
     /// Connects under a name that the broker's management page shows.
     ///
     /// # Errors
     /// The broker cannot be reached, refuses the user, or does not answer within 5 s.
     pub async fn open(broker: &BrokerUrl, name: &str) -> Result<Self, SessionError> {
-        let unreachable = |source| SessionError::Unreachable { broker: broker.to_string(), source };
+        let unreachable = |reason| SessionError::Unreachable { broker: broker.to_string(), reason };
         // The client's own recovery stays off: a half-recovered session would be a third state.
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let connection = answered("connect", Connection::connect_uri(broker.uri(), properties))
             .await
             .map_err(|error| match error {
-                SessionError::Broken(source) => unreachable(source),
+                SessionError::Broken(reason) => unreachable(reason),
                 other => other,
             })?;
         let channel = answered("open a channel", connection.create_channel()).await?;

@@ -24,6 +24,9 @@ pub enum Program {
 }
 
 impl Program {
+    /// In the order of the data's way.
+    pub const ALL: [Self; 3] = [Self::WebStore, Self::Transformer, Self::Marketing];
+
     /// The binary's name.
     #[must_use]
     pub fn name(self) -> &'static str {

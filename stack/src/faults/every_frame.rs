@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::system::{Link, System};
 use crate::proxy::Direction;
 use crate::servers::Servers;
+use crate::service::Program;
 use crate::testing::customers::{email, try_register};
 
 /// In this time everything is back and has arrived, or it is lost.
@@ -106,7 +107,7 @@ impl Run {
         for n in 0..3 {
             let before = self.passed();
             let name = format!("Watched {n}");
-            let told = try_register(&self.system.client, &self.system.web_store_url(), &name).await;
+            let told = try_register(&self.system.client, &self.system.url(Program::WebStore), &name).await;
             ensure!(told.is_some(), "nobody can be registered\n{}", self.system.site.log());
             ensure!(self.settled(&name).await?.rows == 1, "{name} did not arrive in Marketing");
             // The last acknowledgement is on its way when the row is there.
@@ -145,7 +146,7 @@ impl Run {
         self.tally.points += 1;
         let name = format!("Point {}", self.tally.points);
         let mut stopped = self.system.proxy(point.link).stop_before(point.direction, point.nth);
-        let (client, url) = (self.system.client.clone(), self.system.web_store_url());
+        let (client, url) = (self.system.client.clone(), self.system.url(Program::WebStore));
         let registered = name.clone();
         let registering = tokio::spawn(async move { try_register(&client, &url, &registered).await });
         let reached = tokio::select! {
@@ -155,18 +156,19 @@ impl Run {
                 timeout(NO_MORE, stopped).await.is_ok()
             }
         };
+        let service = point.link.service();
         match (reached, point.action) {
             (false, _) => self.tally.passed_over += 1,
             (true, Action::Cut) => self.tally.cut += 1,
             (true, Action::Kill) => {
-                self.system.service(point.link.service()).kill().await?;
+                self.system.service(service).await.kill().await?;
                 self.tally.killed += 1;
             }
         }
         self.system.proxy(point.link).cut();
         self.system.proxy(point.link).heal();
         if reached && point.action == Action::Kill {
-            self.system.start_again(point.link.service());
+            self.system.start_again(&mut *self.system.service(service).await, service);
         }
         let told = registering.await?.is_some();
         self.judge(told, &self.settled(&name).await?)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use reqwest::Client;
 use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep};
 
 use crate::addresses::Addresses;
@@ -70,7 +71,8 @@ impl Link {
 
 /// The system: a site of its own, a proxy for each link, and one instance of each service.
 pub(crate) struct System {
-    services: [Service; 3],
+    services: [Mutex<Service>; 3],
+    addresses: [SocketAddr; 3],
     proxies: Vec<Proxy>,
     pub(crate) site: Site,
     pub(crate) client: Client,
@@ -85,12 +87,10 @@ impl System {
             let (port, protocol) = link.server(servers.ports());
             proxies.push(Proxy::to(port, protocol).await?);
         }
-        let start = |program| {
-            let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-            anyhow::Ok(start(&site, &proxies, program, address))
-        };
-        let services = [start(Program::WebStore)?, start(Program::Transformer)?, start(Program::Marketing)?];
-        let system = Self { services, proxies, site, client: customers::browser() };
+        let addresses = [free_address()?, free_address()?, free_address()?];
+        let services = Program::ALL
+            .map(|program| Mutex::new(start(&site, &proxies, program, addresses[program as usize])));
+        let system = Self { services, addresses, proxies, site, client: customers::browser() };
         system.wait_ready().await?;
         Ok(system)
     }
@@ -99,41 +99,50 @@ impl System {
         &self.proxies[link as usize]
     }
 
-    pub(crate) fn service(&mut self, program: Program) -> &mut Service {
-        &mut self.services[program as usize]
+    /// A service, for one fault at a time.
+    pub(crate) async fn service(&self, program: Program) -> MutexGuard<'_, Service> {
+        self.services[program as usize].lock().await
     }
 
-    pub(crate) fn web_store_url(&self) -> String {
-        self.services[Program::WebStore as usize].url()
+    pub(crate) fn url(&self, program: Program) -> String {
+        format!("http://{}", self.addresses[program as usize])
     }
 
-    /// Starts a service anew where it was; it must have ended.
-    pub(crate) fn start_again(&mut self, program: Program) {
-        let address = self.service(program).address();
-        *self.service(program) = start(&self.site, &self.proxies, program, address);
+    /// Starts a service anew where its forerunner was, which must have ended.
+    pub(crate) fn start_again(&self, service: &mut Service, program: Program) {
+        *service = start(&self.site, &self.proxies, program, self.addresses[program as usize]);
+    }
+
+    /// Starts one more of a service beside the first.
+    pub(crate) fn start_another(&self, program: Program) -> Result<Service> {
+        Ok(start(&self.site, &self.proxies, program, free_address()?))
     }
 
     /// Waits until every service is ready and has all its parts, the broker too.
     pub(crate) async fn wait_ready(&self) -> Result<()> {
         let give_up = Instant::now() + BACK;
-        for service in &self.services {
-            while !self.has_all_parts(service).await {
-                let name = service.process.name();
-                ensure!(Instant::now() < give_up, "{name} is not ready after {BACK:?}\n{}", self.site.log());
+        for program in Program::ALL {
+            while !self.has_all_parts(program).await {
+                let (name, log) = (program.name(), self.site.log());
+                ensure!(Instant::now() < give_up, "{name} is not ready after {BACK:?}\n{log}");
                 sleep(Duration::from_millis(20)).await;
             }
         }
         Ok(())
     }
 
-    async fn has_all_parts(&self, service: &Service) -> bool {
+    async fn has_all_parts(&self, program: Program) -> bool {
         let ask = async {
-            let answer = self.client.get(format!("{}/health/ready", service.url())).send().await?;
+            let answer = self.client.get(format!("{}/health/ready", self.url(program))).send().await?;
             answer.json::<Value>().await.context("health in JSON")
         };
         let Ok(health) = ask.await else { return false };
         health["parts"].as_object().is_some_and(|parts| parts.values().all(|part| part == "up"))
     }
+}
+
+fn free_address() -> Result<SocketAddr> {
+    Ok(SocketAddr::from(([127, 0, 0, 1], free_port()?)))
 }
 
 /// With its own links in the place of the servers; migrations go to the servers directly.
