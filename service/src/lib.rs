@@ -1,15 +1,23 @@
-//! What the process of every service does in the same way: logging, health, shutdown.
+//! What the process of every service does in the same way: settings, logging, health, serving, shutdown.
 
 mod command;
 mod health;
 mod logging;
+mod proxies;
+mod rate_limit;
+mod security_headers;
 mod server;
 mod settings;
 mod shutdown;
+mod stylesheet;
 
 pub use command::Command;
 pub use health::{Part, health};
 pub use logging::Logging;
+pub use proxies::Proxies;
+pub use rate_limit::RateLimit;
+pub use security_headers::security_headers;
 pub use server::{bind, serve};
 pub use settings::settings;
 pub use shutdown::shutdown_on_signal;
+pub use stylesheet::Stylesheet;
