@@ -1,5 +1,6 @@
 //! `stack up`: the whole system in the foreground, until it is told to stop.
 
+use std::env;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,9 @@ const READY_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Services leave within 10 seconds; a little more before they are killed.
 const STOP_DEADLINE: Duration = Duration::from_secs(12);
+
+/// Settings of the services that are handed through, where they are set.
+const HANDED_THROUGH: [&str; 2] = ["WEB_STORE_REGISTRATIONS_PER_MINUTE", "TRUSTED_PROXIES"];
 
 /// Starts the servers and the three services, and stops them all at Ctrl-C. The data is kept.
 #[derive(Debug, clap::Args)]
@@ -116,7 +120,8 @@ impl System {
         say("stack", "starting the services");
         let mut services = Vec::new();
         for (program, port, _) in arguments.services() {
-            let settings = servers.addresses().settings(program);
+            let mut settings = servers.addresses().settings(program);
+            settings.extend(HANDED_THROUGH.into_iter().filter_map(|name| Some((name, env::var(name).ok()?))));
             services.push(Service::start(program, local(port), settings, &Output::Console)?);
         }
         for service in &mut services {

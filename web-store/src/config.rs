@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Parser, Subcommand};
 use messaging::BrokerUrl;
-use service::Logging;
+use service::{Logging, Proxies};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::republish;
@@ -34,6 +34,14 @@ pub struct Config {
     /// Connections to the database that serve requests
     #[arg(long, env = "WEB_STORE_DATABASE_CONNECTIONS", value_name = "N", default_value_t = 10)]
     pub database_connections: u32,
+
+    /// How often one client address may register somebody; 0 means without a limit
+    #[arg(long, env = "WEB_STORE_REGISTRATIONS_PER_MINUTE", value_name = "N", default_value_t = 60)]
+    pub registrations_per_minute: u32,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the flattened struct has its own")]
+    pub proxies: Proxies,
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "the flattened struct has its own")]

@@ -1,29 +1,34 @@
 //! The Web Store's HTTP: routes and handlers. Strings become a customer here, and only here.
 
 mod answer;
+mod idempotency_key;
 mod pages;
 mod submission;
 
-use std::sync::Arc;
+pub(crate) use pages::STYLE;
+
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::body::Bytes;
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Path, State, rejection::BytesRejection},
+    extract::{ConnectInfo, DefaultBodyLimit, Path, State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse, Response},
+    response::Response,
     routing::{get, post},
 };
 use messaging::{Link, next_traceparent};
-use service::{Part, health};
+use service::{Part, Proxies, RateLimit, Stylesheet, health};
 use uuid::Uuid;
 
 use crate::{
+    attempt::Attempt,
     customer::Customer,
     relay::Relay,
     store::{RegisterError, Store},
 };
 use answer::{Failure, Format};
+use idempotency_key::idempotency_key;
 use submission::{Invalid, Submission};
 
 /// Far more than any honest form needs.
@@ -38,6 +43,10 @@ pub struct App {
     pub relay: Arc<Relay>,
     /// The relay's state, for health.
     pub broker: Link,
+    /// How often one client may register somebody.
+    pub limit: Arc<RateLimit>,
+    /// Whose word on the client's address is taken.
+    pub proxies: Proxies,
 }
 
 /// All routes of the Web Store.
@@ -46,17 +55,19 @@ pub fn router(app: App) -> Router {
     let health = health(move || parts(checked.clone()));
     Router::new()
         .route("/", get(pages::empty_form))
-        .route("/style.css", get(pages::style))
+        .route(Stylesheet::ROUTE, get(async |version| STYLE.serve(version)))
         .route("/customers", post(register))
         .route("/customers/{customer_id}", get(registered))
-        .fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(app)
         .merge(health)
+        .fallback(async |headers: HeaderMap| fails(&headers, &Failure::NotFound))
+        .method_not_allowed_fallback(async |headers: HeaderMap| fails(&headers, &Failure::MethodNotAllowed))
 }
 
 async fn register(
     State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -70,19 +81,27 @@ async fn register(
         Err(invalid) => return format.invalid(StatusCode::UNPROCESSABLE_ENTITY, &submission, &invalid),
     };
     let customer = Customer::new(name, email, consent);
+    let attempt = match idempotency_key(&headers, &submission) {
+        Ok(key) => key.map(|key| Attempt::new(key, &customer)),
+        Err(detail) => return format.failure(&Failure::Malformed(detail), Some(submission)),
+    };
+    if let Err(wait) = app.limit.take(app.proxies.client(peer, &headers)) {
+        return format.failure(&Failure::TooMany(wait), Some(submission));
+    }
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
-    match app.store.register(&customer, &next_traceparent(traceparent)).await {
-        Ok(()) => {
+    match app.store.register(&customer, attempt, &next_traceparent(traceparent)).await {
+        Ok(customer_id) => {
             app.relay.wake.notify_one();
-            tracing::debug!(customer_id = %customer.id, "registered");
-            format.registered(customer.id)
+            tracing::debug!(%customer_id, "registered");
+            format.registered(customer_id)
         }
         Err(RegisterError::EmailTaken) => {
             format.invalid(StatusCode::CONFLICT, &submission, &Invalid::email_taken())
         }
+        Err(RegisterError::KeyUsed) => format.failure(&Failure::KeyUsed, Some(submission.with_new_key())),
         Err(RegisterError::Unavailable(error)) => {
             tracing::warn!("refused a registration: {error}");
-            format.failure(&Failure::Unavailable, Some(&submission))
+            format.failure(&Failure::Unavailable, Some(submission))
         }
     }
 }
@@ -117,8 +136,8 @@ async fn registered(State(app): State<App>, headers: HeaderMap, Path(customer_id
     }
 }
 
-async fn not_found(headers: HeaderMap) -> Response {
-    Format::of_accept(&headers).failure(&Failure::NotFound, None).into_response()
+fn fails(headers: &HeaderMap, failure: &Failure) -> Response {
+    Format::of_accept(headers).failure(failure, None)
 }
 
 /// The broker is optional: registering goes on without it, and events wait in the outbox.

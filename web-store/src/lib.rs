@@ -1,6 +1,7 @@
 //! The Web Store: registers customers and tells whoever wants to know, through the event
 //! `CustomerRegistered`.
 
+pub mod attempt;
 pub mod config;
 pub mod customer;
 pub mod http;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use messaging::{Link, supervise};
+use service::RateLimit;
 use tokio::sync::Notify;
 use web_store::{
     config::{Command, Config},
@@ -31,7 +32,13 @@ async fn main() -> anyhow::Result<()> {
     let broker = Link::new("broker");
     let store = Store::new(config.database_url.clone(), config.database_connections);
     let relay = Arc::new(Relay { database: config.database_url, broker: broker_url, wake: Notify::new() });
-    let app = App { store, relay: Arc::clone(&relay), broker: broker.clone() };
+    let app = App {
+        store,
+        relay: Arc::clone(&relay),
+        broker: broker.clone(),
+        limit: Arc::new(RateLimit::per_minute(config.registrations_per_minute)),
+        proxies: config.proxies,
+    };
 
     let relaying = async {
         if let Some(owner) = &config.owner_database_url {

@@ -12,7 +12,7 @@ use sqlx::{
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use crate::customer::Customer;
+use crate::{attempt::Attempt, customer::Customer};
 
 /// A visitor is told within 3 s that Postgres is away; this leaves time for the answer.
 const DEADLINE: Duration = Duration::from_millis(2500);
@@ -29,6 +29,9 @@ pub enum RegisterError {
     /// Somebody is registered with this address already, in whatever case.
     #[error("the e-mail address is registered already")]
     EmailTaken,
+    /// The request's key was used before, to register somebody else.
+    #[error("the idempotency key was used before, to register somebody else")]
+    KeyUsed,
     /// The database is away.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -53,17 +56,24 @@ impl Store {
         Self { pool: pool.connect_lazy_with(database) }
     }
 
-    /// Saves the customer and, by the same commit, the event that tells of it.
+    /// Saves the customer and, by the same commit, the event that tells of it. The customer's id; for an
+    /// attempt that succeeded before, that of then.
     ///
     /// # Errors
     /// Nothing was saved; unless the database did not answer: then both may yet be, or neither.
-    pub async fn register(&self, customer: &Customer, traceparent: &str) -> Result<(), RegisterError> {
+    pub async fn register(
+        &self,
+        customer: &Customer,
+        attempt: Option<Attempt>,
+        traceparent: &str,
+    ) -> Result<Uuid, RegisterError> {
         let message_id = Uuid::now_v7();
         let body = customer.registered().to_json();
         let insert = sqlx::query!(
             "WITH customer AS (
-                INSERT INTO customers (id, name, email, marketing_consent, registered_at, message_id)
-                VALUES ($1, $2, $3, $4, $5, $6)
+                INSERT INTO customers
+                    (id, name, email, marketing_consent, registered_at, message_id, idempotency_key, request)
+                VALUES ($1, $2, $3, $4, $5, $6, $11, $12)
             )
             INSERT INTO outbox (message_id, message_type, correlation_id, traceparent, occurred_at, body)
             VALUES ($6, $7, $8, $9, $5, $10)",
@@ -77,14 +87,25 @@ impl Store {
             message_id.to_string(),
             traceparent,
             body,
+            attempt.map(|attempt| attempt.key),
+            attempt.map(|attempt| attempt.request),
         );
-        match self.in_time(async |connection| insert.execute(&mut **connection).await).await {
-            Err(Unavailable::Failed(sqlx::Error::Database(error)))
-                if error.constraint() == Some("customers_email_key") =>
-            {
+        let outcome = self.in_time(async |connection| match insert.execute(&mut **connection).await {
+            Err(sqlx::Error::Database(refusal)) if refusal.is_unique_violation() => {
+                Ok(Err((refusal, earlier(connection, attempt).await?)))
+            }
+            other => other.map(Ok),
+        });
+        match outcome.await? {
+            Ok(_) => Ok(customer.id),
+            Err((_, Some(earlier))) if attempt.is_some_and(|attempt| attempt.request == earlier.request) => {
+                Ok(earlier.id)
+            }
+            Err((_, Some(_))) => Err(RegisterError::KeyUsed),
+            Err((refusal, None)) if refusal.constraint() == Some("customers_email_key") => {
                 Err(RegisterError::EmailTaken)
             }
-            outcome => Ok(outcome.map(drop)?),
+            Err((refusal, None)) => Err(Unavailable::Failed(sqlx::Error::Database(refusal)).into()),
         }
     }
 
@@ -120,4 +141,24 @@ impl Store {
         connection.close_on_drop();
         Err(Unavailable::NoAnswer)
     }
+}
+
+struct Earlier {
+    id: Uuid,
+    request: Uuid,
+}
+
+/// The registration that has the attempt's key. Looked for only where an insert was refused, so the first
+/// attempt costs nothing more.
+async fn earlier(
+    connection: &mut PoolConnection<Postgres>,
+    attempt: Option<Attempt>,
+) -> sqlx::Result<Option<Earlier>> {
+    let Some(attempt) = attempt else { return Ok(None) };
+    let select = sqlx::query_as!(
+        Earlier,
+        r#"SELECT id, request AS "request!" FROM customers WHERE idempotency_key = $1"#,
+        attempt.key,
+    );
+    select.fetch_optional(&mut **connection).await
 }

@@ -1,5 +1,7 @@
 //! Answers: pages for people, JSON and problem details (RFC 9457) for programs.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     http::{HeaderMap, HeaderName, StatusCode, header},
@@ -15,7 +17,7 @@ use super::{
 };
 
 /// When to try again while the database is away, in seconds.
-const RETRY_AFTER: &str = "5";
+const RETRY_AFTER: u64 = 5;
 
 /// Who reads the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +29,13 @@ pub(super) enum Format {
 /// Why a request failed, apart from what is wrong with single fields.
 #[derive(Debug)]
 pub(super) enum Failure {
+    KeyUsed,
     Malformed(String),
+    MethodNotAllowed,
     NotFound,
     TooLarge,
+    /// How long to wait.
+    TooMany(Duration),
     UnsupportedMediaType,
     Unavailable,
 }
@@ -38,9 +44,25 @@ impl Failure {
     /// The status, a title, and what to do.
     pub(super) fn parts(&self) -> (StatusCode, &'static str, &str) {
         match self {
+            Self::KeyUsed => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "You are registered already",
+                "This was sent before, with other details, and they stand. \
+                 To register somebody else as well, send it once more; a program uses a new key.",
+            ),
             Self::Malformed(detail) => (StatusCode::BAD_REQUEST, "We could not read that", detail),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "That cannot be done here",
+                "Customers are registered with the form, or by POST to /customers.",
+            ),
             Self::NotFound => (StatusCode::NOT_FOUND, "There is nothing here", "Check the address."),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "That is too much", "Send at most 16 KiB."),
+            Self::TooMany(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "That was a lot at once",
+                "Many people were registered from your network just now. Try again in a minute.",
+            ),
             Self::UnsupportedMediaType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "We could not read that",
@@ -49,8 +71,17 @@ impl Failure {
             Self::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "We cannot do that right now",
-                "Nothing was lost on your side. Try again in a few seconds.",
+                "You lose nothing by trying again in a few seconds: nobody is registered twice.",
             ),
+        }
+    }
+
+    /// In how many seconds it may go well.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::TooMany(wait) => Some(wait.as_secs() + 1),
+            Self::Unavailable => Some(RETRY_AFTER),
+            _ => None,
         }
     }
 }
@@ -108,17 +139,17 @@ impl Format {
     }
 
     /// With what was typed, where it is known, so that nobody has to type it again.
-    pub(super) fn failure(self, failure: &Failure, typed: Option<&Submission>) -> Response {
+    pub(super) fn failure(self, failure: &Failure, typed: Option<Submission>) -> Response {
         let (status, title, detail) = failure.parts();
         let mut response = match (self, typed) {
             (Self::Json, _) => problem(status, title, json!({"detail": detail})),
             (Self::Page, Some(typed)) => {
-                pages::form(status, typed, &Invalid::default(), Some((title, detail)))
+                pages::form(status, &typed, &Invalid::default(), Some((title, detail)))
             }
             (Self::Page, None) => pages::failure(status, title, detail),
         };
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER.parse().expect("digits"));
+        if let Some(seconds) = failure.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

@@ -1,12 +1,18 @@
 //! The pages. Every value reaches HTML through the templates, which escape it.
 
+use std::borrow::Cow;
+
 use askama::Template;
 use axum::{
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Response},
 };
 
+use service::Stylesheet;
+
 use super::submission::{Invalid, Submission};
+
+pub(crate) const STYLE: Stylesheet = Stylesheet::new(include_str!("../../assets/style.css"));
 
 #[derive(Template)]
 #[template(path = "form.html")]
@@ -28,8 +34,12 @@ struct Failure<'a> {
     detail: &'a str,
 }
 
+/// The form as yet holds nothing of anybody, so it may be kept for the back button, whose form then has the
+/// same key and registers nobody twice.
 pub(super) async fn empty_form() -> Response {
-    form(StatusCode::OK, &Submission::default(), &Invalid::default(), None)
+    let mut response = form(StatusCode::OK, &Submission::empty(), &Invalid::default(), None);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    response
 }
 
 pub(super) fn form(
@@ -38,7 +48,12 @@ pub(super) fn form(
     invalid: &Invalid,
     failure: Option<(&str, &str)>,
 ) -> Response {
-    page(status, &Form { typed, invalid, failure })
+    // What was sent without a key gets one now.
+    let typed = match typed.idempotency_key.as_str() {
+        "" => Cow::Owned(typed.clone().with_new_key()),
+        _ => Cow::Borrowed(typed),
+    };
+    page(status, &Form { typed: &typed, invalid, failure })
 }
 
 pub(super) fn confirmation() -> Response {
@@ -49,14 +64,9 @@ pub(super) fn failure(status: StatusCode, title: &str, detail: &str) -> Response
     page(status, &Failure { title, detail })
 }
 
-pub(super) async fn style() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("../../assets/style.css"))
-}
-
-/// Pages can hold what somebody typed, so nobody may keep a copy.
 fn page(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
-        Ok(html) => (status, [(header::CACHE_CONTROL, "no-store")], Html(html)).into_response(),
+        Ok(html) => (status, Html(html)).into_response(),
         Err(error) => {
             tracing::error!("cannot render a page: {error}");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

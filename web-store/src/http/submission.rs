@@ -2,6 +2,7 @@
 
 use percent_encoding::percent_decode;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::customer::{Email, Name};
 
@@ -12,6 +13,8 @@ pub(super) struct Submission {
     pub(super) email: String,
     /// `on` and `true` mean yes; empty, `off` and `false` mean no.
     pub(super) marketing_consent: String,
+    /// Made with the form, so that it comes again if the form does.
+    pub(super) idempotency_key: String,
 }
 
 /// What to do about each field.
@@ -23,6 +26,16 @@ pub(super) struct Invalid {
 }
 
 impl Submission {
+    /// A form to fill in.
+    pub(super) fn empty() -> Self {
+        Self::default().with_new_key()
+    }
+
+    /// The same form, to be sent as another one.
+    pub(super) fn with_new_key(self) -> Self {
+        Self { idempotency_key: Uuid::now_v7().to_string(), ..self }
+    }
+
     /// Reads `application/x-www-form-urlencoded`. Of a field that comes twice the first counts.
     pub(super) fn from_form(body: &[u8]) -> Result<Self, String> {
         let mut submission = Self::default();
@@ -69,6 +82,7 @@ impl Submission {
             "name" => Some(&mut self.name),
             "email" => Some(&mut self.email),
             "marketing_consent" => Some(&mut self.marketing_consent),
+            "idempotency_key" => Some(&mut self.idempotency_key),
             _ => None,
         }
     }
@@ -125,7 +139,7 @@ mod tests {
 
     fn submission(name: &str, email: &str, marketing_consent: &str) -> Submission {
         let marketing_consent = marketing_consent.into();
-        Submission { name: name.into(), email: email.into(), marketing_consent }
+        Submission { name: name.into(), email: email.into(), marketing_consent, ..Submission::default() }
     }
 
     #[test]
