@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use messaging::BrokerUrl;
-use service::{Command, Logging};
+use service::{Logging, Proxies};
 use sqlx::mysql::MySqlConnectOptions;
+
+use crate::operator::PasswordHash;
 
 /// Marketing: keeps its own list of customers, filled by `CreateCustomer`
 #[derive(Debug, Parser)]
@@ -28,6 +30,15 @@ pub struct Config {
     #[arg(long, env = "MARKETING_BROKER_URL", value_name = "URL", hide_env_values = true)]
     pub broker_url: BrokerUrl,
 
+    /// The hash of the password for the list of customers, as `marketing hash-password` makes it. Without
+    /// one the list is off
+    #[arg(long, env = "MARKETING_OPERATOR_PASSWORD_HASH", value_name = "HASH", hide_env_values = true)]
+    pub operator_password_hash: Option<PasswordHash>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the flattened struct has its own")]
+    pub proxies: Proxies,
+
     #[command(flatten)]
     #[expect(missing_docs, reason = "the flattened struct has its own")]
     pub logging: Logging,
@@ -35,4 +46,14 @@ pub struct Config {
     /// What to do instead of being the service
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+/// Without a command the program is the service.
+#[derive(Debug, Clone, Copy, Subcommand)]
+#[expect(missing_docs, reason = "the flattened enum has its own")]
+pub enum Command {
+    #[command(flatten)]
+    Service(service::Command),
+    /// Ask for a password, or read it from standard input, and print its hash; needs no setting
+    HashPassword,
 }

@@ -3,6 +3,11 @@
 pub mod config;
 pub mod customer;
 pub mod handler;
+pub mod http;
+pub mod list;
+pub mod operator;
 pub mod schema;
+pub mod segment;
 pub mod session;
 pub mod store;
+pub mod totals;

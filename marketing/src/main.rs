@@ -1,14 +1,28 @@
 //! Marketing's process: settings, logging, wiring, shutdown.
 
-use marketing::{config::Config, schema, session::session};
+use std::env;
+
+use marketing::{
+    config::{Command, Config},
+    http::{App, router},
+    list::List,
+    operator, schema,
+    session::session,
+};
 use messaging::{Link, supervise};
 use service::{Part, health};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    // Before the settings, of which it needs none.
+    if env::args().nth(1).as_deref() == Some("hash-password") {
+        return operator::hash_password();
+    }
     let config: Config = service::settings();
-    if let Some(command) = config.command {
-        return command.run(config.listen).await;
+    match config.command {
+        None => {}
+        Some(Command::Service(command)) => return command.run(config.listen).await,
+        Some(Command::HashPassword) => return operator::hash_password(),
     }
     config.logging.start()?;
     let listener = service::bind(config.listen).await?;
@@ -34,6 +48,8 @@ async fn main() -> anyhow::Result<()> {
             ]
         }
     });
-    let (served, ()) = tokio::join!(service::serve(listener, health, &shutdown), consuming);
+    let list = List::new(database.clone());
+    let app = config.operator_password_hash.map(|password| App::new(list, password, config.proxies));
+    let (served, ()) = tokio::join!(service::serve(listener, router(app, health), &shutdown), consuming);
     served
 }

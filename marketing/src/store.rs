@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use sqlx::{Connection, MySql, MySqlConnection, QueryBuilder, mysql::MySqlConnectOptions};
 use tokio::time::timeout;
 
-use crate::customer::Customer;
+use crate::{customer::Customer, segment::Segment};
 
 /// How long MySQL may take for a batch before its connection is given up.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -14,7 +14,12 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// and the next call makes another.
 pub struct Store {
     database: MySqlConnectOptions,
-    connection: Option<MySqlConnection>,
+    open: Option<Open>,
+}
+
+struct Open {
+    connection: MySqlConnection,
+    segment: Segment,
 }
 
 /// Why nothing was saved.
@@ -35,7 +40,7 @@ impl Store {
     /// A store that connects when it is first used.
     #[must_use]
     pub fn new(database: MySqlConnectOptions) -> Self {
-        Self { database, connection: None }
+        Self { database, open: None }
     }
 
     /// Saves all or none, and returns once they are durable. A customer that is there already stays as it is.
@@ -46,13 +51,13 @@ impl Store {
         if customers.is_empty() {
             return Ok(());
         }
-        let connection = self.connection.take();
-        let saved = timeout(DEADLINE, save_with(&self.database, connection, customers)).await;
-        let (connection, result) = saved.map_err(|_| SaveError::NoAnswer)?.map_err(SaveError::Unavailable)?;
+        let open = self.open.take();
+        let saved = timeout(DEADLINE, save_with(&self.database, open, customers)).await;
+        let (open, result) = saved.map_err(|_| SaveError::NoAnswer)?.map_err(SaveError::Unavailable)?;
         match result.map_err(SaveError::from) {
             Err(SaveError::Unavailable(error)) => Err(SaveError::Unavailable(error)),
             settled => {
-                self.connection = Some(connection);
+                self.open = Some(open);
                 settled
             }
         }
@@ -63,22 +68,28 @@ impl Store {
 /// have left undone.
 async fn save_with(
     database: &MySqlConnectOptions,
-    connection: Option<MySqlConnection>,
+    open: Option<Open>,
     customers: &[&Customer],
-) -> sqlx::Result<(MySqlConnection, sqlx::Result<()>)> {
-    let mut connection = match connection {
-        Some(connection) => connection,
-        None => MySqlConnection::connect_with(database).await?,
+) -> sqlx::Result<(Open, sqlx::Result<()>)> {
+    let mut open = match open {
+        Some(open) => open,
+        None => connect(database).await?,
     };
-    let result = insert(&mut connection, customers).await;
-    Ok((connection, result))
+    let result = insert(&mut open, customers).await;
+    Ok((open, result))
 }
 
-async fn insert(connection: &mut MySqlConnection, customers: &[&Customer]) -> sqlx::Result<()> {
+async fn connect(database: &MySqlConnectOptions) -> sqlx::Result<Open> {
+    let mut connection = MySqlConnection::connect_with(database).await?;
+    let segment = Segment::newest(&mut connection).await?;
+    Ok(Open { connection, segment })
+}
+
+async fn insert(Open { connection, segment }: &mut Open, customers: &[&Customer]) -> sqlx::Result<()> {
     let mut transaction = connection.begin().await?;
     let mut insert = QueryBuilder::<MySql>::new(
         "INSERT INTO customers
-        (customer_id, full_name, email_address, email_opt_in, source, customer_since) ",
+        (customer_id, full_name, email_address, email_opt_in, source, customer_since, search_segment) ",
     );
     insert.push_values(customers, |mut row, customer| {
         row.push_bind(customer.id().to_string())
@@ -86,13 +97,16 @@ async fn insert(connection: &mut MySqlConnection, customers: &[&Customer]) -> sq
             .push_bind(customer.email_address())
             .push_bind(customer.email_opt_in())
             .push_bind(customer.source())
-            .push_bind(customer.since().naive_utc());
+            .push_bind(customer.since().naive_utc())
+            .push_bind(segment.number());
     });
     // Not INSERT IGNORE: that would also swallow what does not fit.
     insert.push(" ON DUPLICATE KEY UPDATE customer_id = customers.customer_id");
     // There is a statement for each size of batch, so keeping them prepared would only fill the cache.
     insert.build().persistent(false).execute(&mut *transaction).await?;
-    transaction.commit().await
+    transaction.commit().await?;
+    segment.add(customers.len());
+    Ok(())
 }
 
 impl From<sqlx::Error> for SaveError {

@@ -6,6 +6,10 @@ use crate::service::Program;
 /// Every user's password here: these servers are private to one checkout and listen on 127.0.0.1.
 pub const PASSWORD: &str = "development-only";
 
+/// The same password's hash, for the list of customers. `marketing hash-password` made it.
+pub const OPERATOR_PASSWORD_HASH: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$Zp9g94Kybat4QuXK2HLUUQ$oh2vp7faXWhurhEYh0r6/E8q8T9BIVGxlBHUszKd3rg";
+
 /// The two databases and the virtual host of one system on a set of servers.
 #[derive(Clone, Debug)]
 pub struct Addresses {
@@ -68,6 +72,7 @@ impl Addresses {
                 ("MARKETING_DATABASE_URL", self.marketing_database_url("marketing")),
                 ("MARKETING_OWNER_DATABASE_URL", self.marketing_database_url("marketing_owner")),
                 ("MARKETING_BROKER_URL", self.broker_url("marketing")),
+                ("MARKETING_OPERATOR_PASSWORD_HASH", OPERATOR_PASSWORD_HASH.to_owned()),
             ],
         }
     }

@@ -5,6 +5,7 @@
 pub mod customers;
 mod databases;
 mod management;
+pub mod operator;
 mod site;
 
 use std::time::Duration;

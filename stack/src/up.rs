@@ -22,7 +22,8 @@ const READY_DEADLINE: Duration = Duration::from_mins(1);
 const STOP_DEADLINE: Duration = Duration::from_secs(12);
 
 /// Settings of the services that are handed through, where they are set.
-const HANDED_THROUGH: [&str; 2] = ["WEB_STORE_REGISTRATIONS_PER_MINUTE", "TRUSTED_PROXIES"];
+const HANDED_THROUGH: [&str; 3] =
+    ["WEB_STORE_REGISTRATIONS_PER_MINUTE", "MARKETING_OPERATOR_PASSWORD_HASH", "TRUSTED_PROXIES"];
 
 /// Starts the servers and the three services, and stops them all at Ctrl-C. The data is kept.
 #[derive(Debug, clap::Args)]

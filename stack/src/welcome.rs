@@ -15,7 +15,7 @@ pub(crate) fn welcome(addresses: &Addresses, services: &[Service]) -> String {
         "ready
 
   Web Store    {web_store}      register a customer here
-  Marketing    {marketing}
+  Marketing    {marketing}      look into its list of customers, password {PASSWORD}
   transformer  {transformer}
   RabbitMQ     http://127.0.0.1:{management}     log in as admin, password {PASSWORD}
 
