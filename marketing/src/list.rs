@@ -144,6 +144,11 @@ impl List {
 }
 
 impl Row {
+    /// The address before its @, and from there on.
+    pub(crate) fn local_part_and_domain(&self) -> (&str, &str) {
+        self.email_address.split_at(self.email_address.find('@').unwrap_or(0))
+    }
+
     /// Where in the list it is.
     #[must_use]
     pub fn place(&self) -> Place {

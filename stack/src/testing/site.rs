@@ -113,7 +113,8 @@ impl Site {
         self.start(Program::Marketing, &[])
     }
 
-    /// Starts one more of a service on a free port; `settings` come on top of the site's own.
+    /// Starts one more of a service on a free port; `settings` come on top of the site's own;
+    /// an empty one is as if not set.
     #[must_use]
     pub fn start(&self, program: Program, settings: &[(&str, &str)]) -> Service {
         let port = free_port().expect("a port for the service");
@@ -132,7 +133,9 @@ impl Site {
         let mut own = self.addresses.settings(program);
         // Tests register more people from one address than a visitor would.
         own.push(("WEB_STORE_REGISTRATIONS_PER_MINUTE", "0".to_owned()));
+        own.retain(|(name, _)| settings.iter().all(|(other, _)| other != name));
         let more = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let more = more.filter(|(_, value)| !value.is_empty());
         Service::start(program, address, own.into_iter().chain(more), &Output::File(log))
             .unwrap_or_else(|error| panic!("{error:#}"))
     }

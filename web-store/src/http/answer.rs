@@ -47,8 +47,8 @@ impl Failure {
             Self::KeyUsed => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "You are registered already",
-                "This was sent before, with other details, and they stand. \
-                 To register somebody else as well, send it once more; a program uses a new key.",
+                "This was sent before with other details, and those stand. \
+                 To register somebody else as well, send it once more.",
             ),
             Self::Malformed(detail) => (StatusCode::BAD_REQUEST, "We could not read that", detail),
             Self::MethodNotAllowed => (
@@ -74,6 +74,14 @@ impl Failure {
                 "You lose nothing by trying again in a few seconds: nobody is registered twice.",
             ),
         }
+    }
+
+    /// What a program has to do, where that is something else.
+    fn detail_for_programs(&self) -> Option<&'static str> {
+        matches!(self, Self::KeyUsed).then_some(
+            "The Idempotency-Key was used before, with other details, and those stand. \
+             Use a new key for every new registration.",
+        )
     }
 
     /// In how many seconds it may go well.
@@ -142,7 +150,10 @@ impl Format {
     pub(super) fn failure(self, failure: &Failure, typed: Option<Submission>) -> Response {
         let (status, title, detail) = failure.parts();
         let mut response = match (self, typed) {
-            (Self::Json, _) => problem(status, title, json!({"detail": detail})),
+            (Self::Json, _) => {
+                let detail = failure.detail_for_programs().unwrap_or(detail);
+                problem(status, title, json!({"detail": detail}))
+            }
             (Self::Page, Some(typed)) => {
                 pages::form(status, &typed, &Invalid::default(), Some((title, detail)))
             }
