@@ -23,7 +23,16 @@ pub struct Queue {
     pub dead_letter_exchange: &'static str,
 }
 
+/// Every queue.
+pub const QUEUES: &[Queue] = &[TRANSFORMER_CUSTOMER_REGISTERED, MARKETING_CREATE_CUSTOMER];
+
 impl Queue {
+    /// The application that consumes from it: the first part of its name.
+    #[must_use]
+    pub fn consumer(&self) -> &'static str {
+        self.name.split('.').next().unwrap_or(self.name)
+    }
+
     /// The queue that keeps what this queue's consumer rejected: `<name>.dead-letters`.
     #[must_use]
     pub fn dead_letter_queue(&self) -> String {

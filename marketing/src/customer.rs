@@ -1,12 +1,12 @@
 //! What Marketing takes for a customer: parsed once from the command, and trusted from then on.
 
-use chrono::{DateTime, Datelike, Utc};
+use chrono::{DateTime, Datelike, Timelike, Utc};
 use contracts::CreateCustomer;
 use messaging::Rejection;
 use uuid::Uuid;
 
 const NAME_CHARACTERS: usize = 200;
-const EMAIL_BYTES: usize = 254;
+const EMAIL_CHARACTERS: usize = 254;
 const SOURCE_BYTES: usize = 50;
 
 /// The years that a MySQL DATETIME can hold.
@@ -33,9 +33,12 @@ impl Customer {
             command;
         let rules = [
             (is_name(&full_name), "full_name has to have 1 to 200 characters and no control characters"),
-            (is_address(&email_address), "email_address has to have at most 254 bytes and one @ inside"),
+            (is_address(&email_address), "email_address has to have at most 254 characters and one @ inside"),
             (is_source(&source), "source has to have 1 to 50 characters of a-z, 0-9 and -"),
-            (YEARS.contains(&customer_since.year()), "customer_since has to be in the years 1000 to 9999"),
+            (
+                is_time(customer_since),
+                "customer_since has to be in the years 1000 to 9999, and no leap second",
+            ),
         ];
         match rules.into_iter().find(|(kept, _)| !kept) {
             Some((_, rule)) => Err(Rejection::RuleBroken(rule.into())),
@@ -62,7 +65,7 @@ impl Customer {
         &self.full_name
     }
 
-    /// At most 254 bytes.
+    /// At most 254 characters.
     #[must_use]
     pub fn email_address(&self) -> &str {
         &self.email_address
@@ -96,13 +99,18 @@ fn is_address(address: &str) -> bool {
         .split_once('@')
         .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'));
     at_inside
-        && address.len() <= EMAIL_BYTES
+        && address.chars().count() <= EMAIL_CHARACTERS
         && !address.contains(|c: char| c.is_control() || c.is_whitespace())
 }
 
 fn is_source(source: &str) -> bool {
     (1..=SOURCE_BYTES).contains(&source.len())
         && source.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// The client has 59 s and more than 1,000,000,000 ns for a leap second; MySQL has none at all.
+fn is_time(time: DateTime<Utc>) -> bool {
+    YEARS.contains(&time.year()) && time.nanosecond() < 1_000_000_000
 }
 
 #[cfg(test)]
@@ -127,7 +135,7 @@ mod tests {
     #[test]
     fn a_command_that_breaks_a_rule_is_rejected_by_the_fields_name() {
         type BreakIt = fn(&mut CreateCustomer);
-        let broken: [(&str, BreakIt); 9] = [
+        let broken: [(&str, BreakIt); 10] = [
             ("full_name", |c| c.full_name = " ".into()),
             ("full_name", |c| c.full_name = "x".repeat(201)),
             ("full_name", |c| c.full_name = "a\0".into()),
@@ -137,6 +145,7 @@ mod tests {
             ("source", |c| c.source = String::new()),
             ("source", |c| c.source = "Web Store".into()),
             ("customer_since", |c| c.customer_since = "0999-12-31T00:00:00Z".parse().unwrap()),
+            ("customer_since", |c| c.customer_since = "2016-12-31T23:59:60Z".parse().unwrap()),
         ];
         for (field, break_it) in broken {
             let mut command = command();

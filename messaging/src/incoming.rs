@@ -77,11 +77,21 @@ impl Incoming {
     /// The body, as the contract `M`.
     ///
     /// # Errors
-    /// Another type, not JSON, or not of the contract's shape.
+    /// Another type or version, not JSON, or not of the contract's shape.
     pub fn parse<M: Message>(&self) -> Result<M, Rejection> {
-        if self.message_type() != M::TYPE {
-            return Err(Rejection::UnknownType(self.message_type().into()));
+        let found = self.message_type();
+        if found == M::TYPE {
+            Ok(serde_json::from_slice(self.body())?)
+        } else if unversioned(found).is_some_and(|name| Some(name) == unversioned(M::TYPE)) {
+            Err(Rejection::UnknownVersion { found: found.into(), known: M::TYPE })
+        } else {
+            Err(Rejection::UnknownType(found.into()))
         }
-        Ok(serde_json::from_slice(self.body())?)
     }
+}
+
+/// A message type without its major version, if it has one.
+fn unversioned(message_type: &str) -> Option<&str> {
+    let (name, version) = message_type.rsplit_once(".v")?;
+    version.parse::<u32>().is_ok().then_some(name)
 }

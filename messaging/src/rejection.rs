@@ -12,6 +12,14 @@ pub enum Rejection {
     /// The `type` is none that this consumer handles.
     #[error("unknown message type `{0}`")]
     UnknownType(String),
+    /// A message that this consumer handles, but of another major version.
+    #[error("unknown version: of this message `{known}` is read, not `{found}`")]
+    UnknownVersion {
+        /// The `type` that it has.
+        found: String,
+        /// The `type` that it should have.
+        known: &'static str,
+    },
     /// The body is not JSON in UTF-8.
     #[error("not JSON: {0}")]
     NotJson(String),
@@ -30,6 +38,7 @@ impl Rejection {
         match self {
             Self::BadEnvelope(_) => "bad-envelope",
             Self::UnknownType(_) => "unknown-type",
+            Self::UnknownVersion { .. } => "unknown-version",
             Self::NotJson(_) => "not-json",
             Self::WrongShape(_) => "wrong-shape",
             Self::RuleBroken(_) => "rule-broken",

@@ -121,11 +121,12 @@ async fn an_event_that_can_never_succeed_goes_to_the_dead_letters_and_holds_up_n
     let mut without_email = event.clone();
     without_email.as_object_mut().unwrap().remove("email");
     let own = CustomerRegistered::TYPE;
-    let bad: [(&str, &str, Vec<u8>); 5] = [
+    let bad: [(&str, &str, Vec<u8>); 6] = [
         (own, "not-json", b"{\"customer_id\":".to_vec()),
         (own, "not-json", b"\xff\xfe".to_vec()),
         (own, "wrong-shape", without_email.to_string().into_bytes()),
-        ("web-store.customer-registered.v2", "unknown-type", event.to_string().into_bytes()),
+        ("web-store.customer-registered.v2", "unknown-version", event.to_string().into_bytes()),
+        ("web-store.customer-registered.vx", "unknown-type", event.to_string().into_bytes()),
         ("", "unknown-type", event.to_string().into_bytes()),
     ];
     let ids = dead_letter(&site, &system, &TRANSFORMER_CUSTOMER_REGISTERED, &bad).await;
@@ -152,7 +153,7 @@ async fn a_command_that_can_never_succeed_goes_to_the_dead_letters_and_holds_up_
         (own, "rule-broken", with("full_name", json!(" "))),
         (own, "rule-broken", with("full_name", json!("x".repeat(201)))),
         (own, "rule-broken", with("full_name", json!("Test"))),
-        ("marketing.create-customer.v9", "unknown-type", command.to_string().into_bytes()),
+        ("marketing.create-customer.v9", "unknown-version", command.to_string().into_bytes()),
     ];
     let ids = dead_letter(&site, &system, &MARKETING_CREATE_CUSTOMER, &bad).await;
     arrive_in_marketing(&site, &ids, SOON).await;

@@ -24,6 +24,12 @@ fn create_customer(event: CustomerRegistered) -> CreateCustomer {
 
 #[cfg(test)]
 mod tests {
+    use contracts::{
+        CreateCustomer, Message,
+        testing::{assert_valid, customer_registered, validator},
+    };
+    use proptest::prelude::*;
+
     use super::create_customer;
 
     #[test]
@@ -32,5 +38,13 @@ mod tests {
         let command = include_str!("../../../contracts/samples/marketing.create-customer.v1.json");
         let event = serde_json::from_str(event).unwrap();
         assert_eq!(create_customer(event), serde_json::from_str(command).unwrap());
+    }
+
+    #[test]
+    fn every_valid_event_makes_a_valid_command() {
+        let valid = validator::<CreateCustomer>();
+        proptest!(|(event in customer_registered())| {
+            assert_valid(&valid, &create_customer(event).to_json());
+        });
     }
 }

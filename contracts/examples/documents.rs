@@ -1,0 +1,18 @@
+//! Makes the committed documents anew from the contracts.
+
+use std::{fs, io, path::Path};
+
+use contracts::documents::documents;
+
+fn main() -> io::Result<()> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for document in documents() {
+        let path = directory.join(&document.path);
+        if fs::read_to_string(&path).ok().as_ref() != Some(&document.text) {
+            fs::create_dir_all(path.parent().expect("a directory"))?;
+            fs::write(&path, document.text)?;
+            println!("made {} anew", document.path);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! Keeps what the contracts say now as their next released revision, with a sample.
+
+use std::{fs, path::Path, process::ExitCode};
+
+use contracts::{compatibility::breakages, documents};
+use serde_json::Value;
+
+fn main() -> ExitCode {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut broken = false;
+    for (name, schema) in documents::schemas() {
+        let released = directory.join("released").join(&name);
+        let revisions: Vec<Value> = (1..).map_while(|n| read(&released.join(format!("{n}.json")))).collect();
+        let found: Vec<_> = revisions.iter().flat_map(|revision| breakages(revision, &schema)).collect();
+        if !found.is_empty() {
+            eprintln!("{name} breaks what was released; `cargo test -p contracts` says how");
+            broken = true;
+        } else if revisions.last() != Some(&schema) {
+            let number = revisions.len() + 1;
+            write(&released.join(format!("{number}.json")), &format!("{schema:#}\n"));
+            if let Some(sample) = read(&directory.join(format!("samples/{name}.json"))) {
+                write(&released.join(format!("samples/{number}.json")), &format!("{sample}\n"));
+            }
+            println!("{name}: released revision {number}");
+        }
+    }
+    if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn read(path: &Path) -> Option<Value> {
+    let text = fs::read_to_string(path).ok()?;
+    Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+}
+
+fn write(path: &Path, text: &str) {
+    let directory = path.parent().expect("a directory");
+    fs::create_dir_all(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}

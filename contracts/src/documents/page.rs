@@ -1,0 +1,85 @@
+//! The page for another team's developer: a template, filled from the contracts.
+
+use serde_json::Value;
+
+use super::{
+    Contract,
+    contract::{description, fields, is_required, schema},
+};
+use crate::{Kind, envelope};
+
+const TEMPLATE: &str = include_str!("page.md");
+
+pub(super) fn page(contracts: &[Contract]) -> String {
+    let filled = [
+        ("{{overview}}", contracts.iter().map(overview).collect()),
+        ("{{listen.py}}", include_str!("../../clients/listen.py").to_owned()),
+        ("{{send.py}}", include_str!("../../clients/send.py").to_owned()),
+        ("{{envelope}}", envelope()),
+        ("{{messages}}", contracts.iter().map(message).collect()),
+    ];
+    filled.iter().fold(TEMPLATE.to_owned(), |page, (place, text)| page.replace(place, text.trim_end()))
+}
+
+fn overview(contract: &Contract) -> String {
+    let Contract { name, message_type, owner, .. } = contract;
+    let (kind, summary) = (contract.kind.word(), contract.summary());
+    format!("| [{name}](#{}) | `{message_type}` | {kind} | {owner} | {summary} |\n", name.to_lowercase())
+}
+
+fn message(contract: &Contract) -> String {
+    let Contract { name, message_type, owner, exchange, .. } = contract;
+    let summary = contract.summary();
+    let what = match contract.kind {
+        Kind::Event => "an event",
+        Kind::Command => "a command",
+    };
+    let sections = contract.sections().iter().fold(String::new(), |all, (heading, text)| {
+        all + &format!("**{heading}.** {text}\n\n") //
+    });
+    let sample: Value = serde_json::from_str(&contract.sample).expect("a sample is JSON");
+    let table = table(&contract.schema);
+    format!(
+        "### {name}\n\n\
+         `{message_type}` on the exchange `{exchange}`, {what} of `{owner}` \
+         ([JSON Schema](schemas/{message_type}.json))\n\n\
+         {summary}\n\n{sections}{table}\n```json\n{sample:#}\n```\n\n"
+    )
+}
+
+fn envelope() -> String {
+    let properties = schema::<envelope::Properties>();
+    format!("{}\nHeaders:\n\n{}", table(&properties), table(&properties["properties"]["headers"]))
+}
+
+fn table(schema: &Value) -> String {
+    let rows = fields(schema).map(|(name, field)| {
+        let example = &field["examples"][0];
+        let example = if example.is_null() { String::new() } else { format!("`{example}`") };
+        let personal_data = field["x-personal-data"].as_str().unwrap_or_default();
+        let required = if is_required(schema, name) { "" } else { "Optional. " };
+        let (meaning, shape) = (description(field), shape(field));
+        format!("| `{name}` | {required}{meaning} | {shape} | {personal_data} | {example} |\n")
+    });
+    let head = "| field | meaning | shape | personal data | example |\n| --- | --- | --- | --- | --- |\n";
+    head.to_owned() + &rows.collect::<String>()
+}
+
+/// A field's type, unit and limits, in words. Patterns are in the schema; their meaning is in the field's.
+fn shape(field: &Value) -> String {
+    let kind = field["type"].as_str().unwrap_or("any");
+    let mut words = vec![match field["format"].as_str() {
+        Some(format) if kind == "string" => format!("{kind}, {format}"),
+        _ => kind.to_owned(),
+    }];
+    let range = |low: &str, high: &str| match (&field[low], &field[high]) {
+        (Value::Null, Value::Null) => None,
+        (low, Value::Null) => Some(format!("at least {low}")),
+        (Value::Null, high) => Some(format!("at most {high}")),
+        (low, high) => Some(format!("{low} to {high}")),
+    };
+    words.extend(range("minLength", "maxLength").map(|range| range + " characters"));
+    words.extend(range("minimum", "maximum"));
+    words.extend(field["x-unit"].as_str().map(str::to_owned));
+    words.join(", ")
+}

@@ -1,0 +1,40 @@
+//! Marketing takes what the contract of `CreateCustomer` allows, and nothing else.
+
+use contracts::{
+    CreateCustomer,
+    testing::{create_customer, emails, lines, sources, validator},
+};
+use marketing::customer::Customer;
+use proptest::prelude::*;
+
+proptest! {
+    #[test]
+    fn every_command_that_the_contract_allows_is_carried_out(command in create_customer()) {
+        prop_assert!(Customer::parse(command).is_ok());
+    }
+}
+
+#[test]
+fn what_the_contract_does_not_allow_is_rejected_and_nothing_else() {
+    let valid = validator::<CreateCustomer>();
+    let sample = include_str!("../../contracts/samples/marketing.create-customer.v1.json");
+    let sample: CreateCustomer = serde_json::from_str(sample).unwrap();
+    let allowed = |command: &CreateCustomer| valid.is_valid(&serde_json::to_value(command).unwrap());
+    let any_text =
+        || prop_oneof![any::<String>(), "[ \u{3000}\t]{0,3}", "\\PC{195,205}", "\\PC{1,2}@\\PC{245,260}"];
+    let config = ProptestConfig::with_cases(1000);
+    proptest!(config, |(
+        full_name in prop_oneof![lines(), any_text()],
+        email_address in prop_oneof![emails(), any_text()],
+        source in prop_oneof![sources(), any_text()],
+    )| {
+        let commands = [
+            CreateCustomer { full_name, ..sample.clone() },
+            CreateCustomer { email_address, ..sample.clone() },
+            CreateCustomer { source, ..sample.clone() },
+        ];
+        for command in commands {
+            prop_assert_eq!(allowed(&command), Customer::parse(command.clone()).is_ok(), "{:?}", command);
+        }
+    });
+}
