@@ -5,6 +5,8 @@ import jsonschema, pika
 
 TYPE = "web-store.customer-registered.v1"
 QUEUE = "loyalty.customer-registered"  # your application's name in front
+DEAD_LETTERS = "loyalty.dead-letters"
+QUORUM = {"x-queue-type": "quorum"}
 
 schema = json.loads(pathlib.Path(f"schemas/{TYPE}.json").read_text())
 Validator = jsonschema.Draft202012Validator
@@ -12,14 +14,20 @@ validator = Validator(schema, format_checker=Validator.FORMAT_CHECKER)
 
 
 def received(channel, method, properties, body):
-    event = json.loads(body)
-    validator.validate(event)  # ends the program; yours sets the message aside
+    try:
+        event = json.loads(body)
+        validator.validate(event)
+    except (ValueError, jsonschema.ValidationError):
+        return channel.basic_reject(method.delivery_tag, requeue=False)  # to the dead letters
     print(event["customer_id"], flush=True)  # your work; doing it twice must do no harm
     channel.basic_ack(method.delivery_tag)
 
 
 channel = pika.BlockingConnection(pika.URLParameters(os.environ["AMQP_URL"])).channel()
-channel.queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
+channel.exchange_declare(DEAD_LETTERS, "fanout", durable=True)
+channel.queue_declare(DEAD_LETTERS, durable=True, arguments=QUORUM)
+channel.queue_bind(DEAD_LETTERS, DEAD_LETTERS)
+channel.queue_declare(QUEUE, durable=True, arguments=QUORUM | {"x-dead-letter-exchange": DEAD_LETTERS})
 channel.queue_bind(QUEUE, exchange="web-store.events", routing_key=TYPE)
 channel.basic_qos(prefetch_count=100)
 channel.basic_consume(QUEUE, received)

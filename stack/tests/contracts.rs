@@ -1,0 +1,204 @@
+//! What goes over the wire is what the contracts' documents say, and a stranger needs nothing else.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use contracts::address::{MARKETING_CREATE_CUSTOMER, TRANSFORMER_CUSTOMER_REGISTERED};
+use contracts::testing::{assert_valid, named_validator};
+use contracts::{CreateCustomer, CustomerRegistered, Message};
+use serde_json::Value;
+use stack::addresses::PASSWORD;
+use stack::testing::customers::{arrive_in_marketing, register, register_many};
+use stack::testing::{SOON, Site, eventually};
+use support::{channel, properties, publish};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+#[tokio::test]
+async fn every_message_on_the_wire_is_what_its_schema_and_the_envelopes_say() {
+    let site = Site::new().await;
+    let mut transformer = site.start_transformer();
+    let mut marketing = site.start_marketing();
+    let mut web_store = site.start_web_store();
+    for service in [&mut transformer, &mut marketing, &mut web_store] {
+        service.wait_ready(SOON).await.unwrap();
+    }
+    marketing.kill().await.unwrap();
+    register(&web_store, "Zoë Ó Dálaigh 王").await;
+    assert_on_the_wire(&site, MARKETING_CREATE_CUSTOMER.name, CreateCustomer::TYPE).await;
+    transformer.kill().await.unwrap();
+    register(&web_store, "O'Brien <b>").await;
+    assert_on_the_wire(&site, TRANSFORMER_CUSTOMER_REGISTERED.name, CustomerRegistered::TYPE).await;
+}
+
+/// Takes a message out of a queue and validates all of it, with every property that ours are to have.
+async fn assert_on_the_wire(site: &Site, queue: &str, message_type: &str) {
+    let what = format!("a message in {queue}");
+    let take = async || site.management().take(queue, 1).await.pop();
+    let message = eventually(SOON, &what, take).await;
+    assert_valid(&named_validator(message_type), &message.payload);
+    let envelope = named_validator("envelope.v1");
+    assert_valid(&envelope, &message.properties.to_string());
+    assert_eq!(message.properties["type"], message_type);
+    assert_eq!(message.routing_key, message_type);
+    for property in ["content_type", "delivery_mode", "correlation_id", "timestamp", "app_id"] {
+        assert!(!message.properties[property].is_null(), "{property} in {:#}", message.properties);
+    }
+    assert!(message.properties["headers"]["traceparent"].is_string());
+}
+
+#[tokio::test]
+async fn a_stranger_in_python_listens_with_a_queue_of_its_own_and_the_schema_alone() {
+    let site = Site::new().await;
+    let mut web_store = site.start_web_store();
+    let mut transformer = site.start_transformer();
+    for service in [&mut web_store, &mut transformer] {
+        service.wait_ready(SOON).await.unwrap();
+    }
+    give_user(&site, "loyalty").await;
+    let queue = "loyalty.customer-registered";
+
+    let (listener, mut heard) = listen(&site, queue).await;
+    let ids = register_many(&web_store, 5).await;
+    assert_eq!(next_lines(&mut heard, 5).await, sorted(ids));
+
+    // What is sent while it is away waits.
+    drop((listener, heard));
+    let late = register(&web_store, "Late").await;
+    let (_listener, mut heard) = listen(&site, queue).await;
+    assert_eq!(next_lines(&mut heard, 1).await, [late]);
+
+    // And it does validate, sets aside what is not valid, and goes on.
+    let (_connection, channel) = channel(&site).await;
+    let (exchange, own) = (CustomerRegistered::EXCHANGE, CustomerRegistered::TYPE);
+    let mut event: Value = serde_json::from_str(&sample(own)).unwrap();
+    event["email"] = "nobody".into();
+    publish(&channel, exchange, own, properties(own), event.to_string().as_bytes()).await;
+    let next = register(&web_store, "Next").await;
+    assert_eq!(next_lines(&mut heard, 1).await, [next]);
+    eventually(SOON, "the bad event among the stranger's dead letters", async || {
+        (site.management().depth("loyalty.dead-letters").await == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stranger_in_python_sends_a_command_that_marketing_accepts() {
+    let site = Site::new().await;
+    let mut marketing = site.start_marketing();
+    marketing.wait_ready(SOON).await.unwrap();
+    give_user(&site, "helpdesk").await;
+
+    let command = sample(CreateCustomer::TYPE);
+    for _ in 0..2 {
+        let sent = send(&site, &command).await;
+        assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    }
+    let id = serde_json::from_str::<Value>(&command).unwrap()["customer_id"].as_str().unwrap().to_owned();
+    arrive_in_marketing(&site, &[id], SOON).await;
+
+    let refused = send(&site, &command.replace('@', " at ")).await;
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("ValidationError"));
+}
+
+#[tokio::test]
+async fn a_stranger_may_do_what_the_documents_say_and_nothing_more() {
+    let site = Site::new().await;
+    let mut transformer = site.start_transformer();
+    transformer.wait_ready(SOON).await.unwrap();
+    let connect = "import os, pika
+url = pika.URLParameters(os.environ['AMQP_URL'])
+c = pika.BlockingConnection(url).channel()
+c.confirm_delivery()";
+    give_user(&site, "loyalty").await;
+    give_user(&site, "helpdesk").await;
+    for (user, forbidden) in [
+        ("loyalty", "c.basic_publish('web-store.events', 'web-store.customer-registered.v1', b'')"),
+        ("loyalty", "c.basic_get('transformer.customer-registered')"),
+        ("loyalty", "c.queue_declare('marketing.mine')"),
+        ("helpdesk", "c.basic_publish('web-store.events', 'web-store.customer-registered.v1', b'')"),
+        ("helpdesk", "c.queue_declare('helpdesk.mine')"),
+    ] {
+        let tried =
+            python(&site, user).args(["-c", &format!("{connect}\n{forbidden}")]).output().await.unwrap();
+        let said = String::from_utf8_lossy(&tried.stderr);
+        assert!(said.contains("ACCESS_REFUSED"), "{user}: {forbidden}: {said}");
+    }
+}
+
+/// Runs the commands that the documents show to an administrator, for this site's virtual host.
+async fn give_user(site: &Site, user: &str) {
+    let page = std::fs::read_to_string(contracts_directory().join("README.md")).unwrap();
+    let lines: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let commands = lines.join("\n");
+    let commands: Vec<&str> =
+        commands.split("curl ").filter(|command| command.contains(&format!("/{user}\""))).collect();
+    assert_eq!(commands.len(), 2, "a user and its rights");
+    let virtual_host = &site.addresses().virtual_host;
+    for command in commands {
+        let end = command.rfind('\'').unwrap();
+        let command = format!("curl -sS {}", &command[..=end]).replace("/%2f/", &format!("/{virtual_host}/"));
+        let management = format!("http://127.0.0.1:{}", site.addresses().ports.management);
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &command]).env("MANAGEMENT", management).env("PASSWORD", PASSWORD);
+        let done = shell.output().await.unwrap();
+        assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+/// Starts the documents' listener and waits until it listens.
+async fn listen(site: &Site, queue: &str) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut command = python(site, "loyalty");
+    let mut listener = command.arg("clients/listen.py").stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(listener.stdout.take().unwrap()).lines();
+    eventually(SOON, "it listens", async || {
+        (site.management().queues().await.get(queue)?.consumers == 1).then_some(())
+    })
+    .await;
+    (listener, lines)
+}
+
+async fn next_lines(lines: &mut Lines<BufReader<ChildStdout>>, count: usize) -> Vec<String> {
+    let mut heard = Vec::new();
+    while heard.len() < count {
+        let line = timeout(SOON, lines.next_line()).await.expect("a line in time").unwrap();
+        heard.push(line.expect("the listener goes on"));
+    }
+    sorted(heard)
+}
+
+fn sorted(mut ids: Vec<String>) -> Vec<String> {
+    ids.sort();
+    ids
+}
+
+async fn send(site: &Site, command: &str) -> Output {
+    let mut python = python(site, "helpdesk");
+    python.arg("clients/send.py").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut sender = python.spawn().unwrap();
+    sender.stdin.take().unwrap().write_all(command.as_bytes()).await.unwrap();
+    sender.wait_with_output().await.unwrap()
+}
+
+/// Python with the clients' libraries, where the documents are, and the broker's address as a user.
+fn python(site: &Site, user: &str) -> Command {
+    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools/clients/bin/python");
+    assert!(python.exists(), "run script/test, or: contracts/clients/install target/tools/clients");
+    let mut command = Command::new(python);
+    let url = site.broker_url(user).replace(PASSWORD, "choose-one");
+    command.env("AMQP_URL", url).current_dir(contracts_directory()).kill_on_drop(true);
+    command
+}
+
+fn contracts_directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../contracts")
+}
+
+fn sample(message_type: &str) -> String {
+    let path = contracts_directory().join(format!("samples/{message_type}.json"));
+    std::fs::read_to_string(path).unwrap()
+}
