@@ -2,7 +2,7 @@
 //!
 //! Every service declares what it touches from these definitions, so the starting order never matters.
 
-use crate::{CreateCustomer, CustomerRegistered, Message};
+use crate::{CreateCustomer, CustomerDetailsChanged, CustomerRegistered, Message, UpdateCustomer};
 
 /// The Web Store's events: facts, in the past tense. A topic exchange; the routing key is the message type.
 pub const WEB_STORE_EVENTS: &str = "web-store.events";
@@ -24,7 +24,12 @@ pub struct Queue {
 }
 
 /// Every queue.
-pub const QUEUES: &[Queue] = &[TRANSFORMER_CUSTOMER_REGISTERED, MARKETING_CREATE_CUSTOMER];
+pub const QUEUES: &[Queue] = &[
+    TRANSFORMER_CUSTOMER_REGISTERED,
+    TRANSFORMER_CUSTOMER_DETAILS_CHANGED,
+    MARKETING_CREATE_CUSTOMER,
+    MARKETING_UPDATE_CUSTOMER,
+];
 
 impl Queue {
     /// The application that consumes from it: the first part of its name.
@@ -48,10 +53,26 @@ pub const TRANSFORMER_CUSTOMER_REGISTERED: Queue = Queue {
     dead_letter_exchange: "transformer.dead-letters",
 };
 
+/// Where the transformer gets [`CustomerDetailsChanged`].
+pub const TRANSFORMER_CUSTOMER_DETAILS_CHANGED: Queue = Queue {
+    name: "transformer.customer-details-changed",
+    exchange: CustomerDetailsChanged::EXCHANGE,
+    routing_key: CustomerDetailsChanged::TYPE,
+    dead_letter_exchange: "transformer.dead-letters",
+};
+
 /// Where Marketing gets [`CreateCustomer`].
 pub const MARKETING_CREATE_CUSTOMER: Queue = Queue {
     name: "marketing.create-customer",
     exchange: CreateCustomer::EXCHANGE,
     routing_key: CreateCustomer::TYPE,
+    dead_letter_exchange: "marketing.dead-letters",
+};
+
+/// Where Marketing gets [`UpdateCustomer`].
+pub const MARKETING_UPDATE_CUSTOMER: Queue = Queue {
+    name: "marketing.update-customer",
+    exchange: UpdateCustomer::EXCHANGE,
+    routing_key: UpdateCustomer::TYPE,
     dead_letter_exchange: "marketing.dead-letters",
 };

@@ -8,7 +8,7 @@ mod page;
 
 use serde_json::Value;
 
-use crate::{CreateCustomer, CustomerRegistered, envelope};
+use crate::{CreateCustomer, CustomerDetailsChanged, CustomerRegistered, UpdateCustomer, envelope};
 pub use contract::Contract;
 
 /// A file that is made from the contracts.
@@ -25,7 +25,9 @@ pub struct Document {
 pub fn contracts() -> Vec<Contract> {
     vec![
         Contract::of::<CustomerRegistered>(),
-        Contract::of::<CreateCustomer>(), //
+        Contract::of::<CustomerDetailsChanged>(),
+        Contract::of::<CreateCustomer>(),
+        Contract::of::<UpdateCustomer>(),
     ]
 }
 

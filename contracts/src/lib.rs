@@ -11,6 +11,7 @@
 pub mod address;
 pub mod compatibility;
 mod create_customer;
+mod customer_details_changed;
 mod customer_registered;
 pub mod documents;
 pub mod envelope;
@@ -19,9 +20,12 @@ pub mod envelope;
 pub mod testing;
 mod text;
 mod timestamp;
+mod update_customer;
 
 pub use create_customer::CreateCustomer;
+pub use customer_details_changed::CustomerDetailsChanged;
 pub use customer_registered::CustomerRegistered;
+pub use update_customer::UpdateCustomer;
 
 /// A message with a documented contract.
 ///

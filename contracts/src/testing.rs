@@ -6,7 +6,7 @@ use proptest::{prelude::*, string::string_regex};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{CreateCustomer, CustomerRegistered, Message, documents};
+use crate::{CreateCustomer, CustomerDetailsChanged, CustomerRegistered, Message, UpdateCustomer, documents};
 
 /// A validator of what a message's schema says, formats included.
 #[must_use]
@@ -41,12 +41,51 @@ pub fn customer_registered() -> impl Strategy<Value = CustomerRegistered> {
     })
 }
 
+/// Any valid event.
+pub fn customer_details_changed() -> impl Strategy<Value = CustomerDetailsChanged> {
+    (customer_registered(), versions(), times()).prop_map(|(before, version, changed_at)| {
+        let CustomerRegistered { customer_id, name, email, marketing_consent, registered_at } = before;
+        CustomerDetailsChanged {
+            customer_id,
+            version,
+            name,
+            email,
+            marketing_consent,
+            registered_at,
+            changed_at,
+        }
+    })
+}
+
 /// Any valid command.
 pub fn create_customer() -> impl Strategy<Value = CreateCustomer> {
     let fields = (ids(), lines(), emails(), any::<bool>(), sources(), times());
     fields.prop_map(|(customer_id, full_name, email_address, email_opt_in, source, customer_since)| {
         CreateCustomer { customer_id, full_name, email_address, email_opt_in, source, customer_since }
     })
+}
+
+/// Any valid command.
+pub fn update_customer() -> impl Strategy<Value = UpdateCustomer> {
+    (create_customer(), versions(), times()).prop_map(|(before, version, changed_at)| {
+        let CreateCustomer { customer_id, full_name, email_address, email_opt_in, source, customer_since } =
+            before;
+        UpdateCustomer {
+            customer_id,
+            version,
+            full_name,
+            email_address,
+            email_opt_in,
+            source,
+            customer_since,
+            changed_at,
+        }
+    })
+}
+
+/// Any version but the first.
+pub fn versions() -> impl Strategy<Value = u32> {
+    prop_oneof![2..=9_u32, 2..=2_147_483_647_u32, Just(2_147_483_647)]
 }
 
 /// Any identity.

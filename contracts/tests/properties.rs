@@ -2,8 +2,11 @@
 //! what a later writer adds is ignored. And the schema says no to what is not allowed.
 
 use contracts::{
-    CreateCustomer, CustomerRegistered, Message,
-    testing::{assert_valid, create_customer, customer_registered, validator},
+    CreateCustomer, CustomerDetailsChanged, CustomerRegistered, Message, UpdateCustomer,
+    testing::{
+        assert_valid, create_customer, customer_details_changed, customer_registered, update_customer,
+        validator,
+    },
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -21,6 +24,8 @@ fn assert_written_and_read<M: Message + PartialEq + Debug>(message: &M, validato
 }
 
 static REGISTERED: LazyLock<jsonschema::Validator> = LazyLock::new(validator::<CustomerRegistered>);
+static CHANGED: LazyLock<jsonschema::Validator> = LazyLock::new(validator::<CustomerDetailsChanged>);
+static UPDATE: LazyLock<jsonschema::Validator> = LazyLock::new(validator::<UpdateCustomer>);
 static CREATE: LazyLock<jsonschema::Validator> = LazyLock::new(validator::<CreateCustomer>);
 
 proptest! {
@@ -33,12 +38,25 @@ proptest! {
     fn every_create_customer_is_written_as_its_schema_says_and_read_again(command in create_customer()) {
         assert_written_and_read(&command, &CREATE);
     }
+
+    #[test]
+    fn every_customer_details_changed_is_written_as_its_schema_says_and_read_again(
+        event in customer_details_changed()
+    ) {
+        assert_written_and_read(&event, &CHANGED);
+    }
+
+    #[test]
+    fn every_update_customer_is_written_as_its_schema_says_and_read_again(command in update_customer()) {
+        assert_written_and_read(&command, &UPDATE);
+    }
 }
 
 #[test]
 fn a_schema_refuses_what_its_contract_does_not_allow() {
     let registered = ("web-store.customer-registered.v1", &*REGISTERED);
     let create = ("marketing.create-customer.v1", &*CREATE);
+    let changed = ("web-store.customer-details-changed.v1", &*CHANGED);
     let long_email = format!("{}@example.org", "x".repeat(243));
     let refused: &[((&str, &jsonschema::Validator), &str, &[Value])] = &[
         (
@@ -74,6 +92,11 @@ fn a_schema_refuses_what_its_contract_does_not_allow() {
             create,
             "email_address",
             &[json!("nobody"), json!("a@b@c"), json!("a@b c"), json!(long_email), json!("a@\u{0}")],
+        ),
+        (
+            changed,
+            "version",
+            &[json!(1), json!(0), json!(-2), json!(2.5), json!("2"), json!(2_147_483_648_u32)],
         ),
         (create, "source", &[json!(""), json!("Web Store"), json!("x".repeat(51))]),
     ];

@@ -9,7 +9,7 @@ use sqlx::mysql::MySqlConnectOptions;
 
 use crate::operator::PasswordHash;
 
-/// Marketing: keeps its own list of customers, filled by `CreateCustomer`
+/// Marketing: keeps its own list of customers, filled by `CreateCustomer` and `UpdateCustomer`
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Config {

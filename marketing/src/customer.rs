@@ -1,18 +1,21 @@
-//! What Marketing takes for a customer: parsed once from the command, and trusted from then on.
+//! What Marketing takes for a customer: parsed once from a command, and trusted from then on.
 
-use chrono::{DateTime, Datelike, Timelike, Utc};
-use contracts::CreateCustomer;
+mod rules;
+
+use chrono::{DateTime, Utc};
+use contracts::{CreateCustomer, UpdateCustomer};
 use messaging::Rejection;
 use uuid::Uuid;
 
-const NAME_CHARACTERS: usize = 200;
-const EMAIL_CHARACTERS: usize = 254;
-const SOURCE_BYTES: usize = 50;
+use rules::{is_address, is_name, is_source, is_time};
 
-/// The years that a MySQL DATETIME can hold.
-const YEARS: std::ops::RangeInclusive<i32> = 1000..=9999;
+/// Of a customer whose details never changed.
+const FIRST_VERSION: u32 = 1;
 
-/// A customer as Marketing keeps it.
+/// Of a customer whose details did. Counters end somewhere, and many where this one does.
+const LATER_VERSIONS: std::ops::RangeInclusive<u32> = 2..=i32::MAX.unsigned_abs();
+
+/// A customer as Marketing keeps them: one version of them, complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Customer {
     id: Uuid,
@@ -21,35 +24,66 @@ pub struct Customer {
     email_opt_in: bool,
     source: String,
     since: DateTime<Utc>,
+    version: u32,
+    changed_at: Option<DateTime<Utc>>,
 }
 
 impl Customer {
-    /// Parses a command.
+    /// Parses a command: the customer's first version.
     ///
     /// # Errors
     /// [`Rejection::RuleBroken`], with the field and its rule.
-    pub fn parse(command: CreateCustomer) -> Result<Self, Rejection> {
-        let CreateCustomer { customer_id, full_name, email_address, email_opt_in, source, customer_since } =
-            command;
+    pub fn created(command: CreateCustomer) -> Result<Self, Rejection> {
+        let created = Self {
+            id: command.customer_id,
+            full_name: command.full_name,
+            email_address: command.email_address,
+            email_opt_in: command.email_opt_in,
+            source: command.source,
+            since: command.customer_since,
+            version: FIRST_VERSION,
+            changed_at: None,
+        };
+        created.within_the_rules()
+    }
+
+    /// Parses a command: a later version.
+    ///
+    /// # Errors
+    /// [`Rejection::RuleBroken`], with the field and its rule.
+    pub fn updated(command: UpdateCustomer) -> Result<Self, Rejection> {
+        let updated = Self {
+            id: command.customer_id,
+            full_name: command.full_name,
+            email_address: command.email_address,
+            email_opt_in: command.email_opt_in,
+            source: command.source,
+            since: command.customer_since,
+            version: command.version,
+            changed_at: Some(command.changed_at),
+        };
+        updated.within_the_rules()
+    }
+
+    fn within_the_rules(self) -> Result<Self, Rejection> {
+        let is_version = self.changed_at.is_none() || LATER_VERSIONS.contains(&self.version);
         let rules = [
-            (is_name(&full_name), "full_name has to have 1 to 200 characters and no control characters"),
-            (is_address(&email_address), "email_address has to have at most 254 characters and one @ inside"),
-            (is_source(&source), "source has to have 1 to 50 characters of a-z, 0-9 and -"),
+            (is_name(&self.full_name), "full_name has to have 1 to 200 characters and no control characters"),
             (
-                is_time(customer_since),
-                "customer_since has to be in the years 1000 to 9999, and no leap second",
+                is_address(&self.email_address),
+                "email_address has to have at most 254 characters and one @ inside",
+            ),
+            (is_source(&self.source), "source has to have 1 to 50 characters of a-z, 0-9 and -"),
+            (is_time(self.since), "customer_since has to be in the years 1000 to 9999, and no leap second"),
+            (is_version, "version has to be 2 to 2147483647"),
+            (
+                self.changed_at.is_none_or(is_time),
+                "changed_at has to be in the years 1000 to 9999, and no leap second",
             ),
         ];
         match rules.into_iter().find(|(kept, _)| !kept) {
             Some((_, rule)) => Err(Rejection::RuleBroken(rule.into())),
-            None => Ok(Self {
-                id: customer_id,
-                full_name,
-                email_address,
-                email_opt_in,
-                source,
-                since: customer_since,
-            }),
+            None => Ok(self),
         }
     }
 
@@ -88,34 +122,23 @@ impl Customer {
     pub fn since(&self) -> DateTime<Utc> {
         self.since
     }
-}
 
-fn is_name(name: &str) -> bool {
-    !name.trim().is_empty() && name.chars().count() <= NAME_CHARACTERS && !name.contains(char::is_control)
-}
+    /// Which state of them this is: 1, and 1 more with each change at the source.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
 
-fn is_address(address: &str) -> bool {
-    let at_inside = address
-        .split_once('@')
-        .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'));
-    at_inside
-        && address.chars().count() <= EMAIL_CHARACTERS
-        && !address.contains(|c: char| c.is_control() || c.is_whitespace())
-}
-
-fn is_source(source: &str) -> bool {
-    (1..=SOURCE_BYTES).contains(&source.len())
-        && source.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-}
-
-/// The client has 59 s and more than 1,000,000,000 ns for a leap second; MySQL has none at all.
-fn is_time(time: DateTime<Utc>) -> bool {
-    YEARS.contains(&time.year()) && time.nanosecond() < 1_000_000_000
+    /// When it became so; `None` for the first version.
+    #[must_use]
+    pub fn changed_at(&self) -> Option<DateTime<Utc>> {
+        self.changed_at
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use contracts::CreateCustomer;
+    use contracts::{CreateCustomer, UpdateCustomer};
     use messaging::Rejection;
 
     use super::Customer;
@@ -127,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_command_within_the_rules_is_a_customer() {
-        let customer = Customer::parse(command()).unwrap();
+        let customer = Customer::created(command()).unwrap();
         assert_eq!(customer.full_name(), command().full_name);
         assert_eq!(customer.id(), command().customer_id);
     }
@@ -150,10 +173,24 @@ mod tests {
         for (field, break_it) in broken {
             let mut command = command();
             break_it(&mut command);
-            match Customer::parse(command) {
+            match Customer::created(command) {
                 Err(Rejection::RuleBroken(rule)) => assert!(rule.starts_with(field), "{rule}"),
                 other => panic!("{field}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_later_version_has_a_number_and_a_time() {
+        let command = include_str!("../../contracts/samples/marketing.update-customer.v1.json");
+        let command: UpdateCustomer = serde_json::from_str(command).unwrap();
+        let customer = Customer::updated(command.clone()).unwrap();
+        assert_eq!((customer.version(), customer.changed_at()), (2, Some(command.changed_at)));
+        for version in [0, 1, u32::MAX] {
+            let rejection = Customer::updated(UpdateCustomer { version, ..command.clone() }).unwrap_err();
+            assert!(rejection.to_string().contains("version"), "{rejection}");
+        }
+        let changed_at = "0999-12-31T00:00:00Z".parse().unwrap();
+        assert!(Customer::updated(UpdateCustomer { changed_at, ..command }).is_err());
     }
 }

@@ -1,6 +1,5 @@
 //! Carries out commands: parses each, saves all that can be, and says what became of every one.
 
-use contracts::CreateCustomer;
 use messaging::{Handler, Incoming, Outcome, Rejection, Unavailable};
 
 use crate::{
@@ -8,17 +7,19 @@ use crate::{
     store::{SaveError, Store},
 };
 
-/// The handler of `CreateCustomer`.
-pub struct CreateCustomers {
+/// Saves the customers that one sort of command tells of.
+pub struct SaveCustomers {
+    /// What a command says.
+    pub parse: fn(&Incoming) -> Result<Customer, Rejection>,
     /// Where they are saved.
     pub store: Store,
 }
 
-impl Handler for CreateCustomers {
+impl Handler for SaveCustomers {
     /// A batch is one transaction. If the database rejects it, it is done again one by one, so that only
     /// the offender goes.
     async fn handle(&mut self, batch: &[Incoming]) -> Result<Vec<Outcome>, Unavailable> {
-        let customers: Vec<_> = batch.iter().map(parse).collect();
+        let customers: Vec<_> = batch.iter().map(self.parse).collect();
         let valid: Vec<&Customer> = customers.iter().flatten().collect();
         match self.store.save(&valid).await {
             Ok(()) => Ok(customers.into_iter().map(|customer| customer.map(drop)).collect()),
@@ -28,7 +29,7 @@ impl Handler for CreateCustomers {
     }
 }
 
-impl CreateCustomers {
+impl SaveCustomers {
     async fn one_by_one(
         &mut self,
         customers: Vec<Result<Customer, Rejection>>,
@@ -50,8 +51,4 @@ impl CreateCustomers {
             Err(unavailable) => Err(Unavailable::because(unavailable)),
         }
     }
-}
-
-fn parse(message: &Incoming) -> Result<Customer, Rejection> {
-    Customer::parse(message.parse::<CreateCustomer>()?)
 }

@@ -1,5 +1,6 @@
-//! Marketing: keeps its own list of customers, filled by the command `CreateCustomer`.
+//! Marketing: keeps its own list of customers, filled by the commands `CreateCustomer` and `UpdateCustomer`.
 
+pub mod command;
 pub mod config;
 pub mod customer;
 pub mod handler;

@@ -2,7 +2,9 @@
 
 use std::env;
 
+use futures_util::future::join_all;
 use marketing::{
+    command::COMMANDS,
     config::{Command, Config},
     http::{App, router},
     list::List,
@@ -29,23 +31,27 @@ async fn main() -> anyhow::Result<()> {
     let shutdown = service::shutdown_on_signal()?;
 
     let (database, broker) = (&config.database_url, &config.broker_url);
-    let (schema_link, link) = (Link::new("schema"), Link::new("broker"));
+    let schema_link = Link::new("schema");
+    let links: Vec<Link> = COMMANDS.iter().map(|command| Link::new(command.queue.name)).collect();
     let consuming = async {
         if let Some(owner) = &config.owner_database_url {
             supervise(&schema_link, &shutdown, || schema::migrate(owner)).await;
         }
-        supervise(&link, &shutdown, || session(database, broker, &link, &shutdown)).await;
+        let sessions = COMMANDS.iter().zip(&links).map(|(command, link)| {
+            let shutdown = &shutdown;
+            supervise(link, shutdown, move || session(command, database, broker, link, shutdown))
+        });
+        join_all(sessions).await;
     };
 
-    let checked = (database.clone(), link.clone());
+    let checked = (database.clone(), links.clone());
     let health = health(move || {
-        let (database, broker) = checked.clone();
+        let (database, links) = checked.clone();
         async move {
             let mysql = schema::check(&database).await.err().map(|error| format!("{error:#}"));
-            vec![
-                Part { name: "mysql", problem: mysql, optional: false },
-                Part { name: broker.name(), problem: broker.problem(), optional: false },
-            ]
+            let mysql = Part { name: "mysql", problem: mysql, optional: false };
+            let part = |link: &Link| Part { name: link.name(), problem: link.problem(), optional: false };
+            [mysql].into_iter().chain(links.iter().map(part)).collect()
         }
     });
     let list = List::new(database.clone());

@@ -1,19 +1,19 @@
 //! Marketing's session: consume commands, commit, then ack.
 
-use contracts::address;
 use messaging::{BrokerUrl, Consumer, Link, Session};
 use sqlx::mysql::MySqlConnectOptions;
 use tokio_util::sync::CancellationToken;
 
-use crate::{handler::CreateCustomers, schema, store::Store};
+use crate::{command::Command, handler::SaveCustomers, schema, store::Store};
 
-/// One session: until shutdown, or until the broker's connection breaks.
+/// One session of a command: until shutdown, or until the broker's connection breaks.
 ///
 /// The database comes first: while it is away nothing is taken from the queue.
 ///
 /// # Errors
 /// The database is away at the start, or the broker broke. What was not acknowledged will come again.
 pub async fn session(
+    command: &Command,
     database: &MySqlConnectOptions,
     broker: &BrokerUrl,
     link: &Link,
@@ -21,9 +21,9 @@ pub async fn session(
 ) -> anyhow::Result<()> {
     schema::check(database).await?;
     let session = Session::open(broker, "marketing").await?;
-    let consumer = Consumer::start(&session, &address::MARKETING_CREATE_CUSTOMER).await?;
+    let consumer = Consumer::start(&session, &command.queue).await?;
     link.up();
-    let mut handler = CreateCustomers { store: Store::new(database.clone()) };
+    let mut handler = SaveCustomers { parse: command.parse, store: Store::new(database.clone()) };
     consumer.run(&mut handler, shutdown).await?;
     session.close().await;
     Ok(())

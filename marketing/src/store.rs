@@ -43,7 +43,8 @@ impl Store {
         Self { database, open: None }
     }
 
-    /// Saves all or none, and returns once they are durable. A customer that is there already stays as it is.
+    /// Saves all or none, and returns once they are durable. Of a customer that is there already the higher
+    /// version stays, in whatever order they come.
     ///
     /// # Errors
     /// Nothing was saved; for [`SaveError::NoAnswer`], or a connection that broke, all may be.
@@ -86,10 +87,16 @@ async fn connect(database: &MySqlConnectOptions) -> sqlx::Result<Open> {
 }
 
 async fn insert(Open { connection, segment }: &mut Open, customers: &[&Customer]) -> sqlx::Result<()> {
+    // In the order of the key, as everybody does it: two sessions with the same customers in hand then wait
+    // for each other instead of each holding what the other needs.
+    let mut customers = customers.to_vec();
+    customers.sort_by_key(|customer| customer.id());
+    let created = customers.iter().filter(|customer| customer.changed_at().is_none()).count();
     let mut transaction = connection.begin().await?;
     let mut insert = QueryBuilder::<MySql>::new(
         "INSERT INTO customers
-        (customer_id, full_name, email_address, email_opt_in, source, customer_since, search_segment) ",
+        (customer_id, full_name, email_address, email_opt_in, source, customer_since, search_segment,
+            version, changed_at) ",
     );
     insert.push_values(customers, |mut row, customer| {
         row.push_bind(customer.id().to_string())
@@ -98,16 +105,29 @@ async fn insert(Open { connection, segment }: &mut Open, customers: &[&Customer]
             .push_bind(customer.email_opt_in())
             .push_bind(customer.source())
             .push_bind(customer.since().naive_utc())
-            .push_bind(segment.number());
+            .push_bind(segment.number())
+            .push_bind(customer.version())
+            .push_bind(customer.changed_at().map(|time| time.naive_utc()));
     });
     // Not INSERT IGNORE: that would also swallow what does not fit.
-    insert.push(" ON DUPLICATE KEY UPDATE customer_id = customers.customer_id");
+    insert.push(KEEP_THE_HIGHER_VERSION);
     // There is a statement for each size of batch, so keeping them prepared would only fill the cache.
     insert.build().persistent(false).execute(&mut *transaction).await?;
     transaction.commit().await?;
-    segment.add(customers.len());
+    segment.add(created);
     Ok(())
 }
+
+/// Assignments take place one after another, so the version, by which the others are decided, comes last.
+/// `VALUES()` is what MySQL and MariaDB both know.
+const KEEP_THE_HIGHER_VERSION: &str = " ON DUPLICATE KEY UPDATE
+    full_name = IF(VALUES(version) > customers.version, VALUES(full_name), customers.full_name),
+    email_address = IF(VALUES(version) > customers.version, VALUES(email_address), customers.email_address),
+    email_opt_in = IF(VALUES(version) > customers.version, VALUES(email_opt_in), customers.email_opt_in),
+    source = IF(VALUES(version) > customers.version, VALUES(source), customers.source),
+    customer_since = IF(VALUES(version) > customers.version, VALUES(customer_since), customers.customer_since),
+    changed_at = IF(VALUES(version) > customers.version, VALUES(changed_at), customers.changed_at),
+    version = GREATEST(VALUES(version), customers.version)";
 
 impl From<sqlx::Error> for SaveError {
     fn from(error: sqlx::Error) -> Self {

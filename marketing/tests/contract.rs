@@ -1,8 +1,8 @@
-//! Marketing takes what the contract of `CreateCustomer` allows, and nothing else.
+//! Marketing takes what the contracts of its commands allow, and nothing else.
 
 use contracts::{
     CreateCustomer,
-    testing::{create_customer, emails, lines, sources, validator},
+    testing::{create_customer, emails, lines, sources, update_customer, validator},
 };
 use marketing::customer::Customer;
 use proptest::prelude::*;
@@ -10,7 +10,12 @@ use proptest::prelude::*;
 proptest! {
     #[test]
     fn every_command_that_the_contract_allows_is_carried_out(command in create_customer()) {
-        prop_assert!(Customer::parse(command).is_ok());
+        prop_assert!(Customer::created(command).is_ok());
+    }
+
+    #[test]
+    fn every_update_that_the_contract_allows_is_carried_out(command in update_customer()) {
+        prop_assert!(Customer::updated(command).is_ok());
     }
 }
 
@@ -34,7 +39,7 @@ fn what_the_contract_does_not_allow_is_rejected_and_nothing_else() {
             CreateCustomer { source, ..sample.clone() },
         ];
         for command in commands {
-            prop_assert_eq!(allowed(&command), Customer::parse(command.clone()).is_ok(), "{:?}", command);
+            prop_assert_eq!(allowed(&command), Customer::created(command.clone()).is_ok(), "{:?}", command);
         }
     });
 }

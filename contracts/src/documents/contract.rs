@@ -22,6 +22,8 @@ pub struct Contract {
     pub schema: Value,
     /// A message that consists of the fields' examples, as it goes on the wire.
     pub sample: String,
+    /// Reads a body as this message, and writes it again.
+    pub rewrite: fn(&str) -> serde_json::Result<String>,
 }
 
 impl Contract {
@@ -46,6 +48,7 @@ impl Contract {
             exchange: M::EXCHANGE,
             schema,
             sample: sample.to_json(),
+            rewrite: |body| Ok(serde_json::from_str::<M>(body)?.to_json()),
         }
     }
 
