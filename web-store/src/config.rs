@@ -9,7 +9,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::republish;
 
-/// The Web Store: registers customers and publishes `CustomerRegistered`
+/// The Web Store: registers customers and publishes `CustomerRegistered` and `CustomerDetailsChanged`
 #[derive(Debug, Parser)]
 #[command(version, subcommand_negates_reqs = true)]
 pub struct Config {
@@ -59,9 +59,9 @@ pub enum Command {
     #[expect(missing_docs, reason = "the flattened enum has its own")]
     Common(service::Command),
 
-    /// Send the events of registered customers again, under their original message ids
+    /// Send the events of customers again, under their original message ids
     ///
-    /// For customers whose message was lost on the way. It writes to the outbox, and a running Web Store
+    /// For customers whose messages were lost on the way. It writes to the outbox, and a running Web Store
     /// sends what it finds there; who has arrived already does not arrive twice. Without arguments the
     /// customers' ids are read from standard input, one a line, as `stack reconcile --missing-ids` prints them
     Republish(republish::Arguments),

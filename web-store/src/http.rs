@@ -24,8 +24,9 @@ use uuid::Uuid;
 use crate::{
     attempt::Attempt,
     customer::Customer,
+    edit_key::EditKey,
     relay::Relay,
-    store::{RegisterError, Store},
+    store::{RegisterError, Registered, Store},
 };
 use answer::{Failure, Format};
 use idempotency_key::idempotency_key;
@@ -89,8 +90,9 @@ async fn register(
         return format.failure(&Failure::TooMany(wait), Some(submission));
     }
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
-    match app.store.register(&customer, attempt, &next_traceparent(traceparent)).await {
-        Ok(customer_id) => {
+    let traceparent = next_traceparent(traceparent);
+    match app.store.register(&customer, EditKey::random(), attempt, &traceparent).await {
+        Ok(Registered { customer_id, .. }) => {
             app.relay.wake.notify_one();
             tracing::debug!(%customer_id, "registered");
             format.registered(customer_id)

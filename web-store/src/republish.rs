@@ -1,7 +1,7 @@
 //! Sending events again: for customers whose message was lost on the way, such as in a purged queue.
 
-mod registrations;
 mod selection;
+mod versions;
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use registrations::{insert_events, with_ids, within};
 pub use selection::Arguments;
 use selection::Selection;
+use versions::{insert_events, of, within};
 
 /// For one step. The customers of a period are looked for among all.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-/// Customers that are read, and whose events are written, at once.
+/// Customers, or events of a period, that are read and written at once.
 const PAGE: usize = 1000;
 
 /// What became of the chosen customers.
@@ -28,8 +28,8 @@ struct Tally {
     unknown: u64,
 }
 
-/// Writes the event of each chosen customer to the outbox, under its original message id, and says how
-/// many. The relay of a running Web Store finds them there within a second.
+/// Writes the chosen events to the outbox, all of a customer's or those of a period, each under its original
+/// message id, and says how many. The relay of a running Web Store finds them there within a second.
 ///
 /// # Errors
 /// The choice is malformed: nothing was written. Or the database is away: what was written until then is
@@ -53,25 +53,23 @@ async fn write(selection: &Selection, database: &PgConnectOptions, tally: &mut T
     match selection {
         Selection::Customers(ids) => {
             for ids in ids.chunks(PAGE) {
-                let page = in_time(with_ids(&mut connection, ids)).await?;
+                let page = in_time(of(&mut connection, ids)).await?;
                 for id in ids {
-                    if page.binary_search_by_key(id, |found| found.customer.id).is_err() {
+                    if page.binary_search_by_key(id, |found| found.customer_id).is_err() {
                         eprintln!("unknown: {id}");
                         tally.unknown += 1;
                     }
                 }
-                let written = in_time(insert_events(&mut connection, &page)).await?;
-                tally.count(page.len(), written);
+                tally.count(page.len(), in_time(insert_events(&mut connection, page)).await?);
             }
         }
         Selection::Period { since, until } => {
-            let mut after = Uuid::nil();
+            let mut after = (Uuid::nil(), 0);
             loop {
                 let page = in_time(within(&mut connection, *since, *until, after, PAGE)).await?;
                 let Some(last) = page.last() else { break };
-                after = last.customer.id;
-                let written = in_time(insert_events(&mut connection, &page)).await?;
-                tally.count(page.len(), written);
+                after = (last.customer_id, last.version);
+                tally.count(page.len(), in_time(insert_events(&mut connection, page)).await?);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The customers in Postgres: a registration is one statement and one commit.
 
+mod edits;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -12,7 +14,7 @@ use sqlx::{
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use crate::{attempt::Attempt, customer::Customer};
+use crate::{attempt::Attempt, customer::Customer, edit_key::EditKey};
 
 /// A visitor is told within 3 s that Postgres is away; this leaves time for the answer.
 const DEADLINE: Duration = Duration::from_millis(2500);
@@ -21,6 +23,15 @@ const DEADLINE: Duration = Duration::from_millis(2500);
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: PgPool,
+}
+
+/// Who is registered, and the key to their details.
+#[derive(Debug, Clone, Copy)]
+pub struct Registered {
+    /// The customer's id.
+    pub customer_id: Uuid,
+    /// The key that they have.
+    pub key: EditKey,
 }
 
 /// Why a customer was not registered.
@@ -56,24 +67,26 @@ impl Store {
         Self { pool: pool.connect_lazy_with(database) }
     }
 
-    /// Saves the customer and, by the same commit, the event that tells of it. The customer's id; for an
-    /// attempt that succeeded before, that of then.
+    /// Saves the customer and, by the same commit, the event that tells of it. Who is registered: for
+    /// an attempt that succeeded before, the customer of then.
     ///
     /// # Errors
     /// Nothing was saved; unless the database did not answer: then both may yet be, or neither.
     pub async fn register(
         &self,
         customer: &Customer,
+        key: EditKey,
         attempt: Option<Attempt>,
         traceparent: &str,
-    ) -> Result<Uuid, RegisterError> {
+    ) -> Result<Registered, RegisterError> {
         let message_id = Uuid::now_v7();
         let body = customer.registered().to_json();
         let insert = sqlx::query!(
             "WITH customer AS (
                 INSERT INTO customers
-                    (id, name, email, marketing_consent, registered_at, message_id, idempotency_key, request)
-                VALUES ($1, $2, $3, $4, $5, $6, $11, $12)
+                    (id, name, email, marketing_consent, registered_at, message_id, idempotency_key, request,
+                        edit_key)
+                VALUES ($1, $2, $3, $4, $5, $6, $11, $12, $13)
             )
             INSERT INTO outbox (message_id, message_type, correlation_id, traceparent, occurred_at, body)
             VALUES ($6, $7, $8, $9, $5, $10)",
@@ -89,6 +102,7 @@ impl Store {
             body,
             attempt.map(|attempt| attempt.key),
             attempt.map(|attempt| attempt.request),
+            key.uuid(),
         );
         let outcome = self.in_time(async |connection| match insert.execute(&mut **connection).await {
             Err(sqlx::Error::Database(refusal)) if refusal.is_unique_violation() => {
@@ -97,9 +111,9 @@ impl Store {
             other => other.map(Ok),
         });
         match outcome.await? {
-            Ok(_) => Ok(customer.id),
+            Ok(_) => Ok(Registered { customer_id: customer.id, key }),
             Err((_, Some(earlier))) if attempt.is_some_and(|attempt| attempt.request == earlier.request) => {
-                Ok(earlier.id)
+                Ok(Registered { customer_id: earlier.id, key: EditKey::stored(earlier.edit_key) })
             }
             Err((_, Some(_))) => Err(RegisterError::KeyUsed),
             Err((refusal, None)) if refusal.constraint() == Some("customers_email_key") => {
@@ -146,6 +160,7 @@ impl Store {
 struct Earlier {
     id: Uuid,
     request: Uuid,
+    edit_key: Uuid,
 }
 
 /// The registration that has the attempt's key. Looked for only where an insert was refused, so the first
@@ -157,7 +172,7 @@ async fn earlier(
     let Some(attempt) = attempt else { return Ok(None) };
     let select = sqlx::query_as!(
         Earlier,
-        r#"SELECT id, request AS "request!" FROM customers WHERE idempotency_key = $1"#,
+        r#"SELECT id, request AS "request!", edit_key FROM customers WHERE idempotency_key = $1"#,
         attempt.key,
     );
     select.fetch_optional(&mut **connection).await

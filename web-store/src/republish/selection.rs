@@ -10,15 +10,15 @@ use uuid::Uuid;
 /// Some customers, a period, or nothing: then it is standard input's turn.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// These customers
+    /// These customers: their registration and every change of their details
     #[arg(long, value_name = "ID", num_args = 1.., value_parser = customer_id)]
     customer: Vec<Uuid>,
 
-    /// Customers who were registered then or later: RFC 3339, such as 2026-01-31T09:30:00Z
+    /// What happened then or later, whoever's it was: RFC 3339, such as 2026-01-31T09:30:00Z
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "customer")]
     since: Option<DateTime<Utc>>,
 
-    /// Customers who were registered before that
+    /// What happened before that
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "customer")]
     until: Option<DateTime<Utc>>,
 }
@@ -28,7 +28,7 @@ pub struct Arguments {
 pub(super) enum Selection {
     /// In order, each once.
     Customers(Vec<Uuid>),
-    /// Registered from `since` on and before `until`, each as far as it is given.
+    /// From `since` on and before `until`, each as far as it is given.
     Period { since: Option<DateTime<Utc>>, until: Option<DateTime<Utc>> },
 }
 
