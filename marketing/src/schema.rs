@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use sqlx::{Connection, MySqlConnection, migrate::Migrator, mysql::MySqlConnectOptions};
 use tokio::time::timeout;
 
@@ -19,14 +19,18 @@ pub async fn migrate(owner: &MySqlConnectOptions) -> anyhow::Result<()> {
     MIGRATIONS.run(&mut connection).await.context("cannot bring the schema up to date")
 }
 
-/// Whether the database answers and has its schema, by a connection made for the purpose.
+/// Whether the database answers and has the whole of its schema, by a connection made for the purpose.
 ///
 /// # Errors
-/// It is away.
+/// It is away, or its schema is on its way.
 pub async fn check(database: &MySqlConnectOptions) -> anyhow::Result<()> {
     let mut connection = in_time(MySqlConnection::connect_with(database)).await?;
-    in_time(sqlx::query("SELECT customer_id FROM customers LIMIT 0").execute(&mut connection)).await?;
-    in_time(connection.close()).await
+    let count = sqlx::query_scalar("SELECT COUNT(*) FROM _sqlx_migrations WHERE success");
+    let done: i64 = in_time(count.fetch_one(&mut connection)).await?;
+    in_time(connection.close()).await?;
+    let ready = usize::try_from(done).is_ok_and(|done| done >= MIGRATIONS.iter().count());
+    ensure!(ready, "the schema in MySQL is not up to date");
+    Ok(())
 }
 
 async fn in_time<T>(step: impl Future<Output = sqlx::Result<T>>) -> anyhow::Result<T> {

@@ -1,6 +1,7 @@
 //! The Web Store's HTTP: routes and handlers. Strings become a customer here, and only here.
 
 mod answer;
+mod details;
 mod idempotency_key;
 mod pages;
 mod submission;
@@ -12,7 +13,7 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::body::Bytes;
 use axum::{
     Router,
-    extract::{ConnectInfo, DefaultBodyLimit, Path, State, rejection::BytesRejection},
+    extract::{ConnectInfo, DefaultBodyLimit, Path, RawQuery, State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode, header},
     response::Response,
     routing::{get, post},
@@ -26,7 +27,7 @@ use crate::{
     customer::Customer,
     edit_key::EditKey,
     relay::Relay,
-    store::{RegisterError, Registered, Store},
+    store::{RegisterError, Store},
 };
 use answer::{Failure, Format};
 use idempotency_key::idempotency_key;
@@ -58,7 +59,7 @@ pub fn router(app: App) -> Router {
         .route("/", get(pages::empty_form))
         .route(Stylesheet::ROUTE, get(async |version| STYLE.serve(version)))
         .route("/customers", post(register))
-        .route("/customers/{customer_id}", get(registered))
+        .route("/customers/{customer_id}", get(registered).post(details::edit))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(app)
         .merge(health)
@@ -92,10 +93,10 @@ async fn register(
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
     let traceparent = next_traceparent(traceparent);
     match app.store.register(&customer, EditKey::random(), attempt, &traceparent).await {
-        Ok(Registered { customer_id, .. }) => {
+        Ok(registered) => {
             app.relay.wake.notify_one();
-            tracing::debug!(%customer_id, "registered");
-            format.registered(customer_id)
+            tracing::debug!(customer_id = %registered.customer_id, "registered");
+            format.registered(&registered)
         }
         Err(RegisterError::EmailTaken) => {
             format.invalid(StatusCode::CONFLICT, &submission, &Invalid::email_taken())
@@ -123,8 +124,16 @@ fn read(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Subm
     read(&body).map_err(Failure::Malformed)
 }
 
-async fn registered(State(app): State<App>, headers: HeaderMap, Path(customer_id): Path<String>) -> Response {
+async fn registered(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Path(customer_id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
     let format = Format::of_accept(&headers);
+    if details::has_key(query.as_deref()) {
+        return details::show(&app, &customer_id, query.as_deref(), format).await;
+    }
     let Ok(customer_id) = customer_id.parse::<Uuid>() else {
         return format.failure(&Failure::NotFound, None);
     };

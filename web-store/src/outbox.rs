@@ -23,6 +23,11 @@ pub async fn migrate(owner: &PgConnectOptions) -> anyhow::Result<()> {
     MIGRATIONS.run(&mut connection).await.context("cannot bring the schema up to date")
 }
 
+/// How many steps have led to the schema that this program knows.
+pub(crate) fn schema_steps() -> usize {
+    MIGRATIONS.iter().count()
+}
+
 /// A connection of its own: it lives and dies with the relay's session.
 pub struct Outbox {
     connection: PgConnection,

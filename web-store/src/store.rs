@@ -14,7 +14,7 @@ use sqlx::{
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use crate::{attempt::Attempt, customer::Customer, edit_key::EditKey};
+use crate::{attempt::Attempt, customer::Customer, edit_key::EditKey, outbox::schema_steps};
 
 /// A visitor is told within 3 s that Postgres is away; this leaves time for the answer.
 const DEADLINE: Duration = Duration::from_millis(2500);
@@ -54,6 +54,9 @@ pub enum Unavailable {
     /// It failed.
     #[error("Postgres is away: {0}")]
     Failed(#[from] sqlx::Error),
+    /// Its schema is not up to date yet.
+    #[error("the schema in Postgres is not up to date")]
+    NoSchema,
     /// It did not answer. What was asked of it may yet take effect, as a whole or not at all.
     #[error("Postgres did not answer in time")]
     NoAnswer,
@@ -132,12 +135,16 @@ impl Store {
         self.in_time(async |connection| select.fetch_optional(&mut **connection).await).await
     }
 
-    /// Whether registering would work: the database answers and has its schema.
+    /// Whether registering would work: the database answers and has the whole of its schema.
     ///
     /// # Errors
-    /// It is away.
+    /// It is away, or its schema is on its way.
     pub async fn check(&self) -> Result<(), Unavailable> {
-        self.registered_at(Uuid::nil()).await.map(drop)
+        // Not checked against the schema's offline data, which has no such table.
+        let count = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success");
+        let done: i64 = self.in_time(async |connection| count.fetch_one(&mut **connection).await).await?;
+        let ready = usize::try_from(done).is_ok_and(|done| done >= schema_steps());
+        if ready { Ok(()) } else { Err(Unavailable::NoSchema) }
     }
 
     /// Runs a query within the deadline. A connection that missed it is closed: it may be half dead, and

@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    pages,
+    details, pages,
+    pages::Occasion,
     submission::{Invalid, Submission},
 };
+use crate::{store::Registered, version::Version};
 
 /// When to try again while the database is away, in seconds.
 const RETRY_AFTER: u64 = 5;
@@ -33,6 +35,7 @@ pub(super) enum Failure {
     Malformed(String),
     MethodNotAllowed,
     NotFound,
+    NotSaved,
     TooLarge,
     /// How long to wait.
     TooMany(Duration),
@@ -57,6 +60,11 @@ impl Failure {
                 "Customers are registered with the form, or by POST to /customers.",
             ),
             Self::NotFound => (StatusCode::NOT_FOUND, "There is nothing here", "Check the address."),
+            Self::NotSaved => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "We cannot do that right now",
+                "Your details may not be saved yet. Send them again in a few seconds; it does no harm.",
+            ),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "That is too much", "Send at most 16 KiB."),
             Self::TooMany(_) => (
                 StatusCode::TOO_MANY_REQUESTS,
@@ -88,7 +96,7 @@ impl Failure {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::TooMany(wait) => Some(wait.as_secs() + 1),
-            Self::Unavailable => Some(RETRY_AFTER),
+            Self::NotSaved | Self::Unavailable => Some(RETRY_AFTER),
             _ => None,
         }
     }
@@ -112,12 +120,13 @@ impl Format {
         if header_text(headers, header::ACCEPT).contains("text/html") { Self::Page } else { Self::Json }
     }
 
-    pub(super) fn registered(self, customer_id: Uuid) -> Response {
-        let location = format!("/customers/{customer_id}");
+    pub(super) fn registered(self, registered: &Registered) -> Response {
+        let (customer_id, link) = (registered.customer_id, details::link(registered));
         match self {
-            Self::Page => Redirect::to(&location).into_response(),
+            Self::Page => Redirect::to(&link).into_response(),
             Self::Json => {
-                let body = Json(json!({"customer_id": customer_id}));
+                let location = format!("/customers/{customer_id}");
+                let body = Json(json!({"customer_id": customer_id, "details": link}));
                 (StatusCode::CREATED, [(header::LOCATION, location)], body).into_response()
             }
         }
@@ -146,10 +155,52 @@ impl Format {
         }
     }
 
+    pub(super) fn details(self, link: &str, version: &Version, occasion: Occasion) -> Response {
+        match self {
+            Self::Page => pages::details(StatusCode::OK, link, &Submission::of(version), occasion),
+            Self::Json => {
+                let customer = &version.customer;
+                Json(json!({
+                    "customer_id": customer.id,
+                    "version": version.number,
+                    "name": customer.name.as_str(),
+                    "marketing_consent": customer.marketing_consent,
+                }))
+                .into_response()
+            }
+        }
+    }
+
+    pub(super) fn saved(self, link: &str, version: &Version) -> Response {
+        match self {
+            Self::Page => Redirect::to(&format!("{link}&saved")).into_response(),
+            Self::Json => self.details(link, version, Occasion::Saved),
+        }
+    }
+
+    pub(super) fn invalid_details(self, link: &str, typed: &Submission, invalid: &Invalid) -> Response {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        match self {
+            Self::Page => pages::details(status, link, typed, Occasion::Mistake(invalid)),
+            Self::Json => self.invalid(status, typed, invalid),
+        }
+    }
+
+    pub(super) fn unsaved_details(self, link: &str, typed: &Submission) -> Response {
+        let (status, title, detail) = Failure::NotSaved.parts();
+        match self {
+            Self::Page => {
+                let page = pages::details(status, link, typed, Occasion::Failure(title, detail));
+                with_retry_after(page, &Failure::NotSaved)
+            }
+            Self::Json => self.failure(&Failure::NotSaved, None),
+        }
+    }
+
     /// With what was typed, where it is known, so that nobody has to type it again.
     pub(super) fn failure(self, failure: &Failure, typed: Option<Submission>) -> Response {
         let (status, title, detail) = failure.parts();
-        let mut response = match (self, typed) {
+        let response = match (self, typed) {
             (Self::Json, _) => {
                 let detail = failure.detail_for_programs().unwrap_or(detail);
                 problem(status, title, json!({"detail": detail}))
@@ -159,11 +210,15 @@ impl Format {
             }
             (Self::Page, None) => pages::failure(status, title, detail),
         };
-        if let Some(seconds) = failure.retry_after() {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
-        response
+        with_retry_after(response, failure)
     }
+}
+
+fn with_retry_after(mut response: Response, failure: &Failure) -> Response {
+    if let Some(seconds) = failure.retry_after() {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 fn problem(status: StatusCode, title: &str, more: Value) -> Response {

@@ -28,6 +28,40 @@ struct Form<'a> {
 struct Confirmation;
 
 #[derive(Template)]
+#[template(path = "details.html")]
+struct Details<'a> {
+    /// To this very page.
+    link: &'a str,
+    typed: &'a Submission,
+    occasion: Occasion<'a>,
+}
+
+impl Details<'_> {
+    /// What is wrong with each field.
+    fn invalid(&self) -> Invalid {
+        match self.occasion {
+            Occasion::Mistake(invalid) => invalid.clone(),
+            _ => Invalid::default(),
+        }
+    }
+}
+
+/// Why a customer's details are shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Occasion<'a> {
+    /// They have just been registered, or nothing has changed since.
+    Registered,
+    /// They come back.
+    Return,
+    /// What they typed is saved.
+    Saved,
+    /// What they typed needs another look.
+    Mistake(&'a Invalid),
+    /// A title and what to do, where it could not be saved.
+    Failure(&'a str, &'a str),
+}
+
+#[derive(Template)]
 #[template(path = "failure.html")]
 struct Failure<'a> {
     title: &'a str,
@@ -58,6 +92,10 @@ pub(super) fn form(
 
 pub(super) fn confirmation() -> Response {
     page(StatusCode::OK, &Confirmation)
+}
+
+pub(super) fn details(status: StatusCode, link: &str, typed: &Submission, occasion: Occasion) -> Response {
+    page(status, &Details { link, typed, occasion })
 }
 
 pub(super) fn failure(status: StatusCode, title: &str, detail: &str) -> Response {

@@ -4,7 +4,10 @@ use percent_encoding::percent_decode;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::customer::{Email, Name};
+use crate::{
+    customer::{Email, Name},
+    version::Version,
+};
 
 /// The fields of a registration as they came in, so that they can be shown again.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -87,18 +90,38 @@ impl Submission {
         }
     }
 
+    /// What can be changed of a customer, as if they had typed it.
+    pub(super) fn of(version: &Version) -> Self {
+        let consent = if version.customer.marketing_consent { "on" } else { "" };
+        let name = version.customer.name.as_str().to_owned();
+        Self { name, marketing_consent: consent.to_owned(), ..Self::default() }
+    }
+
     /// Parses all fields, so that all messages can be shown at once.
     pub(super) fn parse(&self) -> Result<(Name, Email, bool), Invalid> {
-        let consent = match self.marketing_consent.as_str() {
-            "on" | "true" => Ok(true),
-            "" | "off" | "false" => Ok(false),
-            _ => Err("Answer with true or false, or leave it out."),
-        };
-        match (Name::parse(&self.name), Email::parse(&self.email), consent) {
+        match (Name::parse(&self.name), Email::parse(&self.email), self.parse_consent()) {
             (Ok(name), Ok(email), Ok(consent)) => Ok((name, email, consent)),
             (name, email, consent) => {
                 Err(Invalid { name: name.err(), email: email.err(), marketing_consent: consent.err() })
             }
+        }
+    }
+
+    /// As [`Submission::parse`], the fields that can be changed.
+    pub(super) fn parse_details(&self) -> Result<(Name, bool), Invalid> {
+        match (Name::parse(&self.name), self.parse_consent()) {
+            (Ok(name), Ok(consent)) => Ok((name, consent)),
+            (name, consent) => {
+                Err(Invalid { name: name.err(), email: None, marketing_consent: consent.err() })
+            }
+        }
+    }
+
+    fn parse_consent(&self) -> Result<bool, &'static str> {
+        match self.marketing_consent.as_str() {
+            "on" | "true" => Ok(true),
+            "" | "off" | "false" => Ok(false),
+            _ => Err("Answer with true or false, or leave it out."),
         }
     }
 
