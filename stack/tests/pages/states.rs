@@ -101,6 +101,30 @@ async fn the_web_store_is_without_barriers_in_every_state() {
 }
 
 #[tokio::test]
+async fn a_customers_details_are_without_barriers_in_every_state() {
+    let site = Site::new().await;
+    let web_store = ready(site.start_web_store()).await;
+    let browser = Browser::open().await;
+    send(&browser, &web_store.url(), "Ann", "ann@example.org").await;
+    browser.heading_becomes("You are registered").await;
+
+    browser.type_into("#name", " ").await;
+    browser.click("main button").await;
+    browser.find("#name-error").await;
+    assert_eq!(browser.focus().await, "name");
+    inspect(&browser, "store-details-errors").await;
+
+    browser.type_into("#name", &"W".repeat(200)).await;
+    browser.click("main button").await;
+    browser.find("[role=status]").await;
+    inspect(&browser, "store-details-saved").await;
+
+    browser.click(".keep a").await;
+    browser.heading_becomes("Your details").await;
+    assert_eq!(browser.value("#name").await, "W".repeat(200));
+}
+
+#[tokio::test]
 async fn the_web_store_is_without_barriers_when_it_cannot_register() {
     let site = Site::new().await;
     let limited = ready(site.start(Program::WebStore, &[("WEB_STORE_REGISTRATIONS_PER_MINUTE", "1")])).await;
