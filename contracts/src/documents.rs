@@ -49,7 +49,7 @@ pub fn documents() -> Vec<Document> {
         .map(|(name, schema)| document(format!("schemas/{name}.json"), pretty(schema)))
         .collect();
     documents.extend(contracts.iter().map(|contract| {
-        document(format!("samples/{}.json", contract.message_type), contract.sample.clone() + "\n")
+        document(format!("samples/{}.json", contract.message_type), contract.sample() + "\n")
     }));
     documents.push(document("asyncapi.json".to_owned(), pretty(&asyncapi::asyncapi(&contracts))));
     documents.push(document("README.md".to_owned(), page::page(&contracts)));

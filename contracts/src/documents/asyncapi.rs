@@ -108,7 +108,7 @@ fn message_reference(contract: &Contract) -> Value {
 }
 
 fn message(contract: &Contract) -> Value {
-    let sample: Value = serde_json::from_str(&contract.sample).expect("a sample is JSON");
+    let sample: Value = serde_json::from_str(&contract.sample()).expect("a sample is JSON");
     json!({
         "name": contract.message_type,
         "title": contract.name,

@@ -20,19 +20,13 @@ pub struct Contract {
     pub exchange: &'static str,
     /// JSON Schema 2020-12. `x-contract` has what else there is to the contract.
     pub schema: Value,
-    /// A message that consists of the fields' examples, as it goes on the wire.
-    pub sample: String,
     /// Reads a body as this message, and writes it again.
     pub rewrite: fn(&str) -> serde_json::Result<String>,
 }
 
 impl Contract {
-    /// # Panics
-    /// If the examples of the fields do not make a message: a mistake in its definition.
     pub(super) fn of<M: Message>() -> Self {
         let mut schema = schema::<M>();
-        let sample: M = serde_json::from_value(sample(&schema))
-            .unwrap_or_else(|error| panic!("the examples of {} make no message: {error}", M::TYPE));
         schema["x-contract"] = json!({
             "type": M::TYPE,
             "kind": M::KIND.word(),
@@ -47,9 +41,21 @@ impl Contract {
             owner: M::OWNER,
             exchange: M::EXCHANGE,
             schema,
-            sample: sample.to_json(),
             rewrite: |body| Ok(serde_json::from_str::<M>(body)?.to_json()),
         }
+    }
+
+    /// A message that consists of the fields' examples, as it goes on the wire.
+    ///
+    /// # Panics
+    /// If the examples do not make a message: a mistake in its definition.
+    #[must_use]
+    pub fn sample(&self) -> String {
+        let example = |field: &Value| field["examples"][0].clone();
+        let fields = fields(&self.schema).map(|(name, field)| (name.clone(), example(field)));
+        let examples = Value::from(fields.collect::<Map<_, _>>()).to_string();
+        (self.rewrite)(&examples)
+            .unwrap_or_else(|error| panic!("the examples of {} make no message: {error}", self.name))
     }
 
     /// What the message is, without the sections below.
@@ -101,11 +107,6 @@ pub(super) fn fields(schema: &Value) -> impl Iterator<Item = (&String, &Value)> 
 /// Whether an object has to have a field.
 pub(super) fn is_required(schema: &Value, field: &str) -> bool {
     schema["required"].as_array().is_some_and(|required| required.iter().any(|name| name == field))
-}
-
-fn sample(schema: &Value) -> Value {
-    let example = |field: &Value| field["examples"][0].clone();
-    fields(schema).map(|(name, field)| (name.clone(), example(field))).collect::<Map<_, _>>().into()
 }
 
 fn unwrap_lines(schema: &mut Value) {

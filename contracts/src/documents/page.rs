@@ -37,7 +37,7 @@ fn message(contract: &Contract) -> String {
     let sections = contract.sections().iter().fold(String::new(), |all, (heading, text)| {
         all + &format!("**{heading}.** {text}\n\n") //
     });
-    let sample: Value = serde_json::from_str(&contract.sample).expect("a sample is JSON");
+    let sample: Value = serde_json::from_str(&contract.sample()).expect("a sample is JSON");
     let table = table(&contract.schema);
     format!(
         "### {name}\n\n\
@@ -67,7 +67,8 @@ fn table(schema: &Value) -> String {
 
 /// A field's type, unit and limits, in words. Patterns are in the schema; their meaning is in the field's.
 fn shape(field: &Value) -> String {
-    let kind = field["type"].as_str().unwrap_or("any");
+    // An optional field's type is a list, of which `null` is the other one.
+    let kind = field["type"].as_str().or_else(|| field["type"][0].as_str()).unwrap_or("any");
     let mut words = vec![match field["format"].as_str() {
         Some(format) if kind == "string" => format!("{kind}, {format}"),
         _ => kind.to_owned(),
