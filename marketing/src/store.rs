@@ -112,7 +112,11 @@ async fn insert(Open { connection, segment }: &mut Open, customers: &[&Customer]
     // Not INSERT IGNORE: that would also swallow what does not fit.
     insert.push(KEEP_THE_HIGHER_VERSION);
     // There is a statement for each size of batch, so keeping them prepared would only fill the cache.
-    insert.build().persistent(false).execute(&mut *transaction).await?;
+    if let Err(error) = insert.build().persistent(false).execute(&mut *transaction).await {
+        // Merely dropped, it would be rolled back with the next batch, and keep its locks until then.
+        transaction.rollback().await?;
+        return Err(error);
+    }
     transaction.commit().await?;
     segment.add(created);
     Ok(())
