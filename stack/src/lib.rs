@@ -17,6 +17,7 @@ pub mod private_servers;
 pub mod process;
 mod process_tree;
 pub mod proxy;
+pub mod reconcile;
 pub mod servers;
 pub mod service;
 mod stop_signal;

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stack::{faults, private_servers, up};
+use stack::{faults, private_servers, reconcile, up};
 
-/// Runs the whole system, or just its servers, privately to this checkout.
+/// Runs the whole system, or just its servers, privately to this checkout, and looks into any.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -18,15 +18,17 @@ enum Command {
     Up(up::Arguments),
     Servers(private_servers::Arguments),
     Faults(faults::Arguments),
+    Reconcile(Box<reconcile::Arguments>),
 }
 
 /// One thread, which lives to the end: the kernel kills the children when it is gone.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let outcome = match service::settings::<Arguments>().command {
         Command::Up(arguments) => up::run(&arguments).await.map(|()| ExitCode::SUCCESS),
         Command::Servers(arguments) => private_servers::run(&arguments).await,
         Command::Faults(arguments) => faults::run(&arguments).await,
+        Command::Reconcile(arguments) => reconcile::run(&arguments).await,
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("stack: {error:#}");

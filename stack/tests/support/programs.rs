@@ -39,3 +39,14 @@ pub(crate) async fn run(mut command: Command, input: &str) -> Said {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Said { status: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
 }
+
+/// `stack reconcile`, with nothing but the addresses.
+pub(crate) async fn reconcile(site: &Site, arguments: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stack"));
+    let addresses = site.addresses();
+    command.env_clear().env("WEB_STORE_DATABASE_URL", addresses.web_store_database_url("web_store"));
+    command.env("MARKETING_DATABASE_URL", addresses.marketing_database_url("marketing"));
+    command.env("BROKER_URL", addresses.broker_url("admin"));
+    command.arg("reconcile").args(arguments);
+    run(command, "").await
+}
