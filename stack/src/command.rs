@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 /// A command that the kernel kills when the thread that starts it ends, even by `kill -9`.
@@ -20,12 +21,27 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 /// # Errors
 /// If it cannot be started or exits other than with 0.
 pub(crate) async fn run(what: &str, command: &mut Command) -> Result<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .with_context(|| format!("{what}: cannot be started; script/install installs it"))?;
+    run_with_input(what, command, "").await
+}
+
+/// As [`run`], with text on the tool's standard input.
+///
+/// # Errors
+/// If it cannot be started or exits other than with 0.
+pub(crate) async fn run_with_input(what: &str, command: &mut Command, input: &str) -> Result<String> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let child = command.spawn();
+    let mut child =
+        child.with_context(|| format!("{what}: cannot be started; script/install installs it"))?;
+    let mut standard_input = child.stdin.take();
+    let feed = async {
+        if let Some(mut pipe) = standard_input.take() {
+            // A tool that wants no input may be gone before it has read it.
+            let _ = pipe.write_all(input.as_bytes()).await;
+        }
+    };
+    let ((), output) = tokio::join!(feed, child.wait_with_output());
+    let output = output.with_context(|| format!("the end of {what}"))?;
     ensure!(
         output.status.success(),
         "{what} failed ({}): {}",

@@ -56,6 +56,14 @@ pub struct Tally {
     pub doubled: u64,
 }
 
+impl Tally {
+    /// Nobody was lost or doubled, and most faults took place.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        (self.lost, self.doubled) == (0, 0) && self.cut + self.killed > 2 * self.passed_over
+    }
+}
+
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { points, cut, killed, passed_over, lost, doubled } = self;
@@ -66,28 +74,40 @@ impl std::fmt::Display for Tally {
     }
 }
 
-/// Goes through all points, or through a sample of so many that the seed chooses.
+/// Which points to go through.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Points {
+    /// Only so many, which the seed chooses.
+    pub sample: Option<usize>,
+    /// What chooses.
+    pub seed: u64,
+    /// Only those of one link.
+    pub link: Option<Link>,
+    /// None after the first at which somebody is lost or doubled.
+    pub fail_fast: bool,
+}
+
+/// Goes through the points, one registration for each.
 ///
 /// # Errors
 /// If the system does not start, or does not come back after a point.
-pub async fn every_frame(
-    servers: &Servers,
-    sample: Option<usize>,
-    seed: u64,
-    say: impl Fn(&str),
-) -> Result<Tally> {
+pub async fn every_frame(servers: &Servers, which: Points, say: impl Fn(&str)) -> Result<Tally> {
     let system = System::start(servers).await?;
     let (customers, rows) = (system.site.web_store_database(), system.site.marketing_database());
     let mut run = Run { system, customers, rows, tally: Tally::default() };
     let mut points = run.points(&say).await?;
-    if let Some(sample) = sample {
-        points.shuffle(&mut StdRng::seed_from_u64(seed));
+    points.retain(|point| which.link.is_none_or(|link| link == point.link));
+    if let Some(sample) = which.sample {
+        points.shuffle(&mut StdRng::seed_from_u64(which.seed));
         points.truncate(sample);
     }
     for point in points {
         let trouble = run.go_through(point).await.with_context(|| format!("at {point:?}"))?;
         if let Some(trouble) = trouble {
             say(&format!("{trouble} at {point:?}"));
+            if which.fail_fast {
+                break;
+            }
         }
     }
     Ok(run.tally)

@@ -29,7 +29,7 @@ struct Shared {
     /// Who was refused, or got no answer. They may or may not have been saved.
     refused: AtomicU64,
     paused: AtomicBool,
-    at_once: Semaphore,
+    at_once: Arc<Semaphore>,
 }
 
 impl Load {
@@ -41,7 +41,7 @@ impl Load {
             told: Mutex::default(),
             refused: AtomicU64::new(0),
             paused: AtomicBool::new(false),
-            at_once: Semaphore::new(AT_ONCE),
+            at_once: Arc::new(Semaphore::new(AT_ONCE)),
         });
         let registering = tokio::spawn(register(Arc::clone(&shared), rate));
         Self { shared, registering }
@@ -92,7 +92,7 @@ async fn register(shared: Arc<Shared>, rate: u32) {
         if shared.paused.load(Ordering::SeqCst) {
             continue;
         }
-        let Ok(place) = Arc::clone(&shared).at_once_place().await else { return };
+        let Ok(place) = Arc::clone(&shared.at_once).acquire_owned().await else { return };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let url = {
@@ -100,8 +100,12 @@ async fn register(shared: Arc<Shared>, rate: u32) {
                 urls[n % urls.len()].clone()
             };
             match try_register(&shared.client, &url, &format!("Customer {n}")).await {
-                Some(id) => drop(shared.told.lock().expect("no panic while it is held").insert(id)),
-                None => drop(shared.refused.fetch_add(1, Ordering::SeqCst)),
+                Some(id) => {
+                    shared.told.lock().expect("no panic while it is held").insert(id);
+                }
+                None => {
+                    shared.refused.fetch_add(1, Ordering::SeqCst);
+                }
             }
             drop(place);
         });

@@ -20,13 +20,19 @@ use crate::testing::{Site, customers};
 const BACK: Duration = Duration::from_mins(1);
 
 /// The links, in the order in which a registration crosses them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Link {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Link {
+    /// Customers and outbox.
     WebStoreToPostgres,
+    /// The relay's.
     WebStoreToBroker,
+    /// Where the transformer takes events.
     TransformerToSource,
+    /// Where it puts commands.
     TransformerToTarget,
+    /// Where Marketing takes commands.
     MarketingToBroker,
+    /// Marketing's rows.
     MarketingToMysql,
 }
 

@@ -74,8 +74,12 @@ impl Management {
 
     /// The queues by name.
     pub async fn queues(&self) -> BTreeMap<String, Queue> {
-        let queues: Vec<Queue> = self.get(&self.within("queues")).await.expect("the list of queues");
-        queues.into_iter().map(|queue| (queue.name.clone(), queue)).collect()
+        self.try_queues().await.expect("the list of queues")
+    }
+
+    pub(crate) async fn try_queues(&self) -> Result<BTreeMap<String, Queue>> {
+        let queues: Vec<Queue> = self.get(&self.within("queues")).await?;
+        Ok(queues.into_iter().map(|queue| (queue.name.clone(), queue)).collect())
     }
 
     /// How many messages a queue holds, ready or not; 0 if there is no such queue. Up to a second old.
@@ -99,26 +103,37 @@ impl Management {
 
     /// Deletes a queue with all that is in it.
     pub async fn delete_queue(&self, queue: &str) {
+        self.try_delete_queue(queue).await.expect("the queue deleted");
+    }
+
+    pub(crate) async fn try_delete_queue(&self, queue: &str) -> Result<()> {
         let path = self.within(&format!("queues/{{}}/{queue}"));
-        self.send(Method::DELETE, &path, None).await.expect("the queue deleted");
+        self.send(Method::DELETE, &path, None).await.map(drop)
     }
 
     /// The names of all connections to this virtual host.
     pub async fn connections(&self) -> Vec<String> {
-        let path = self.within("vhosts/{}/connections");
-        let connections: Vec<Value> = self.get(&path).await.expect("the list of connections");
-        connections.iter().filter_map(|one| Some(one["name"].as_str()?.to_owned())).collect()
+        self.try_connections().await.expect("the list of connections")
+    }
+
+    async fn try_connections(&self) -> Result<Vec<String>> {
+        let connections: Vec<Value> = self.get(&self.within("vhosts/{}/connections")).await?;
+        Ok(connections.iter().filter_map(|one| Some(one["name"].as_str()?.to_owned())).collect())
     }
 
     /// Closes all connections to this virtual host; says how many there were.
     pub async fn close_connections(&self) -> usize {
-        let names = self.connections().await;
+        self.try_close_connections().await.expect("the connections closed")
+    }
+
+    pub(crate) async fn try_close_connections(&self) -> Result<usize> {
+        let names = self.try_connections().await?;
         for name in &names {
             let path = format!("connections/{}", name.replace(' ', "%20").replace('>', "%3E"));
             // One that has gone by itself is closed just as well.
             let _ = self.send(Method::DELETE, &path, None).await;
         }
-        names.len()
+        Ok(names.len())
     }
 
     /// Makes the virtual host, with the same rights on it as on `/`.
