@@ -2,12 +2,17 @@
 
 mod drill;
 mod every_frame;
+mod fault;
 mod inflict;
+mod link;
 mod load;
+mod mistakes;
 mod plan;
 mod recoveries;
+mod servers;
 mod strangers;
 mod system;
+mod tables;
 mod verdict;
 
 use std::path::Path;
@@ -22,8 +27,8 @@ use crate::stop_signal::StopSignal;
 
 pub use drill::{Run, drill};
 pub use every_frame::{Points, Tally, every_frame};
+pub use link::Link;
 pub use recoveries::Recoveries;
-pub use system::Link;
 pub use verdict::Verdict;
 
 /// Breaks the system on purpose, on servers of its own, and shows that nobody is lost or doubled.

@@ -8,10 +8,11 @@ use chrono::NaiveDateTime;
 use sqlx::{MySqlPool, PgPool};
 use tokio::time::{Instant, sleep};
 
-use super::inflict::LockedServers;
+use super::fault::{Fault, QUEUES};
 use super::load::Load;
-use super::plan::{Fault, Plan};
+use super::plan::Plan;
 use super::recoveries::Recoveries;
+use super::servers::LockedServers;
 use super::system::System;
 use super::verdict::{Verdict, judge};
 use crate::servers::Servers;
@@ -130,7 +131,7 @@ impl Drill {
         let outbox: i64 =
             sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(&self.customers).await.ok()?;
         let queues = self.system.site.management().try_queues().await.ok()?;
-        let depth = super::plan::QUEUES.iter().map(|queue| Some(queues.get(queue.name)?.messages));
+        let depth = QUEUES.iter().map(|queue| Some(queues.get(queue.name)?.messages));
         Some(u64::try_from(outbox).ok()? + depth.sum::<Option<u64>>()?)
     }
 }

@@ -7,17 +7,15 @@ use anyhow::{Context, Result, ensure};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use sqlx::{MySqlPool, PgPool};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
-use super::system::{Link, System};
+use super::link::Link;
+use super::system::System;
+use super::tables::{State, Tables};
 use crate::proxy::Direction;
 use crate::servers::Servers;
 use crate::service::Program;
-use crate::testing::customers::{email, try_register};
-
-/// In this time everything is back and has arrived, or it is lost.
-const SETTLE: Duration = Duration::from_secs(30);
+use crate::testing::customers::try_register;
 
 /// A message that has not come so long after the customer's arrival does not come at all. The outbox is
 /// polled each second, so on that link there is always a next one.
@@ -93,8 +91,8 @@ pub struct Points {
 /// If the system does not start, or does not come back after a point.
 pub async fn every_frame(servers: &Servers, which: Points, say: impl Fn(&str)) -> Result<Tally> {
     let system = System::start(servers).await?;
-    let (customers, rows) = (system.site.web_store_database(), system.site.marketing_database());
-    let mut run = Run { system, customers, rows, tally: Tally::default() };
+    let tables = Tables::of(&system.site);
+    let mut run = Run { system, tables, tally: Tally::default() };
     let mut points = run.points(&say).await?;
     points.retain(|point| which.link.is_none_or(|link| link == point.link));
     if let Some(sample) = which.sample {
@@ -115,8 +113,7 @@ pub async fn every_frame(servers: &Servers, which: Points, say: impl Fn(&str)) -
 
 struct Run {
     system: System,
-    customers: PgPool,
-    rows: MySqlPool,
+    tables: Tables,
     tally: Tally,
 }
 
@@ -129,7 +126,7 @@ impl Run {
             let name = format!("Watched {n}");
             let told = try_register(&self.system.client, &self.system.url(Program::WebStore), &name).await;
             ensure!(told.is_some(), "nobody can be registered\n{}", self.system.site.log());
-            ensure!(self.settled(&name).await?.rows == 1, "{name} did not arrive in Marketing");
+            ensure!(self.tables.settled(&name).await?.rows == 1, "{name} did not arrive in Marketing");
             // The last acknowledgement is on its way when the row is there.
             sleep(NO_MORE / 4).await;
             for (link, passed) in self.passed().into_iter().enumerate() {
@@ -171,7 +168,7 @@ impl Run {
         let registering = tokio::spawn(async move { try_register(&client, &url, &registered).await });
         let reached = tokio::select! {
             stopped = &mut stopped => stopped.is_ok(),
-            arrived = self.settled(&name) => {
+            arrived = self.tables.settled(&name) => {
                 arrived?;
                 timeout(NO_MORE, stopped).await.is_ok()
             }
@@ -191,7 +188,7 @@ impl Run {
             self.system.start_again(&mut *self.system.service(service).await, service);
         }
         let told = registering.await?.is_some();
-        self.judge(told, &self.settled(&name).await?)
+        self.judge(told, &self.tables.settled(&name).await?)
     }
 
     fn judge(&mut self, told: bool, state: &State) -> Result<Option<&'static str>> {
@@ -206,40 +203,4 @@ impl Run {
         ensure!(state.rows == state.saved, "Marketing has a row for somebody whom the Web Store refused");
         Ok(None)
     }
-
-    /// Waits until everything about a customer has come to rest, or until it should have.
-    async fn settled(&self, name: &str) -> Result<State> {
-        let give_up = Instant::now() + SETTLE;
-        let mut last = None;
-        loop {
-            let state = self.state(name).await?;
-            let at_rest = state.rows >= state.saved && state.waiting == 0;
-            // Seen twice: what was under way at the first look has come to its end by the second.
-            if (at_rest && last == Some(state)) || Instant::now() > give_up {
-                return Ok(state);
-            }
-            last = Some(state);
-            sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    async fn state(&self, name: &str) -> Result<State> {
-        let look = "SELECT (SELECT count(*) FROM customers WHERE email = $1), (SELECT count(*) FROM outbox)";
-        let (saved, waiting) =
-            sqlx::query_as(look).bind(email(name)).fetch_one(&self.customers).await.context("Postgres")?;
-        let look = "SELECT count(*) FROM customers WHERE email_address = ?";
-        let rows = sqlx::query_scalar(look).bind(email(name)).fetch_one(&self.rows).await.context("MySQL")?;
-        Ok(State { saved, waiting, rows })
-    }
-}
-
-/// Where one customer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct State {
-    /// In the Web Store: 0 or 1.
-    saved: i64,
-    /// In the outbox, theirs or not.
-    waiting: i64,
-    /// In Marketing.
-    rows: i64,
 }

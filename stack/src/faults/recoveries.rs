@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use super::plan::Fault;
+use super::fault::Fault;
 
 /// The times, by kind of fault. Displayed as a table for ARCHITECTURE.md.
 #[derive(Clone, Debug, Default)]

@@ -9,71 +9,16 @@ use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep};
 
+use super::link::Link;
 use crate::addresses::Addresses;
 use crate::ports::{Ports, free_port};
-use crate::proxy::{Protocol, Proxy};
+use crate::proxy::Proxy;
 use crate::servers::Servers;
 use crate::service::{Program, Service};
 use crate::testing::{Site, customers};
 
 /// Servers and services take their time to come back on a busy machine.
 const BACK: Duration = Duration::from_mins(1);
-
-/// The links, in the order in which a registration crosses them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Link {
-    /// Customers and outbox.
-    WebStoreToPostgres,
-    /// The relay's.
-    WebStoreToBroker,
-    /// Where the transformer takes events.
-    TransformerToSource,
-    /// Where it puts commands.
-    TransformerToTarget,
-    /// Where Marketing takes commands.
-    MarketingToBroker,
-    /// Marketing's rows.
-    MarketingToMysql,
-}
-
-impl Link {
-    pub(crate) const ALL: [Self; 6] = [
-        Self::WebStoreToPostgres,
-        Self::WebStoreToBroker,
-        Self::TransformerToSource,
-        Self::TransformerToTarget,
-        Self::MarketingToBroker,
-        Self::MarketingToMysql,
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::WebStoreToPostgres => "web-store – Postgres",
-            Self::WebStoreToBroker => "web-store – broker",
-            Self::TransformerToSource => "transformer – source",
-            Self::TransformerToTarget => "transformer – target",
-            Self::MarketingToBroker => "marketing – broker",
-            Self::MarketingToMysql => "marketing – MySQL",
-        }
-    }
-
-    /// The service at its near end.
-    pub(crate) fn service(self) -> Program {
-        match self {
-            Self::WebStoreToPostgres | Self::WebStoreToBroker => Program::WebStore,
-            Self::TransformerToSource | Self::TransformerToTarget => Program::Transformer,
-            Self::MarketingToBroker | Self::MarketingToMysql => Program::Marketing,
-        }
-    }
-
-    fn server(self, ports: Ports) -> (u16, Protocol) {
-        match self {
-            Self::WebStoreToPostgres => (ports.postgres, Protocol::Postgres),
-            Self::MarketingToMysql => (ports.mysql, Protocol::Mysql),
-            _ => (ports.broker, Protocol::Amqp),
-        }
-    }
-}
 
 /// The system: a site of its own, a proxy for each link, and one instance of each service.
 pub(crate) struct System {

@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use anyhow::{Context, Result, ensure};
 
 use super::drill::Drill;
-use super::plan::QUEUES;
+use super::fault::QUEUES;
 use super::recoveries::Recoveries;
 use super::strangers::MARK;
 

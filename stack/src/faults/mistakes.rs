@@ -1,0 +1,72 @@
+//! An operator's mistake: a queue deleted, with what it holds; and how that is mended.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use contracts::address::Queue;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::drill::Drill;
+use crate::command::{command, run_with_input};
+use crate::reconcile::{Books, Report, reconcile};
+use crate::service::Program;
+
+/// A queue with so many messages has content enough to be missed.
+const CONTENT: u64 = 50;
+
+/// The load fills a queue in less.
+const FILLED: Duration = Duration::from_secs(10);
+
+impl Drill {
+    pub(super) async fn delete_empty(&self, queue: &Queue) -> Result<()> {
+        self.load.pause().await;
+        self.at_rest().await?;
+        self.system.site.management().try_delete_queue(queue.name).await?;
+        self.load.resume();
+        Ok(())
+    }
+
+    /// An operator's mistake: what the queue held is gone. The books tell who is missing, and the Web
+    /// Store sends their events again.
+    pub(super) async fn delete_full(&self, queue: &Queue) -> Result<()> {
+        let management = self.system.site.management();
+        let consumer =
+            if queue.name.starts_with("transformer") { Program::Transformer } else { Program::Marketing };
+        {
+            let service = self.system.service(consumer).await;
+            service.process.pause();
+            let give_up = Instant::now() + FILLED;
+            while management.try_queues().await?.get(queue.name).is_none_or(|queue| queue.messages < CONTENT)
+            {
+                ensure!(Instant::now() < give_up, "{} does not fill up", queue.name);
+                sleep(Duration::from_millis(50)).await;
+            }
+            management.try_delete_queue(queue.name).await?;
+            service.process.resume();
+        }
+        self.load.pause().await;
+        self.at_rest().await?;
+        let missing = self.books().await?.missing_ids;
+        self.republish(&missing).await?;
+        self.at_rest().await?;
+        let books = self.books().await?;
+        ensure!(books.is_in_order(), "after republishing:\n{books}");
+        self.load.resume();
+        Ok(())
+    }
+
+    /// The books of a system at rest, where nobody has to be waited for.
+    pub(super) async fn books(&self) -> Result<Report> {
+        let books = Books::of(self.system.site.addresses())?;
+        reconcile(&Books { patience: Duration::from_secs(3), ..books }).await
+    }
+
+    async fn republish(&self, ids: &[Uuid]) -> Result<()> {
+        let mut republish = command(Program::WebStore.path()?);
+        let database = self.system.site.addresses().web_store_database_url("web_store");
+        republish.arg("republish").env("WEB_STORE_DATABASE_URL", database);
+        let lines = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        run_with_input("web-store republish", &mut republish, &lines).await.map(drop)
+    }
+}
