@@ -1,5 +1,6 @@
 //! `stack faults`: breaks the system on purpose, and shows that nobody who was registered is lost or doubled.
 
+mod customer;
 mod drill;
 mod every_frame;
 mod fault;
@@ -9,10 +10,10 @@ mod load;
 mod mistakes;
 mod plan;
 mod recoveries;
+mod rest;
 mod servers;
 mod strangers;
 mod system;
-mod tables;
 mod verdict;
 
 use std::path::Path;
@@ -27,8 +28,11 @@ use crate::stop_signal::StopSignal;
 
 pub use drill::{Run, drill};
 pub use every_frame::{Points, Tally, every_frame};
+pub(crate) use fault::QUEUES;
 pub use link::Link;
+pub(crate) use load::Load;
 pub use recoveries::Recoveries;
+pub(crate) use system::System;
 pub use verdict::Verdict;
 
 /// Breaks the system on purpose, on servers of its own, and shows that nobody is lost or doubled.

@@ -9,6 +9,7 @@ pub mod console;
 pub mod faults;
 mod installed;
 mod leftovers;
+pub mod memory;
 pub mod mysql;
 pub mod ports;
 pub mod postgres;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stack::{faults, private_servers, reconcile, up};
+use stack::{faults, memory, private_servers, reconcile, up};
 
 /// Runs the whole system, or just its servers, privately to this checkout, and looks into any.
 #[derive(Debug, Parser)]
@@ -18,6 +18,7 @@ enum Command {
     Up(up::Arguments),
     Servers(private_servers::Arguments),
     Faults(faults::Arguments),
+    Memory(memory::Arguments),
     Reconcile(Box<reconcile::Arguments>),
 }
 
@@ -28,6 +29,7 @@ async fn main() -> ExitCode {
         Command::Up(arguments) => up::run(&arguments).await.map(|()| ExitCode::SUCCESS),
         Command::Servers(arguments) => private_servers::run(&arguments).await,
         Command::Faults(arguments) => faults::run(&arguments).await,
+        Command::Memory(arguments) => memory::run(&arguments).await,
         Command::Reconcile(arguments) => reconcile::run(&arguments).await,
     };
     outcome.unwrap_or_else(|error| {

@@ -60,6 +60,12 @@ impl Process {
         &self.name
     }
 
+    /// Its process id, as long as it has not ended.
+    #[must_use]
+    pub fn id(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
     /// The child, to take its pipes.
     pub(crate) fn child(&mut self) -> &mut Child {
         &mut self.child

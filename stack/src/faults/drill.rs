@@ -3,12 +3,11 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use chrono::NaiveDateTime;
-use sqlx::{MySqlPool, PgPool};
 use tokio::time::{Instant, sleep};
 
-use super::fault::{Fault, QUEUES};
+use super::fault::Fault;
 use super::load::Load;
 use super::plan::Plan;
 use super::recoveries::Recoveries;
@@ -20,9 +19,6 @@ use crate::service::Program;
 
 /// Whatever has not recovered by then does not recover by itself.
 const RECOVERED: Duration = Duration::from_mins(2);
-
-/// How long everything may take to come to rest: a backlog has to drain.
-const AT_REST: Duration = Duration::from_mins(5);
 
 /// What a run is made of.
 #[derive(Clone, Debug)]
@@ -42,8 +38,6 @@ pub(super) struct Drill {
     pub(super) system: System,
     pub(super) servers: LockedServers,
     pub(super) load: Load,
-    pub(super) customers: PgPool,
-    pub(super) rows: MySqlPool,
     /// The bad messages that were sent, and whether the broker has taken each.
     pub(super) bad_messages: Mutex<Vec<(String, bool)>>,
 }
@@ -56,8 +50,6 @@ pub async fn drill(servers: Servers, run: Run, say: impl Fn(&str)) -> Result<Ver
     let system = System::start(&servers).await?;
     let drill = Drill {
         load: Load::start(system.url(Program::WebStore), run.rate),
-        customers: system.site.web_store_database(),
-        rows: system.site.marketing_database(),
         servers: LockedServers::new(servers),
         bad_messages: Mutex::default(),
         system,
@@ -76,7 +68,7 @@ pub async fn drill(servers: Servers, run: Run, say: impl Fn(&str)) -> Result<Ver
         recoveries.note(&faults, recovery);
     }
     drill.load.pause().await;
-    drill.at_rest().await?;
+    drill.system.at_rest().await?;
     let mut verdict = judge(&drill, run.seed).await?;
     verdict.recoveries = recoveries;
     drill.servers.stop().await?;
@@ -106,32 +98,6 @@ impl Drill {
     /// When the newest row was written; `None` while the server does not answer, or has none.
     async fn newest_row(&self) -> Option<NaiveDateTime> {
         let newest = "SELECT received_at FROM customers ORDER BY received_at DESC LIMIT 1";
-        sqlx::query_scalar(newest).fetch_optional(&self.rows).await.ok()?
-    }
-
-    /// Waits until nothing moves any more: the outbox and the queues are empty, and no row has come for a
-    /// second.
-    pub(super) async fn at_rest(&self) -> Result<()> {
-        let give_up = Instant::now() + AT_REST;
-        let (mut quiet_since, mut last) = (Instant::now(), None);
-        while quiet_since.elapsed() < Duration::from_secs(1) || last != Some(Some(0)) {
-            ensure!(Instant::now() < give_up, "not at rest after {AT_REST:?}: {last:?} messages wait");
-            let waiting = self.waiting().await;
-            if waiting != Some(0) || last != Some(waiting) {
-                quiet_since = Instant::now();
-            }
-            last = Some(waiting);
-            sleep(Duration::from_millis(100)).await;
-        }
-        Ok(())
-    }
-
-    /// How many messages are in the outbox and in the queues; `None` while that cannot be told.
-    async fn waiting(&self) -> Option<u64> {
-        let outbox: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(&self.customers).await.ok()?;
-        let queues = self.system.site.management().try_queues().await.ok()?;
-        let depth = QUEUES.iter().map(|queue| Some(queues.get(queue.name)?.messages));
-        Some(u64::try_from(outbox).ok()? + depth.sum::<Option<u64>>()?)
+        sqlx::query_scalar(newest).fetch_optional(&self.system.rows).await.ok()?
     }
 }

@@ -9,9 +9,9 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use tokio::time::{sleep, timeout};
 
+use super::customer::State;
 use super::link::Link;
 use super::system::System;
-use super::tables::{State, Tables};
 use crate::proxy::Direction;
 use crate::servers::Servers;
 use crate::service::Program;
@@ -91,8 +91,7 @@ pub struct Points {
 /// If the system does not start, or does not come back after a point.
 pub async fn every_frame(servers: &Servers, which: Points, say: impl Fn(&str)) -> Result<Tally> {
     let system = System::start(servers).await?;
-    let tables = Tables::of(&system.site);
-    let mut run = Run { system, tables, tally: Tally::default() };
+    let mut run = Run { system, tally: Tally::default() };
     let mut points = run.points(&say).await?;
     points.retain(|point| which.link.is_none_or(|link| link == point.link));
     if let Some(sample) = which.sample {
@@ -113,7 +112,6 @@ pub async fn every_frame(servers: &Servers, which: Points, say: impl Fn(&str)) -
 
 struct Run {
     system: System,
-    tables: Tables,
     tally: Tally,
 }
 
@@ -126,7 +124,7 @@ impl Run {
             let name = format!("Watched {n}");
             let told = try_register(&self.system.client, &self.system.url(Program::WebStore), &name).await;
             ensure!(told.is_some(), "nobody can be registered\n{}", self.system.site.log());
-            ensure!(self.tables.settled(&name).await?.rows == 1, "{name} did not arrive in Marketing");
+            ensure!(self.system.settled(&name).await?.rows == 1, "{name} did not arrive in Marketing");
             // The last acknowledgement is on its way when the row is there.
             sleep(NO_MORE / 4).await;
             for (link, passed) in self.passed().into_iter().enumerate() {
@@ -168,7 +166,7 @@ impl Run {
         let registering = tokio::spawn(async move { try_register(&client, &url, &registered).await });
         let reached = tokio::select! {
             stopped = &mut stopped => stopped.is_ok(),
-            arrived = self.tables.settled(&name) => {
+            arrived = self.system.settled(&name) => {
                 arrived?;
                 timeout(NO_MORE, stopped).await.is_ok()
             }
@@ -188,7 +186,7 @@ impl Run {
             self.system.start_again(&mut *self.system.service(service).await, service);
         }
         let told = registering.await?.is_some();
-        self.judge(told, &self.tables.settled(&name).await?)
+        self.judge(told, &self.system.settled(&name).await?)
     }
 
     fn judge(&mut self, told: bool, state: &State) -> Result<Option<&'static str>> {

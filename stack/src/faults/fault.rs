@@ -10,7 +10,7 @@ use crate::proxy::{Direction, Flow};
 use crate::service::Program;
 
 /// The queues that a registration passes.
-pub(super) const QUEUES: [Queue; 2] = [TRANSFORMER_CUSTOMER_REGISTERED, MARKETING_CREATE_CUSTOMER];
+pub(crate) const QUEUES: [Queue; 2] = [TRANSFORMER_CUSTOMER_REGISTERED, MARKETING_CREATE_CUSTOMER];
 
 /// A rate at which the load cannot pass, and a delay that every piece of it meets.
 const DELAY: Flow = Flow::Delayed(Duration::from_millis(500));

@@ -16,7 +16,7 @@ use crate::testing::customers::{browser, try_register};
 const AT_ONCE: usize = 256;
 
 /// The load: dropped, it ends.
-pub(super) struct Load {
+pub(crate) struct Load {
     shared: Arc<Shared>,
     registering: JoinHandle<()>,
 }
@@ -34,7 +34,7 @@ struct Shared {
 
 impl Load {
     /// Starts so many registrations a second at a Web Store.
-    pub(super) fn start(url: String, rate: u32) -> Self {
+    pub(crate) fn start(url: String, rate: u32) -> Self {
         let shared = Arc::new(Shared {
             client: browser(),
             urls: Mutex::new(vec![url]),
@@ -48,32 +48,32 @@ impl Load {
     }
 
     /// Registers at one more address, turn by turn.
-    pub(super) fn add(&self, url: String) {
+    pub(crate) fn add(&self, url: String) {
         self.shared.urls.lock().expect("no panic while it is held").push(url);
     }
 
     /// Leaves an address out again.
-    pub(super) fn remove(&self, url: &str) {
+    pub(crate) fn remove(&self, url: &str) {
         self.shared.urls.lock().expect("no panic while it is held").retain(|known| known != url);
     }
 
     /// Registers nobody until `resume`, and returns when every answer is there.
-    pub(super) async fn pause(&self) {
+    pub(crate) async fn pause(&self) {
         self.shared.paused.store(true, Ordering::SeqCst);
         let all = u32::try_from(AT_ONCE).expect("a small number");
         drop(self.shared.at_once.acquire_many(all).await);
     }
 
-    pub(super) fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.shared.paused.store(false, Ordering::SeqCst);
     }
 
     /// The ids of those who were told that they are registered.
-    pub(super) fn told(&self) -> HashSet<String> {
+    pub(crate) fn told(&self) -> HashSet<String> {
         self.shared.told.lock().expect("no panic while it is held").clone()
     }
 
-    pub(super) fn refused(&self) -> u64 {
+    pub(crate) fn refused(&self) -> u64 {
         self.shared.refused.load(Ordering::SeqCst)
     }
 }

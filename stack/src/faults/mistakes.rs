@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use contracts::address::Queue;
-use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::drill::Drill;
@@ -15,13 +14,10 @@ use crate::service::Program;
 /// A queue with so many messages has content enough to be missed.
 const CONTENT: u64 = 50;
 
-/// The load fills a queue in less.
-const FILLED: Duration = Duration::from_secs(10);
-
 impl Drill {
     pub(super) async fn delete_empty(&self, queue: &Queue) -> Result<()> {
         self.load.pause().await;
-        self.at_rest().await?;
+        self.system.at_rest().await?;
         self.system.site.management().try_delete_queue(queue.name).await?;
         self.load.resume();
         Ok(())
@@ -36,20 +32,15 @@ impl Drill {
         {
             let service = self.system.service(consumer).await;
             service.process.pause();
-            let give_up = Instant::now() + FILLED;
-            while management.try_queues().await?.get(queue.name).is_none_or(|queue| queue.messages < CONTENT)
-            {
-                ensure!(Instant::now() < give_up, "{} does not fill up", queue.name);
-                sleep(Duration::from_millis(50)).await;
-            }
+            self.system.fills(queue, CONTENT).await?;
             management.try_delete_queue(queue.name).await?;
             service.process.resume();
         }
         self.load.pause().await;
-        self.at_rest().await?;
+        self.system.at_rest().await?;
         let missing = self.books().await?.missing_ids;
         self.republish(&missing).await?;
-        self.at_rest().await?;
+        self.system.at_rest().await?;
         let books = self.books().await?;
         ensure!(books.is_in_order(), "after republishing:\n{books}");
         self.load.resume();

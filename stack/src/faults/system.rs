@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use reqwest::Client;
 use serde_json::Value;
+use sqlx::{MySqlPool, PgPool};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep};
 
@@ -15,7 +16,8 @@ use crate::ports::{Ports, free_port};
 use crate::proxy::Proxy;
 use crate::servers::Servers;
 use crate::service::{Program, Service};
-use crate::testing::{Site, customers};
+use crate::testing::Site;
+use crate::testing::customers::browser;
 
 /// Servers and services take their time to come back on a busy machine.
 const BACK: Duration = Duration::from_mins(1);
@@ -27,6 +29,10 @@ pub(crate) struct System {
     proxies: Vec<Proxy>,
     pub(crate) site: Site,
     pub(crate) client: Client,
+    /// The Web Store's database.
+    pub(crate) customers: PgPool,
+    /// Marketing's.
+    pub(crate) rows: MySqlPool,
 }
 
 impl System {
@@ -41,7 +47,9 @@ impl System {
         let addresses = [free_address()?, free_address()?, free_address()?];
         let services = Program::ALL
             .map(|program| Mutex::new(start(&site, &proxies, program, addresses[program as usize])));
-        let system = Self { services, addresses, proxies, site, client: customers::browser() };
+        let (customers, rows) = (site.web_store_database(), site.marketing_database());
+        let client = browser();
+        let system = Self { services, addresses, proxies, site, client, customers, rows };
         system.wait_ready().await?;
         Ok(system)
     }

@@ -64,14 +64,14 @@ impl Display for Verdict {
 /// Compares the load's own list and the two tables, then the books, then the dead letters.
 pub(super) async fn judge(drill: &Drill, seed: u64) -> Result<Verdict> {
     let saved: HashSet<String> = sqlx::query_scalar("SELECT id::text FROM customers")
-        .fetch_all(&drill.customers)
+        .fetch_all(&drill.system.customers)
         .await
         .context("the Web Store's customers")?
         .into_iter()
         .collect();
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT customer_id, lower(email_address) FROM customers")
-            .fetch_all(&drill.rows)
+            .fetch_all(&drill.system.rows)
             .await
             .context("Marketing's customers")?;
     let ids: HashSet<&String> = rows.iter().map(|(id, _)| id).collect();

@@ -3,20 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use sqlx::{MySqlPool, PgPool};
 use tokio::time::{Instant, sleep};
 
-use crate::testing::Site;
+use super::system::System;
 use crate::testing::customers::email;
 
 /// In this time everything is back and has arrived, or it is lost.
 const SETTLE: Duration = Duration::from_secs(30);
-
-/// Both databases.
-pub(super) struct Tables {
-    customers: PgPool,
-    rows: MySqlPool,
-}
 
 /// Where one customer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +22,7 @@ pub(super) struct State {
     pub(super) rows: i64,
 }
 
-impl Tables {
-    pub(super) fn of(site: &Site) -> Self {
-        Self { customers: site.web_store_database(), rows: site.marketing_database() }
-    }
-
+impl System {
     /// Waits until everything about a customer has come to rest, or until it should have.
     pub(super) async fn settled(&self, name: &str) -> Result<State> {
         let give_up = Instant::now() + SETTLE;
