@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream::select_all};
+use futures_util::StreamExt;
 use lapin::{
     options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions},
     types::FieldTable,
@@ -11,11 +11,19 @@ use tokio::time::timeout;
 
 use crate::{Incoming, Session, SessionError, session::answered, topology::is_not_found};
 
-/// The most messages that the broker hands to one consumer unsettled.
-const PREFETCH: u16 = u16::MAX;
+/// The most messages that the broker hands to one consumer unsettled. It reads so many from its disk
+/// before it sends the first: with 65,535 that took seconds.
+const PREFETCH: u16 = 2000;
 
 /// A queue that hands out nothing for so long has nothing more: its own consumer took the rest.
-const SILENCE: Duration = Duration::from_secs(1);
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// A queue from outside.
+pub(crate) struct Ready {
+    /// How many messages no consumer holds.
+    messages: u32,
+    consumers: u32,
+}
 
 impl Session {
     /// Shows every message that is ready in a queue and puts them all back, in their order, by closing
@@ -25,39 +33,45 @@ impl Session {
     /// of each message.
     ///
     /// # Errors
-    /// The session broke. The messages are put back even so.
+    /// The session broke, or the broker held messages back that nobody else consumes. All are put back
+    /// even so.
     pub async fn look_into(self, queue: &str, mut see: impl FnMut(&Incoming)) -> Result<(), SessionError> {
-        let ready = self.ready(queue).await?.unwrap_or(0);
+        let Some(Ready { messages, consumers: others }) = self.ready(queue).await? else { return Ok(()) };
         let options = BasicQosOptions::default();
         answered("prefetch", self.channel.basic_qos(PREFETCH, options)).await?;
         let mut consumers = Vec::new();
-        for _ in 0..ready.div_ceil(PREFETCH.into()) {
+        let mut left = messages;
+        // One after another, so that only one consumer's messages are in memory; each keeps what it got.
+        'looking: while left > 0 {
             let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
             let consume = self.channel.basic_consume(queue.into(), "".into(), options, arguments);
-            consumers.push(answered("consume", consume).await?);
-        }
-        let mut deliveries = select_all(consumers);
-        for _ in 0..ready {
-            match timeout(SILENCE, deliveries.next()).await {
-                Ok(Some(delivery)) => see(&Incoming { delivery: delivery? }),
-                Ok(None) | Err(_) => break,
+            let mut consumer = answered("consume", consume).await?;
+            for _ in 0..left.min(PREFETCH.into()) {
+                match timeout(SILENCE, consumer.next()).await {
+                    Ok(Some(delivery)) => see(&Incoming { delivery: delivery? }),
+                    Ok(None) | Err(_) if others > 0 => break 'looking,
+                    // Nobody else can have taken them.
+                    Ok(None) | Err(_) => return Err(SessionError::NoAnswer("hand out what is ready")),
+                }
+                left -= 1;
             }
+            consumers.push(consumer);
         }
         self.close().await;
         Ok(())
     }
 
-    /// How many messages are ready in a queue; `None` if there is no such queue.
+    /// What is ready in a queue; `None` if there is no such queue.
     ///
     /// Asked on a channel of its own, because "no such queue" closes it.
-    pub(crate) async fn ready(&self, queue: &str) -> Result<Option<u32>, SessionError> {
+    pub(crate) async fn ready(&self, queue: &str) -> Result<Option<Ready>, SessionError> {
         let channel = answered("open a channel", self.connection.create_channel()).await?;
         let passive = QueueDeclareOptions { passive: true, ..Default::default() };
         let asked = channel.queue_declare(queue.into(), passive, FieldTable::default());
         match answered("look for a queue", asked).await {
             Ok(found) => {
                 answered("close a channel", channel.close(200, "done".into())).await?;
-                Ok(Some(found.message_count()))
+                Ok(Some(Ready { messages: found.message_count(), consumers: found.consumer_count() }))
             }
             Err(SessionError::Broken(error)) if is_not_found(&error) => Ok(None),
             Err(error) => Err(error),

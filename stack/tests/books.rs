@@ -233,7 +233,7 @@ async fn what_an_operator_threw_away_under_load_is_found_missing_and_sent_again(
     let _transformer = ready(site.start_transformer()).await;
     let _marketing = ready(site.start_marketing()).await;
 
-    let said = programs::reconcile(&site, &["--missing-ids"]).await;
+    let said = programs::reconcile(&site, &["--missing-ids", "--patience", "12"]).await;
     assert_eq!(said.status, 1, "{}", said.err);
     let mut missing: Vec<String> = said.out.lines().map(str::to_owned).collect();
     assert!(missing.len() >= 100, "both queues' messages: {}", said.err);
