@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use contracts::address::{MARKETING_CREATE_CUSTOMER, Queue, TRANSFORMER_CUSTOMER_REGISTERED};
+use contracts::address::Queue;
 use contracts::{CreateCustomer, CustomerRegistered, Message};
 use futures_util::StreamExt;
 use lapin::options::{
@@ -14,6 +14,8 @@ use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 use serde_json::json;
 use tokio::time::{Instant, timeout, timeout_at};
+
+use super::fault::QUEUES;
 
 /// A dead letter keeps its headers, so this one tells which bad message it was.
 pub(super) const MARK: &str = "bad-message";
@@ -84,10 +86,10 @@ pub(super) async fn deliver_twice(broker: &str, time: Duration) -> Result<()> {
     let (_connection, channel) = timeout(ANSWER, connect(broker)).await.context("the broker")??;
     let exclusive = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
     let queue = channel.queue_declare("".into(), exclusive, FieldTable::default()).await?;
-    for exchange in [CustomerRegistered::EXCHANGE, CreateCustomer::EXCHANGE] {
+    for Queue { exchange, routing_key, .. } in QUEUES {
         let options = QueueBindOptions::default();
         let name = queue.name().clone();
-        channel.queue_bind(name, exchange.into(), "#".into(), options, FieldTable::default()).await?;
+        channel.queue_bind(name, exchange.into(), routing_key.into(), options, FieldTable::default()).await?;
     }
     let options = BasicConsumeOptions::default();
     let mut passing =
@@ -111,9 +113,6 @@ async fn connect(broker: &str) -> lapin::Result<(Connection, Channel)> {
 }
 
 fn queue_of(exchange: &str) -> Queue {
-    if exchange == CustomerRegistered::EXCHANGE {
-        TRANSFORMER_CUSTOMER_REGISTERED
-    } else {
-        MARKETING_CREATE_CUSTOMER
-    }
+    let [events, commands] = QUEUES;
+    if exchange == events.exchange { events } else { commands }
 }
