@@ -77,3 +77,15 @@ impl Addresses {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::OPERATOR_PASSWORD_HASH;
+
+    #[test]
+    fn docker_compose_has_the_same_password_for_the_list() {
+        let compose = include_str!("../../docker-compose.yml");
+        assert!(compose.contains(&OPERATOR_PASSWORD_HASH.replace('$', "$$")));
+        assert!(include_str!("../../.env.example").contains(&format!("'{OPERATOR_PASSWORD_HASH}'")));
+    }
+}
