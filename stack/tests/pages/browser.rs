@@ -1,4 +1,4 @@
-//! A real browser: headless Chromium, driven over WebDriver.
+//! A real browser: headless Chromium, driven over `WebDriver`.
 
 use std::path::{Path, PathBuf};
 use std::thread;
