@@ -16,7 +16,6 @@ pub use health::{Part, health};
 pub use logging::Logging;
 pub use proxies::Proxies;
 pub use rate_limit::RateLimit;
-pub use security_headers::security_headers;
 pub use server::{bind, serve};
 pub use settings::settings;
 pub use shutdown::shutdown_on_signal;

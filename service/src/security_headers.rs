@@ -26,7 +26,7 @@ const HEADERS: [(HeaderName, &str); 9] = [
 ];
 
 /// Adds those that the handler has not set itself.
-pub fn security_headers(headers: &mut HeaderMap) {
+pub(crate) fn security_headers(headers: &mut HeaderMap) {
     headers.reserve(HEADERS.len());
     for (name, value) in HEADERS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use crate::security_headers;
+use crate::security_headers::security_headers;
 
 /// How long requests may take to end once shutdown has begun; an idle keep-alive connection must not
 /// hold up the process.
@@ -44,7 +44,7 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Serves until shutdown, and then until the requests in hand are answered. A server that breaks shuts
-/// down the rest of the process. Every answer has the headers of [`security_headers()`]; handlers find the
+/// down the rest of the process. Every answer has the security headers; handlers find the
 /// peer's address as [`ConnectInfo`].
 ///
 /// # Errors
