@@ -23,7 +23,7 @@ pub struct Queue {
     pub dead_letter_exchange: &'static str,
 }
 
-/// Every queue.
+/// Every queue, in the order of the messages' way.
 pub const QUEUES: &[Queue] = &[
     TRANSFORMER_CUSTOMER_REGISTERED,
     TRANSFORMER_CUSTOMER_DETAILS_CHANGED,

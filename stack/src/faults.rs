@@ -11,6 +11,7 @@ mod mistakes;
 mod plan;
 mod recoveries;
 mod rest;
+mod run;
 mod servers;
 mod strangers;
 mod system;
@@ -26,12 +27,12 @@ use crate::console::say;
 use crate::servers::Servers;
 use crate::stop_signal::StopSignal;
 
-pub use drill::{Run, drill};
 pub use every_frame::{Points, Tally, every_frame};
 pub(crate) use fault::QUEUES;
 pub use link::Link;
 pub(crate) use load::Load;
 pub use recoveries::Recoveries;
+pub use run::{Run, drill};
 pub(crate) use system::System;
 pub use verdict::Verdict;
 

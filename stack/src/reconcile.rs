@@ -2,6 +2,7 @@
 
 mod books;
 mod candidates;
+mod deadline;
 mod ledger;
 mod marketing;
 mod report;

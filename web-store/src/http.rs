@@ -3,6 +3,7 @@
 mod answer;
 mod details;
 mod idempotency_key;
+mod link;
 mod pages;
 mod submission;
 
@@ -131,7 +132,7 @@ async fn registered(
     RawQuery(query): RawQuery,
 ) -> Response {
     let format = Format::of_accept(&headers);
-    if details::has_key(query.as_deref()) {
+    if link::has_key(query.as_deref()) {
         return details::show(&app, &customer_id, query.as_deref(), format).await;
     }
     let Ok(customer_id) = customer_id.parse::<Uuid>() else {

@@ -8,7 +8,7 @@ use super::Report;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Outbox,
-    /// One of [`super::search::QUEUES`].
+    /// One of [`contracts::address::QUEUES`].
     Queue(u8),
     /// One of the reasons that were heard.
     DeadLetters(u8),
@@ -74,7 +74,7 @@ impl Candidates {
             match place {
                 Some(Place::Outbox) => report.in_outbox += 1,
                 Some(Place::Queue(n)) => {
-                    let queue = super::search::QUEUES[usize::from(n)].name;
+                    let queue = contracts::address::QUEUES[usize::from(n)].name;
                     *report.on_the_way.entry(queue).or_default() += 1;
                 }
                 Some(Place::DeadLetters(n)) => {

@@ -1,19 +1,14 @@
 //! Both lists side by side, page by page, in the order of their ids.
 
-use std::time::Duration;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use futures_util::TryStreamExt;
-use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::candidates::Candidates;
+use super::deadline::in_time;
 use super::marketing::{self, Marketing, Rows};
 use super::report::Report;
 use super::web_store::{Customer, WebStore};
-
-/// How long a database may take for one page.
-const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Counts who has arrived, who waits in the outbox and who is doubled; the others are candidates.
 ///
@@ -96,15 +91,4 @@ async fn unknown(web_store: &mut WebStore, rows: Vec<Rows>) -> Result<u64> {
     let ids: Vec<Uuid> = rows.iter().filter_map(|row| row.customer_id.parse().ok()).collect();
     let known = if ids.is_empty() { 0 } else { web_store.count(&ids).await? };
     Ok(rows.len() as u64 - known)
-}
-
-/// Awaits a database, but not for ever.
-pub(super) async fn in_time<T>(
-    database: &'static str,
-    step: impl Future<Output = sqlx::Result<T>>,
-) -> Result<T> {
-    timeout(DEADLINE, step)
-        .await
-        .with_context(|| format!("{database} did not answer in time"))?
-        .context(database)
 }

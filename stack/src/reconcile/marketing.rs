@@ -6,7 +6,7 @@ use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{Connection, MySql, MySqlConnection, QueryBuilder};
 use uuid::Uuid;
 
-use super::ledger::in_time;
+use super::deadline::in_time;
 
 pub(super) const NAME: &str = "Marketing's database";
 

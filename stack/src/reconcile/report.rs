@@ -50,7 +50,7 @@ impl fmt::Display for Report {
             |what: &str, detail: &str, count: u64| writeln!(f, "{what:<16}{detail:<34}{count:>12}");
         line("arrived", "", self.arrived)?;
         line("in the outbox", "", self.in_outbox)?;
-        for queue in super::search::QUEUES {
+        for queue in contracts::address::QUEUES {
             line("on the way", queue.name, self.on_the_way.get(queue.name).copied().unwrap_or(0))?;
         }
         for (reason, count) in &self.dead_lettered {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use contracts::address::{MARKETING_CREATE_CUSTOMER, Queue, TRANSFORMER_CUSTOMER_REGISTERED};
+use contracts::address::{QUEUES, Queue, WEB_STORE_EVENTS};
 use messaging::{BrokerUrl, Incoming, Session};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
@@ -15,9 +15,6 @@ use super::candidates::{Candidates, Place};
 use super::marketing::Marketing;
 use super::report::DeadLetters;
 use super::web_store::WebStore;
-
-/// The queues on the way, in its order.
-pub(super) const QUEUES: [Queue; 2] = [TRANSFORMER_CUSTOMER_REGISTERED, MARKETING_CREATE_CUSTOMER];
 
 /// On a healthy system whoever is on the way has arrived soon, and no queue has to be looked into.
 const ARRIVING: [Duration; 4] = [
@@ -79,11 +76,15 @@ impl Search<'_> {
     /// Who moves on while this looks is found further along.
     async fn everywhere(&mut self) -> Result<DeadLetters> {
         let mut dead_letters = DeadLetters::default();
-        let brokers = [self.books.source(), self.books.target()];
+        let books = self.books;
+        let broker = |queue: &Queue| match queue.exchange {
+            WEB_STORE_EVENTS => books.source(),
+            _ => books.target(),
+        };
         self.in_outbox().await?;
-        for (n, (queue, broker)) in (0..).zip(QUEUES.iter().zip(brokers)) {
+        for (n, queue) in (0..).zip(QUEUES) {
             if !self.candidates.all_found() {
-                look_into(broker, queue.name, |message| {
+                look_into(broker(queue), queue.name, |message| {
                     if let Some(customer) = customer(message) {
                         self.candidates.found(customer, Place::Queue(n));
                     }
@@ -91,10 +92,10 @@ impl Search<'_> {
                 .await?;
             }
         }
-        for (queue, broker) in QUEUES.iter().zip(brokers) {
+        for queue in QUEUES {
             let letters = queue.dead_letter_queue();
             let mut reasons = BTreeMap::new();
-            look_into(broker, &letters, |letter| {
+            look_into(broker(queue), &letters, |letter| {
                 let reason = letter.rejection_code().unwrap_or("no-reason");
                 *reasons.entry(reason.to_owned()).or_default() += 1;
                 if let Some(customer) = customer(letter) {

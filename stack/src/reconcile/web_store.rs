@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use super::ledger::in_time;
+use super::deadline::in_time;
 
 const NAME: &str = "the Web Store's database";
 

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    details, pages,
+    link::link,
+    pages,
     pages::Occasion,
     submission::{Invalid, Submission},
 };
@@ -121,7 +122,7 @@ impl Format {
     }
 
     pub(super) fn registered(self, registered: &Registered) -> Response {
-        let (customer_id, link) = (registered.customer_id, details::link(registered));
+        let (customer_id, link) = (registered.customer_id, link(registered));
         match self {
             Self::Page => Redirect::to(&link).into_response(),
             Self::Json => {

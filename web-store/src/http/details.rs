@@ -7,26 +7,14 @@ use axum::{
     response::Response,
 };
 use messaging::next_traceparent;
-use uuid::Uuid;
 
 use super::{
     App,
     answer::{Failure, Format},
+    link::{link, parameters, whose},
     pages::Occasion,
     read,
 };
-use crate::store::Registered;
-
-/// The link: it has the key in its query, which other hosts are not told of and logs do not hold.
-pub(super) fn link(registered: &Registered) -> String {
-    format!("/customers/{}?key={}", registered.customer_id, registered.key)
-}
-
-/// Whether a request comes by the link, or by something that looks like it.
-pub(super) fn has_key(query: Option<&str>) -> bool {
-    parameters(query).any(|(name, _)| name == "key")
-}
-
 pub(super) async fn show(app: &App, customer_id: &str, query: Option<&str>, format: Format) -> Response {
     let Some(whose) = whose(customer_id, query) else {
         return format.failure(&Failure::NotFound, None);
@@ -81,13 +69,4 @@ pub(super) async fn edit(
             format.unsaved_details(&link(&whose), &submission)
         }
     }
-}
-
-fn whose(customer_id: &str, query: Option<&str>) -> Option<Registered> {
-    let (_, key) = parameters(query).find(|(name, _)| *name == "key")?;
-    Some(Registered { customer_id: customer_id.parse::<Uuid>().ok()?, key: key.parse().ok()? })
-}
-
-fn parameters(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
-    query.unwrap_or("").split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
