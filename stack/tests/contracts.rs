@@ -6,12 +6,16 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-use contracts::address::{MARKETING_CREATE_CUSTOMER, TRANSFORMER_CUSTOMER_REGISTERED};
+use contracts::address::{
+    MARKETING_CREATE_CUSTOMER, MARKETING_UPDATE_CUSTOMER, TRANSFORMER_CUSTOMER_DETAILS_CHANGED,
+    TRANSFORMER_CUSTOMER_REGISTERED,
+};
 use contracts::testing::{assert_valid, named_validator};
-use contracts::{CreateCustomer, CustomerRegistered, Message};
-use serde_json::Value;
+use contracts::{CreateCustomer, CustomerDetailsChanged, CustomerRegistered, Message, UpdateCustomer};
+use serde_json::{Value, json};
 use stack::addresses::PASSWORD;
-use stack::testing::customers::{arrive_in_marketing, register, register_many};
+use stack::service::Service;
+use stack::testing::customers::{arrive_in_marketing, browser, email, register, register_many};
 use stack::testing::{SOON, Site, eventually};
 use support::{channel, properties, publish};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -28,11 +32,24 @@ async fn every_message_on_the_wire_is_what_its_schema_and_the_envelopes_say() {
         service.wait_ready(SOON).await.unwrap();
     }
     marketing.kill().await.unwrap();
-    register(&web_store, "Zoë Ó Dálaigh 王").await;
+    register_and_change(&web_store, "Zoë Ó Dálaigh 王").await;
     assert_on_the_wire(&site, MARKETING_CREATE_CUSTOMER.name, CreateCustomer::TYPE).await;
+    assert_on_the_wire(&site, MARKETING_UPDATE_CUSTOMER.name, UpdateCustomer::TYPE).await;
     transformer.kill().await.unwrap();
-    register(&web_store, "O'Brien <b>").await;
-    assert_on_the_wire(&site, TRANSFORMER_CUSTOMER_REGISTERED.name, CustomerRegistered::TYPE).await;
+    register_and_change(&web_store, "O'Brien <b>").await;
+    let queues = [TRANSFORMER_CUSTOMER_REGISTERED, TRANSFORMER_CUSTOMER_DETAILS_CHANGED];
+    assert_on_the_wire(&site, queues[0].name, CustomerRegistered::TYPE).await;
+    assert_on_the_wire(&site, queues[1].name, CustomerDetailsChanged::TYPE).await;
+}
+
+async fn register_and_change(web_store: &Service, name: &str) {
+    let body = json!({"name": name, "email": email(name)});
+    let registered =
+        browser().post(format!("{}/customers", web_store.url())).json(&body).send().await.unwrap();
+    let registered: Value = registered.json().await.unwrap();
+    let link = format!("{}{}", web_store.url(), registered["details"].as_str().unwrap());
+    let changed = json!({"name": format!("{name} II"), "marketing_consent": true});
+    browser().post(link).json(&changed).send().await.unwrap().error_for_status().unwrap();
 }
 
 /// Takes a message out of a queue and validates all of it, with every property that ours are to have.

@@ -13,7 +13,7 @@ const NAME: &str = "the Web Store's database";
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct Customer {
     pub(super) id: Uuid,
-    /// Whether the event that tells of them has not left yet.
+    /// Whether an event that tells of them, in whatever version, has not left yet.
     pub(super) in_outbox: bool,
 }
 
@@ -26,7 +26,9 @@ impl WebStore {
 
     /// Up to `most` customers after `after`, by id.
     pub(super) async fn customers(&mut self, after: Uuid, most: u32) -> Result<Vec<Customer>> {
-        let select = "SELECT id, outbox.message_id IS NOT NULL AS in_outbox
+        let select = "SELECT id, outbox.message_id IS NOT NULL
+                OR EXISTS (SELECT FROM customer_versions JOIN outbox USING (message_id) WHERE customer_id = id)
+                AS in_outbox
             FROM customers LEFT JOIN outbox USING (message_id) WHERE id > $1 ORDER BY id LIMIT $2";
         let select = sqlx::query_as(select).bind(after).bind(i64::from(most));
         in_time(NAME, select.fetch_all(&mut self.0)).await
@@ -34,7 +36,8 @@ impl WebStore {
 
     /// Those of some customers whose event is in the outbox.
     pub(super) async fn in_outbox(&mut self, customers: &[Uuid]) -> Result<Vec<Uuid>> {
-        let select = "SELECT id FROM customers JOIN outbox USING (message_id) WHERE id = ANY ($1)";
+        let select = "SELECT DISTINCT customer_id FROM versions JOIN outbox USING (message_id)
+            WHERE customer_id = ANY ($1)";
         in_time(NAME, sqlx::query_scalar(select).bind(customers).fetch_all(&mut self.0)).await
     }
 
