@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use stack::service::Service;
 use stack::testing::customers::{arrive_in_marketing, browser, email, outbox_holds, post_form};
 use stack::testing::{SOON, Site, eventually};
-use support::programs::republish;
+use support::programs::{reconcile, republish};
 use support::{channel, properties, publish};
 
 async fn web_store(site: &Site) -> Service {
@@ -242,4 +242,28 @@ async fn every_version_can_be_sent_again_as_the_very_same_event() {
     let said = republish(&site, &["--customer", &id], "").await;
     assert_eq!(said.out, "events: 3 written to the outbox, 0 waiting there already; unknown ids: 0\n");
     assert_eq!(events().await, sent);
+}
+
+#[tokio::test]
+async fn a_customer_of_whom_only_an_earlier_version_still_waits_is_in_the_outbox() {
+    let site = Site::new().await;
+    let web_store = web_store(&site).await;
+    let mut marketing = site.start_marketing();
+    marketing.wait_ready(SOON).await.unwrap();
+    let (link, id) = register(&web_store, "Ann").await;
+    assert_eq!(edit(&link, "Ann B", true).await.status(), StatusCode::OK);
+    // As if the second had left, and then been lost.
+    let lost = "DELETE FROM outbox WHERE message_type LIKE '%changed%'";
+    assert_eq!(sqlx::query(lost).execute(&site.web_store_database()).await.unwrap().rows_affected(), 1);
+    let report = async || -> Value {
+        serde_json::from_str(&reconcile(&site, &["--patience", "0", "--json"]).await.out).unwrap()
+    };
+    let books = report().await;
+    assert_eq!((&books["in_outbox"], &books["missing"]), (&json!(1), &json!(0)), "{books}");
+
+    let _transformer = site.start_transformer();
+    marketing_has(&site, &id, 1, "Ann", &email("Ann"), true).await;
+    assert_eq!(report().await["arrived"], 1);
+    assert_eq!(republish(&site, &["--customer", &id], "").await.status, 0);
+    marketing_has(&site, &id, 2, "Ann B", &email("Ann"), true).await;
 }
