@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use reqwest::{Client, header};
 use sqlx::AssertSqlSafe;
 use stack::testing::operator::Operator;
 use stack::testing::{SOON, Site, eventually};
@@ -56,7 +57,7 @@ async fn main() -> Result<ExitCode> {
         in_time &= measure(&operator, name, &path).await;
     }
     let began = Instant::now();
-    let bytes = operator.read("/customers/export.csv").await.len();
+    let bytes = export(&operator, &marketing.url()).await?;
     println!("the export: {} MiB in {:.1?}", bytes >> 20, began.elapsed());
     println!("{} {LIMIT:?}", if in_time { "every median is under" } else { "a median is NOT under" });
     Ok(if in_time { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -75,6 +76,13 @@ async fn measure(operator: &Operator, name: &str, path: &str) -> bool {
     let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
     println!("{name:<28}{:>9}{:>9}{:>9}", ms(median), ms(p99), ms(times[REQUESTS - 1]));
     median < LIMIT
+}
+
+/// With a client that has no deadline. How many bytes came.
+async fn export(operator: &Operator, marketing: &str) -> Result<usize> {
+    let request = Client::new().get(format!("{marketing}/customers/export.csv"));
+    let answer = request.header(header::COOKIE, &operator.cookie).send().await?;
+    Ok(answer.error_for_status()?.bytes().await?.len())
 }
 
 /// Follows the link to older customers.
