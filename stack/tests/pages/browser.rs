@@ -88,8 +88,10 @@ impl Browser {
         self.page.goto(url).await.unwrap();
     }
 
+    /// What is on the page, or will be when the next one is there.
     pub(crate) async fn find(&self, css: &str) -> WebElement {
-        self.page.find(By::Css(css)).await.unwrap_or_else(|_| panic!("no {css} on the page"))
+        let find = async || self.page.find(By::Css(css)).await.ok();
+        eventually(SOON, &format!("{css} on the page"), find).await
     }
 
     pub(crate) async fn type_into(&self, css: &str, text: &str) {
