@@ -66,7 +66,7 @@ async fn assert_refused(web_store: &Service, name: &str) {
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.headers().contains_key(header::RETRY_AFTER));
     let page = answer.text().await.unwrap();
-    assert!(page.contains(&format!("value=\"{name}\"")) && page.contains("Try again"), "{page}");
+    assert!(page.contains(&format!("value=\"{name}\"")) && page.contains("again in a few seconds"), "{page}");
     assert!(!page.contains("Postgres") && !page.contains("127.0.0.1"), "an internal: {page}");
 }
 
