@@ -15,6 +15,7 @@ mod run;
 mod servers;
 mod strangers;
 mod system;
+mod tally;
 mod verdict;
 
 use std::path::Path;
@@ -27,13 +28,14 @@ use crate::console::say;
 use crate::servers::Servers;
 use crate::stop_signal::StopSignal;
 
-pub use every_frame::{Points, Tally, every_frame};
+pub use every_frame::{Points, every_frame};
 pub(crate) use fault::QUEUES;
 pub use link::Link;
 pub(crate) use load::Load;
 pub use recoveries::Recoveries;
 pub use run::{Run, drill};
 pub(crate) use system::System;
+pub use tally::Tally;
 pub use verdict::Verdict;
 
 /// Breaks the system on purpose, on servers of its own, and shows that nobody is lost or doubled.

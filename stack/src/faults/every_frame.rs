@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::customer::State;
 use super::link::Link;
 use super::system::System;
+use super::tally::Tally;
 use crate::proxy::Direction;
 use crate::servers::Servers;
 use crate::service::Program;
@@ -35,41 +36,6 @@ struct Point {
     direction: Direction,
     nth: u64,
     action: Action,
-}
-
-/// What came of all points.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// The points that were tried.
-    pub points: u64,
-    /// How often a link was cut.
-    pub cut: u64,
-    /// How often a service was killed.
-    pub killed: u64,
-    /// Points whose message did not come this time.
-    pub passed_over: u64,
-    /// Customers who were told, or saved, and have no row in Marketing.
-    pub lost: u64,
-    /// Customers who have more than one.
-    pub doubled: u64,
-}
-
-impl Tally {
-    /// Nobody was lost or doubled, and most faults took place.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        (self.lost, self.doubled) == (0, 0) && self.cut + self.killed > 2 * self.passed_over
-    }
-}
-
-impl std::fmt::Display for Tally {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { points, cut, killed, passed_over, lost, doubled } = self;
-        write!(
-            f,
-            "points={points} cut={cut} killed={killed} passed_over={passed_over} lost={lost} doubled={doubled}"
-        )
-    }
 }
 
 /// Which points to go through.

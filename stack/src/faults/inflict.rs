@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use super::drill::Drill;
 use super::fault::{Fault, slowed};
 use super::link::Link;
+use super::servers::hold_still;
 use super::strangers;
 use crate::proxy::{Direction, Flow};
 use crate::service::Program;
@@ -32,10 +33,7 @@ impl Drill {
                 system.start_again(&mut service, program);
             }
             Fault::Freeze(program, time) => {
-                let service = system.service(program).await;
-                service.process.pause();
-                sleep(time).await;
-                service.process.resume();
+                hold_still(&system.service(program).await.process, time).await;
             }
             Fault::KillServer(server) => self.servers.kill(server).await?,
             Fault::FreezeServer(server, time) => self.servers.freeze(server, time).await,

@@ -10,6 +10,7 @@ use super::fault::Server;
 use crate::broker::Broker;
 use crate::mysql::Mysql;
 use crate::postgres::Postgres;
+use crate::process::Process;
 use crate::servers::Servers;
 
 /// All three, each behind its own lock.
@@ -56,18 +57,10 @@ impl LockedServers {
     }
 
     pub(super) async fn freeze(&self, server: Server, time: Duration) {
-        macro_rules! freeze {
-            ($server:expr) => {{
-                let server = $server.lock().await;
-                server.process.pause();
-                sleep(time).await;
-                server.process.resume();
-            }};
-        }
         match server {
-            Server::Postgres => freeze!(self.postgres),
-            Server::Mysql => freeze!(self.mysql),
-            Server::Broker => freeze!(self.broker),
+            Server::Postgres => hold_still(&self.postgres.lock().await.process, time).await,
+            Server::Mysql => hold_still(&self.mysql.lock().await.process, time).await,
+            Server::Broker => hold_still(&self.broker.lock().await.process, time).await,
         }
     }
 
@@ -77,4 +70,11 @@ impl LockedServers {
         sleep(time).await;
         broker.set_memory_alarm(false).await
     }
+}
+
+/// Freezes a process and its children for a while.
+pub(super) async fn hold_still(process: &Process, time: Duration) {
+    process.pause();
+    sleep(time).await;
+    process.resume();
 }
