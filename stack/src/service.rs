@@ -134,13 +134,25 @@ impl Service {
     /// # Errors
     /// If it ends before, or is not ready by the deadline.
     pub async fn wait_ready(&mut self, deadline: Duration) -> Result<()> {
-        let check = format!("{}/health/ready", self.url());
+        self.wait_for("/health/ready", deadline).await
+    }
+
+    /// Waits until it answers at all, and would hear a signal.
+    ///
+    /// # Errors
+    /// If it ends before, or does not answer by the deadline.
+    pub async fn wait_live(&mut self, deadline: Duration) -> Result<()> {
+        self.wait_for("/health/live", deadline).await
+    }
+
+    async fn wait_for(&mut self, path: &str, deadline: Duration) -> Result<()> {
+        let check = format!("{}{path}", self.url());
         let client = reqwest::Client::new();
-        let ready = async || {
+        let answers = async || {
             let answer = client.get(&check).timeout(Duration::from_secs(1)).send().await;
             answer.is_ok_and(|answer| answer.status().is_success())
         };
-        self.process.wait_ready(deadline, ready).await
+        self.process.wait_ready(deadline, answers).await
     }
 
     /// Kills it at once (`kill -9`).

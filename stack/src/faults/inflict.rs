@@ -28,6 +28,8 @@ impl Drill {
             }
             Fault::Terminate(program) => {
                 let mut service = system.service(program).await;
+                // One that starts only now would not hear it yet.
+                service.wait_live(TO_STOP).await?;
                 let status = service.terminate(TO_STOP).await?;
                 ensure!(status.success(), "{} ended with {status}", program.name());
                 system.start_again(&mut service, program);
