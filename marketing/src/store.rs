@@ -93,11 +93,7 @@ async fn insert(Open { connection, segment }: &mut Open, customers: &[&Customer]
     customers.sort_by_key(|customer| customer.id());
     let created = customers.iter().filter(|customer| customer.changed_at().is_none()).count();
     let mut transaction = connection.begin().await?;
-    let mut insert = QueryBuilder::<MySql>::new(
-        "INSERT INTO customers
-        (customer_id, full_name, email_address, email_opt_in, source, customer_since, search_segment,
-            version, changed_at) ",
-    );
+    let mut insert = QueryBuilder::<MySql>::new(include_str!("store/insert.sql"));
     insert.push_values(customers, |mut row, customer| {
         row.push_bind(customer.id().to_string())
             .push_bind(customer.full_name())
@@ -109,8 +105,9 @@ async fn insert(Open { connection, segment }: &mut Open, customers: &[&Customer]
             .push_bind(customer.version())
             .push_bind(customer.changed_at().map(|time| time.naive_utc()));
     });
-    // Not INSERT IGNORE: that would also swallow what does not fit.
-    insert.push(KEEP_THE_HIGHER_VERSION);
+    // Not INSERT IGNORE: that would also swallow what does not fit. Assignments take place one after another, so
+    // the version, by which the others are decided, comes last. VALUES() is what MySQL and MariaDB both know.
+    insert.push(include_str!("store/keep_the_higher_version.sql"));
     // There is a statement for each size of batch, so keeping them prepared would only fill the cache.
     if let Err(error) = insert.build().persistent(false).execute(&mut *transaction).await {
         // Merely dropped, it would be rolled back with the next batch, and keep its locks until then.
@@ -121,17 +118,6 @@ async fn insert(Open { connection, segment }: &mut Open, customers: &[&Customer]
     segment.add(created);
     Ok(())
 }
-
-/// Assignments take place one after another, so the version, by which the others are decided, comes last.
-/// `VALUES()` is what MySQL and MariaDB both know.
-const KEEP_THE_HIGHER_VERSION: &str = " ON DUPLICATE KEY UPDATE
-    full_name = IF(VALUES(version) > customers.version, VALUES(full_name), customers.full_name),
-    email_address = IF(VALUES(version) > customers.version, VALUES(email_address), customers.email_address),
-    email_opt_in = IF(VALUES(version) > customers.version, VALUES(email_opt_in), customers.email_opt_in),
-    source = IF(VALUES(version) > customers.version, VALUES(source), customers.source),
-    customer_since = IF(VALUES(version) > customers.version, VALUES(customer_since), customers.customer_since),
-    changed_at = IF(VALUES(version) > customers.version, VALUES(changed_at), customers.changed_at),
-    version = GREATEST(VALUES(version), customers.version)";
 
 impl From<sqlx::Error> for SaveError {
     fn from(error: sqlx::Error) -> Self {
