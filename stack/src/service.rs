@@ -6,7 +6,9 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use reqwest::Client;
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::command::command;
 use crate::console;
@@ -147,7 +149,7 @@ impl Service {
 
     async fn wait_for(&mut self, path: &str, deadline: Duration) -> Result<()> {
         let check = format!("{}{path}", self.url());
-        let client = reqwest::Client::new();
+        let client = Client::new();
         let answers = async || {
             let answer = client.get(&check).timeout(Duration::from_secs(1)).send().await;
             answer.is_ok_and(|answer| answer.status().is_success())
@@ -170,4 +172,15 @@ impl Service {
     pub async fn terminate(&mut self, deadline: Duration) -> Result<ExitStatus> {
         self.process.stop(Signal::TERM, deadline).await
     }
+}
+
+/// Whether the service at a URL says that each part it works with is up, also those that it can do without
+/// for a while.
+pub(crate) async fn has_all_parts(client: &Client, url: &str) -> bool {
+    let ask = async {
+        let answer = client.get(format!("{url}/health/ready")).send().await?;
+        answer.json::<Value>().await.context("health in JSON")
+    };
+    let Ok(health) = ask.await else { return false };
+    health["parts"].as_object().is_some_and(|parts| parts.values().all(|part| part == "up"))
 }

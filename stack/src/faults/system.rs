@@ -3,9 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use reqwest::Client;
-use serde_json::Value;
 use sqlx::{MySqlPool, PgPool};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep};
@@ -15,7 +14,7 @@ use crate::addresses::Addresses;
 use crate::ports::{Ports, free_port};
 use crate::proxy::Proxy;
 use crate::servers::Servers;
-use crate::service::{Program, Service};
+use crate::service::{Program, Service, has_all_parts};
 use crate::testing::Site;
 use crate::testing::customers::browser;
 
@@ -81,22 +80,13 @@ impl System {
     pub(crate) async fn wait_ready(&self) -> Result<()> {
         let give_up = Instant::now() + BACK;
         for program in Program::ALL {
-            while !self.has_all_parts(program).await {
+            while !has_all_parts(&self.client, &self.url(program)).await {
                 let (name, log) = (program.name(), self.site.log());
                 ensure!(Instant::now() < give_up, "{name} is not ready after {BACK:?}\n{log}");
                 sleep(Duration::from_millis(20)).await;
             }
         }
         Ok(())
-    }
-
-    async fn has_all_parts(&self, program: Program) -> bool {
-        let ask = async {
-            let answer = self.client.get(format!("{}/health/ready", self.url(program))).send().await?;
-            answer.json::<Value>().await.context("health in JSON")
-        };
-        let Ok(health) = ask.await else { return false };
-        health["parts"].as_object().is_some_and(|parts| parts.values().all(|part| part == "up"))
     }
 }
 
