@@ -1,6 +1,7 @@
 //! The whole system on one machine: its servers, its services, and support for tests of it.
 
 pub mod addresses;
+pub mod bench;
 pub mod broker;
 mod broker_files;
 mod checkout;
@@ -25,4 +26,5 @@ mod stop_signal;
 #[allow(clippy::missing_panics_doc, reason = "a panic is how a test is told of any failure")]
 pub mod testing;
 pub mod up;
+mod usage;
 mod welcome;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stack::{faults, memory, private_servers, reconcile, up};
+use stack::{bench, faults, memory, private_servers, reconcile, up};
 
 /// Runs the whole system, or just its servers, privately to this checkout, and looks into any.
 #[derive(Debug, Parser)]
@@ -20,6 +20,7 @@ enum Command {
     Faults(faults::Arguments),
     Memory(memory::Arguments),
     Reconcile(Box<reconcile::Arguments>),
+    Bench(bench::Arguments),
 }
 
 /// One thread, which lives to the end: the kernel kills the children when it is gone.
@@ -31,6 +32,7 @@ async fn main() -> ExitCode {
         Command::Faults(arguments) => faults::run(&arguments).await,
         Command::Memory(arguments) => memory::run(&arguments).await,
         Command::Reconcile(arguments) => reconcile::run(&arguments).await,
+        Command::Bench(arguments) => bench::run(&arguments).await,
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("stack: {error:#}");

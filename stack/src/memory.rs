@@ -1,6 +1,5 @@
 //! `stack memory`: whether the services' memory stays flat while the broker is away, and with a backlog.
 
-use std::fs;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use crate::console::say;
 use crate::faults::{Load, QUEUES, System};
 use crate::servers::Servers;
 use crate::service::Program;
+use crate::usage::resident;
 
 /// What a service may need above its level after warm-up, in KiB.
 const FLAT: u64 = 10 * 1024;
@@ -127,11 +127,4 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.watching.abort();
     }
-}
-
-/// A process's resident memory in KiB, as the kernel tells it; 0 if it is gone.
-fn resident(pid: i32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
 }

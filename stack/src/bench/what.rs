@@ -1,0 +1,98 @@
+//! The measurements by their names, in their order, and the ratios that come of them.
+
+use std::fmt;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use super::figures::{Figures, Summary};
+use super::report::grouped;
+use super::{Bench, Scale, drain, end_to_end, growth, http, latency, limits, start};
+
+/// A measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// The servers alone: statements, messages, rows, and the time of one of each
+    Limits,
+    /// Registrations accepted, and the time of an answer, with 1, 32 and 256 connections
+    Http,
+    /// Rows a second at saturation, CPU time per registration, peak memory
+    EndToEnd,
+    /// Rows a second while events that wait in the outbox drain
+    Drain,
+    /// The time from an answer to a visible row, at 50 a second and at half of saturation
+    Latency,
+    /// The time from start to ready, and the size of the binaries
+    Start,
+    /// Draining as the backlog grows
+    Backlog,
+    /// Rows a second with more instances of each service
+    Replicas,
+    /// Rows a second as messages grow
+    Payload,
+    /// Rows a second as Marketing's table grows
+    Table,
+}
+
+impl What {
+    /// Those of the wanted ones that are measured anew in each run.
+    pub(super) fn each_run(wanted: &[Self]) -> impl Iterator<Item = Self> {
+        let all = Self::value_variants().iter().copied();
+        all.filter(move |what| *what != Self::Table && what.is_in(wanted))
+    }
+
+    /// Whether it is wanted: nothing named is everything.
+    pub(super) fn is_in(self, wanted: &[Self]) -> bool {
+        wanted.is_empty() || wanted.contains(&self)
+    }
+
+    /// One run of it; of the table, all of them.
+    pub(super) async fn measure(self, bench: &Bench, figures: &mut Figures) -> Result<()> {
+        match self {
+            Self::Limits => limits::measure(bench, figures).await,
+            Self::Http => http::measure(bench, figures).await,
+            Self::EndToEnd => end_to_end::measure(bench, figures).await,
+            Self::Drain => drain::measure(bench, bench.scale.waiting, figures).await,
+            Self::Latency => latency::measure(bench, figures).await,
+            Self::Start => start::measure(bench, figures).await,
+            Self::Backlog => growth::backlog(bench, figures).await,
+            Self::Replicas => growth::replicas(bench, figures).await,
+            Self::Payload => growth::payload(bench, figures).await,
+            Self::Table => growth::table(bench, figures).await,
+        }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.to_possible_value().expect("none is hidden");
+        f.write_str(name.get_name())
+    }
+}
+
+/// Those for which both figures were measured.
+pub(super) fn ratios(figures: &Figures, scale: &Scale) -> Vec<Summary> {
+    let drain = drain::rows_name(scale.waiting);
+    let next_to_the_servers = [
+        ("accepted over HTTP ÷ PostgreSQL alone, 32 connections", http::AT_32, limits::POSTGRES),
+        ("end to end ÷ PostgreSQL alone, 32 connections", end_to_end::ROWS, limits::POSTGRES),
+        ("drain ÷ two queues in a row alone", drain.as_str(), limits::TWO_QUEUES),
+        ("registered to visible row at 50/s ÷ the servers' part", latency::P50_AT_50, limits::STEPS),
+    ];
+    let mut ratios: Vec<_> = next_to_the_servers
+        .iter()
+        .filter_map(|(name, over, under)| figures.ratio(name, over, under))
+        .collect();
+    ratios.extend(grown(figures, "waiting", scale.largest_backlog, drain::rows_name));
+    ratios.extend(grown(figures, "rows in Marketing", scale.largest_table, growth::table_name));
+    ratios
+}
+
+/// The figure of the largest over that of the smallest.
+fn grown(figures: &Figures, what: &str, largest: u32, name: fn(u32) -> String) -> Option<Summary> {
+    let sizes = growth::sizes(largest);
+    let (smallest, largest) = (sizes[0], sizes[sizes.len() - 1]);
+    let [least, most] = [smallest, largest].map(|size| grouped(&size.to_string()));
+    let ratio = format!("rows/s with {most} ÷ with {least} {what}");
+    figures.ratio(&ratio, &name(largest), &name(smallest))
+}
