@@ -55,10 +55,16 @@ pub struct Proxy {
 struct Link {
     port: u16,
     protocol: Protocol,
-    /// Whether connections stand; each is told, so that none misses a short cut.
-    whole: watch::Sender<bool>,
+    state: watch::Sender<State>,
     to_server: Lane,
     to_service: Lane,
+}
+
+/// Whether connections stand. The cuts are counted, so that none is missed that is healed at once.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    whole: bool,
+    cuts: u64,
 }
 
 impl Proxy {
@@ -70,7 +76,8 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("a port for a link")?;
         let address = listener.local_addr()?;
         let (to_server, to_service) = (Lane::new(), Lane::new());
-        let link = Arc::new(Link { port, protocol, whole: watch::Sender::new(true), to_server, to_service });
+        let state = watch::Sender::new(State { whole: true, cuts: 0 });
+        let link = Arc::new(Link { port, protocol, state, to_server, to_service });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&link)));
         Ok(Self { address, link, accepting })
     }
@@ -83,7 +90,7 @@ impl Proxy {
 
     /// Cuts all connections, and every new one at once.
     pub fn cut(&self) {
-        self.link.whole.send_replace(false);
+        self.link.state.send_modify(|state| *state = State { whole: false, cuts: state.cuts + 1 });
     }
 
     /// Lets connections through again, freely and in both directions.
@@ -92,7 +99,7 @@ impl Proxy {
             self.link.lane(direction).count().breakpoint = None;
             self.set_flow(direction, Flow::Open);
         }
-        self.link.whole.send_replace(true);
+        self.link.state.send_modify(|state| state.whole = true);
     }
 
     /// Changes how bytes pass in one direction.
@@ -142,13 +149,13 @@ impl Drop for Proxy {
 
 async fn accept(listener: TcpListener, link: Arc<Link>) {
     while let Ok((near, _)) = listener.accept().await {
-        // Subscribed before the first look, or a cut in between would be missed.
-        let mut whole = link.whole.subscribe();
+        let mut state = link.state.subscribe();
+        let State { whole, cuts } = *state.borrow_and_update();
         let link = Arc::clone(&link);
         tokio::spawn(async move {
             tokio::select! {
                 biased;
-                _ = whole.wait_for(|whole| !whole) => {}
+                _ = state.wait_for(|state| !whole || state.cuts != cuts) => {}
                 () = connect(near, &link) => {}
             }
         });

@@ -86,6 +86,7 @@ impl Run {
     async fn points(&mut self, say: impl Fn(&str)) -> Result<Vec<Point>> {
         let mut most = [[0; 2]; Link::ALL.len()];
         for n in 0..3 {
+            self.let_marketing_connect_anew();
             let before = self.passed();
             let name = format!("Watched {n}");
             let told = try_register(&self.system.client, &self.system.url(Program::WebStore), &name).await;
@@ -117,6 +118,14 @@ impl Run {
         Ok(points)
     }
 
+    /// Marketing connects to its database when it next needs to. So that the same messages pass each time,
+    /// each registration finds it without a connection.
+    fn let_marketing_connect_anew(&self) {
+        let link = self.system.proxy(Link::MarketingToMysql);
+        link.cut();
+        link.heal();
+    }
+
     fn passed(&self) -> [[u64; 2]; Link::ALL.len()] {
         Link::ALL.map(|link| Direction::ALL.map(|direction| self.system.proxy(link).passed(direction)))
     }
@@ -124,6 +133,7 @@ impl Run {
     /// One registration with one fault; what went wrong, if anything did.
     async fn go_through(&mut self, point: Point) -> Result<Option<&'static str>> {
         self.system.wait_ready().await?;
+        self.let_marketing_connect_anew();
         self.tally.points += 1;
         let name = format!("Point {}", self.tally.points);
         let mut stopped = self.system.proxy(point.link).stop_before(point.direction, point.nth);

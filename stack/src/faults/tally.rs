@@ -23,7 +23,7 @@ impl Tally {
     /// Nobody was lost or doubled, and most faults took place.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        (self.lost, self.doubled) == (0, 0) && self.cut + self.killed > 2 * self.passed_over
+        (self.lost, self.doubled) == (0, 0) && self.cut + self.killed > 10 * self.passed_over
     }
 }
 

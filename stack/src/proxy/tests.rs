@@ -87,3 +87,11 @@ async fn a_cut_link_refuses_until_it_is_healed() {
     let (mut far, _) = server.accept().await.unwrap();
     far.read_exact(&mut vec![0; PACKET.len()]).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_cut_that_is_healed_at_once_ends_every_connection() {
+    let (proxy, mut near, mut far) = connected().await;
+    proxy.cut();
+    proxy.heal();
+    assert_eq!((near.read(&mut [0]).await.unwrap(), far.read(&mut [0]).await.unwrap()), (0, 0));
+}
