@@ -13,8 +13,8 @@ use crate::service::Program;
 pub(crate) const QUEUES: [Queue; 2] = [TRANSFORMER_CUSTOMER_REGISTERED, MARKETING_CREATE_CUSTOMER];
 
 /// A rate at which the load cannot pass, and a delay that every piece of it meets.
-const DELAY: Flow = Flow::Delayed(Duration::from_millis(500));
-const THROTTLE: Flow = Flow::Throttled(20_000);
+pub(super) const DELAY: Flow = Flow::Delayed(Duration::from_millis(500));
+pub(super) const THROTTLE: Flow = Flow::Throttled(20_000);
 
 /// A server, which is shared by several links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,14 +101,5 @@ impl Display for Fault {
             | Self::EverythingTwice(time) => write!(f, " for {:.1} s", time.as_secs_f64()),
             _ => Ok(()),
         }
-    }
-}
-
-/// The flow of a link while a fault lasts, where it goes on flowing.
-pub(super) fn slowed(fault: &Fault) -> Option<Flow> {
-    match fault {
-        Fault::Delay(..) => Some(DELAY),
-        Fault::Throttle(..) => Some(THROTTLE),
-        _ => None,
     }
 }

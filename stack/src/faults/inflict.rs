@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use tokio::time::sleep;
 
 use super::drill::Drill;
-use super::fault::{Fault, slowed};
+use super::fault::{DELAY, Fault, THROTTLE};
 use super::link::Link;
 use super::servers::hold_still;
 use super::strangers;
@@ -45,10 +45,8 @@ impl Drill {
                 system.proxy(link).heal();
             }
             Fault::HalfOpen(link, direction, time) => self.slow(link, &[direction], Flow::Frozen, time).await,
-            Fault::Delay(link, time) | Fault::Throttle(link, time) => {
-                let flow = slowed(fault).unwrap_or(Flow::Open);
-                self.slow(link, &Direction::ALL, flow, time).await;
-            }
+            Fault::Delay(link, time) => self.slow(link, &Direction::ALL, DELAY, time).await,
+            Fault::Throttle(link, time) => self.slow(link, &Direction::ALL, THROTTLE, time).await,
             // While the broker is away, its connections are closed just as well.
             Fault::CloseConnections => {
                 let _ = system.site.management().try_close_connections().await;
