@@ -13,8 +13,11 @@ const HEARTBEAT_SECONDS: u16 = 5;
 pub struct BrokerUrl(AMQPUri);
 
 impl BrokerUrl {
-    pub(crate) fn uri(&self) -> AMQPUri {
-        self.0.clone()
+    /// With the largest frame in bytes, unless the address names one.
+    pub(crate) fn uri(&self, frame_max: u32) -> AMQPUri {
+        let mut uri = self.0.clone();
+        uri.query.frame_max.get_or_insert(frame_max);
+        uri
     }
 }
 

@@ -2,16 +2,17 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use futures_util::{StreamExt, stream::FuturesOrdered};
 use lapin::{
     BasicProperties, Confirmation, PublisherConfirm, message::BasicReturnMessage,
     options::BasicPublishOptions,
 };
 use tokio::time::timeout;
 
-use crate::{Outgoing, Session, SessionError, session::answered};
+use crate::{Outgoing, Session, SessionError};
 
-/// How long the broker may take to confirm a message before the session is given up.
-const CONFIRM: Duration = Duration::from_secs(10);
+/// How long the broker may take, after one message of a batch, for the next before the session is given up.
+const PROGRESS: Duration = Duration::from_secs(10);
 
 /// What became of a published message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,30 +70,42 @@ impl Session {
     }
 
     /// Sends everything first and only then waits, so that a batch costs one round trip.
+    ///
+    /// Sending, too, is all at once: the client takes a message as sent when it has written it to the
+    /// socket, so each one that is awaited alone costs a system call and two changes of thread.
     async fn send_then_wait<'a>(
         &self,
         publications: impl Iterator<Item = Publication<'a>>,
     ) -> Result<Vec<Confirmation>, SessionError> {
-        let mut pending = Vec::with_capacity(publications.size_hint().0);
-        for Publication { exchange, routing_key, properties, body } in publications {
-            let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-            let sent =
-                self.channel.basic_publish(exchange.into(), routing_key.into(), options, body, properties);
-            pending.push(answered("publish", sent).await?);
+        let mut sending: FuturesOrdered<_> = publications.map(|publication| self.send(publication)).collect();
+        let mut pending = Vec::with_capacity(sending.len());
+        while let Some(sent) = self.unless_blocked("publish", sending.next()).await? {
+            pending.push(sent?);
         }
         let mut confirmations = Vec::with_capacity(pending.len());
         for confirm in pending {
-            confirmations.push(self.confirmed(confirm).await?);
+            confirmations.push(self.unless_blocked("confirm", confirm).await??);
         }
         Ok(confirmations)
     }
 
-    async fn confirmed(&self, mut confirm: PublisherConfirm) -> Result<Confirmation, SessionError> {
+    async fn send(&self, publication: Publication<'_>) -> lapin::Result<PublisherConfirm> {
+        let Publication { exchange, routing_key, properties, body } = publication;
+        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        self.channel.basic_publish(exchange.into(), routing_key.into(), options, body, properties).await
+    }
+
+    /// Awaits the broker, but not for ever, unless it says itself that it takes nothing at the moment.
+    async fn unless_blocked<T>(
+        &self,
+        what: &'static str,
+        mut answer: impl Future<Output = T> + Unpin,
+    ) -> Result<T, SessionError> {
         loop {
-            match timeout(CONFIRM, &mut confirm).await {
-                Ok(confirmation) => return Ok(confirmation?),
+            match timeout(PROGRESS, &mut answer).await {
+                Ok(answer) => return Ok(answer),
                 Err(_) if self.is_blocked() && self.is_open() => {}
-                Err(_) => return Err(SessionError::NoAnswer("confirm")),
+                Err(_) => return Err(SessionError::NoAnswer(what)),
             }
         }
     }

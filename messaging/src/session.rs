@@ -13,6 +13,14 @@ use crate::BrokerUrl;
 /// How long the broker may take to answer before the session is given up.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// The largest frame, in bytes: RabbitMQ's own default. The client has a buffer of 32 frames for each
+/// direction. Told beforehand, it takes memory as it fills them; told by the broker, all 8 MiB at once.
+const FRAME: u32 = 131_072;
+
+/// Enough for one of our own messages; longer ones take several frames. The headers of others, which come in
+/// one frame however long, may be larger, so whoever consumes cannot do with it. RabbitMQ 4 asks for no less.
+const SMALL_FRAME: u32 = 8_192;
+
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A connection to the broker with its channel. After any error it is of no more use: drop it and let
@@ -58,15 +66,27 @@ impl From<lapin::Error> for SessionError {
 }
 
 impl Session {
-    /// Connects under a name that the broker's management page shows.
+    /// Connects, to consume and to publish, under a name that the broker's management page shows.
     ///
     /// # Errors
     /// The broker cannot be reached, refuses the user, or does not answer within 5 s.
     pub async fn open(broker: &BrokerUrl, name: &str) -> Result<Self, SessionError> {
+        Self::with_frames_of(FRAME, broker, name).await
+    }
+
+    /// As [`Session::open`], to publish only: it does with a small part of the memory.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub async fn open_to_publish(broker: &BrokerUrl, name: &str) -> Result<Self, SessionError> {
+        Self::with_frames_of(SMALL_FRAME, broker, name).await
+    }
+
+    async fn with_frames_of(bytes: u32, broker: &BrokerUrl, name: &str) -> Result<Self, SessionError> {
         let unreachable = |reason| SessionError::Unreachable { broker: broker.to_string(), reason };
         // The client's own recovery stays off: a half-recovered session would be a third state.
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connection = answered("connect", Connection::connect_uri(broker.uri(), properties))
+        let connection = answered("connect", Connection::connect_uri(broker.uri(bytes), properties))
             .await
             .map_err(|error| match error {
                 SessionError::Broken(reason) => unreachable(reason),

@@ -22,7 +22,7 @@ pub async fn session(
     link: &Link,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let target = Session::open(target, "transformer target").await?;
+    let target = Session::open_to_publish(target, "transformer target").await?;
     target.declare_exchange(route.exchange).await?;
     let source = Session::open(source, "transformer source").await?;
     let consumer = Consumer::start(&source, &route.queue).await?;

@@ -38,7 +38,7 @@ impl Relay {
     /// The broker or the database broke. Claimed messages are free again, since their claim ends with
     /// the connection; those that the broker took all the same will be sent once more.
     pub async fn session(&self, link: &Link, shutdown: &CancellationToken) -> anyhow::Result<()> {
-        let broker = Session::open(&self.broker, "web-store relay").await?;
+        let broker = Session::open_to_publish(&self.broker, "web-store relay").await?;
         broker.declare_exchange(address::WEB_STORE_EVENTS).await?;
         let mut outbox = Outbox::connect(&self.database).await?;
         link.up();
