@@ -31,7 +31,7 @@ pub struct Config {
     #[arg(long, env = "WEB_STORE_BROKER_URL", value_name = "URL", hide_env_values = true, required = true)]
     pub broker_url: Option<BrokerUrl>,
 
-    /// Connections to the database that serve requests
+    /// Connections to the database for requests, besides the two that register
     #[arg(long, env = "WEB_STORE_DATABASE_CONNECTIONS", value_name = "N", default_value_t = 10)]
     pub database_connections: u32,
 

@@ -28,7 +28,7 @@ use crate::{
     customer::Customer,
     edit_key::EditKey,
     relay::Relay,
-    store::{RegisterError, Store},
+    store::{RegisterError, Registration, Store},
 };
 use answer::{Failure, Format};
 use idempotency_key::idempotency_key;
@@ -93,7 +93,8 @@ async fn register(
     }
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
     let traceparent = next_traceparent(traceparent);
-    match app.store.register(&customer, EditKey::random(), attempt, &traceparent).await {
+    let registration = Registration { customer, key: EditKey::random(), attempt, traceparent };
+    match app.store.register(registration).await {
         Ok(registered) => {
             app.relay.wake.notify_one();
             tracing::debug!(customer_id = %registered.customer_id, "registered");

@@ -1,11 +1,11 @@
-//! The customers in Postgres: a registration is one statement and one commit.
+//! The customers in Postgres.
 
 mod edits;
+mod registering;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use contracts::{CustomerRegistered, Message};
 use sqlx::{
     PgPool, Postgres,
     pool::PoolConnection,
@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::{attempt::Attempt, customer::Customer, edit_key::EditKey, outbox::schema_steps};
+use registering::Registering;
 
 /// A visitor is told within 3 s that Postgres is away; this leaves time for the answer.
 const DEADLINE: Duration = Duration::from_millis(2500);
@@ -22,7 +23,21 @@ const DEADLINE: Duration = Duration::from_millis(2500);
 /// The database of customers.
 #[derive(Debug, Clone)]
 pub struct Store {
+    registering: Registering,
     pool: PgPool,
+}
+
+/// Somebody who is to be registered.
+#[derive(Debug)]
+pub struct Registration {
+    /// Who.
+    pub customer: Customer,
+    /// The key to their details.
+    pub key: EditKey,
+    /// The attempt that this is, where the client can tell.
+    pub attempt: Option<Attempt>,
+    /// Of the request.
+    pub traceparent: String,
 }
 
 /// Who is registered, and the key to their details.
@@ -49,11 +64,11 @@ pub enum RegisterError {
 }
 
 /// The database is away or does not answer in time.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Unavailable {
-    /// It failed.
+    /// It failed, for everybody who was in the same statement.
     #[error("Postgres is away: {0}")]
-    Failed(#[from] sqlx::Error),
+    Failed(Arc<sqlx::Error>),
     /// Its schema is not up to date yet.
     #[error("the schema in Postgres is not up to date")]
     NoSchema,
@@ -63,11 +78,13 @@ pub enum Unavailable {
 }
 
 impl Store {
-    /// Connects when the first request needs it, so that it can be built while the database is away.
+    /// Connects when the first request needs it, so that it can be built while the database is away. So many
+    /// connections are for all that is not registering.
     #[must_use]
     pub fn new(database: PgConnectOptions, connections: u32) -> Self {
+        let registering = Registering::start(&database);
         let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(DEADLINE);
-        Self { pool: pool.connect_lazy_with(database) }
+        Self { registering, pool: pool.connect_lazy_with(database) }
     }
 
     /// Saves the customer and, by the same commit, the event that tells of it. Who is registered: for
@@ -75,48 +92,8 @@ impl Store {
     ///
     /// # Errors
     /// Nothing was saved; unless the database did not answer: then both may yet be, or neither.
-    pub async fn register(
-        &self,
-        customer: &Customer,
-        key: EditKey,
-        attempt: Option<Attempt>,
-        traceparent: &str,
-    ) -> Result<Registered, RegisterError> {
-        let message_id = Uuid::now_v7();
-        let body = customer.registered().to_json();
-        let insert = sqlx::query_file!(
-            "src/store/register.sql",
-            customer.id,
-            customer.name.as_str(),
-            customer.email.as_str(),
-            customer.marketing_consent,
-            customer.registered_at,
-            message_id,
-            CustomerRegistered::TYPE,
-            message_id.to_string(),
-            traceparent,
-            body,
-            attempt.map(|attempt| attempt.key),
-            attempt.map(|attempt| attempt.request),
-            key.uuid(),
-        );
-        let outcome = self.in_time(async |connection| match insert.execute(&mut **connection).await {
-            Err(sqlx::Error::Database(refusal)) if refusal.is_unique_violation() => {
-                Ok(Err((refusal, earlier(connection, attempt).await?)))
-            }
-            other => other.map(Ok),
-        });
-        match outcome.await? {
-            Ok(_) => Ok(Registered { customer_id: customer.id, key }),
-            Err((_, Some(earlier))) if attempt.is_some_and(|attempt| attempt.request == earlier.request) => {
-                Ok(Registered { customer_id: earlier.id, key: EditKey::stored(earlier.edit_key) })
-            }
-            Err((_, Some(_))) => Err(RegisterError::KeyUsed),
-            Err((refusal, None)) if refusal.constraint() == Some("customers_email_key") => {
-                Err(RegisterError::EmailTaken)
-            }
-            Err((refusal, None)) => Err(Unavailable::Failed(sqlx::Error::Database(refusal)).into()),
-        }
+    pub async fn register(&self, registration: Registration) -> Result<Registered, RegisterError> {
+        self.registering.register(registration).await
     }
 
     /// When a customer was registered; `None` if there is no such customer.
@@ -157,23 +134,8 @@ impl Store {
     }
 }
 
-struct Earlier {
-    id: Uuid,
-    request: Uuid,
-    edit_key: Uuid,
-}
-
-/// The registration that has the attempt's key. Looked for only where an insert was refused, so the first
-/// attempt costs nothing more.
-async fn earlier(
-    connection: &mut PoolConnection<Postgres>,
-    attempt: Option<Attempt>,
-) -> sqlx::Result<Option<Earlier>> {
-    let Some(attempt) = attempt else { return Ok(None) };
-    let select = sqlx::query_as!(
-        Earlier,
-        r#"SELECT id, request AS "request!", edit_key FROM customers WHERE idempotency_key = $1"#,
-        attempt.key,
-    );
-    select.fetch_optional(&mut **connection).await
+impl From<sqlx::Error> for Unavailable {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Failed(Arc::new(error))
+    }
 }
