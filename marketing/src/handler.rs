@@ -16,7 +16,7 @@ pub struct SaveCustomers {
 }
 
 impl Handler for SaveCustomers {
-    /// A batch is one transaction. If the database rejects it, it is done again one by one, so that only
+    /// A batch is one statement. If the database rejects it, it is done again one by one, so that only
     /// the offender goes.
     async fn handle(&mut self, batch: &[Incoming]) -> Result<Vec<Outcome>, Unavailable> {
         let customers: Vec<_> = batch.iter().map(self.parse).collect();

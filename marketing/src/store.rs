@@ -1,8 +1,8 @@
-//! The customers in MySQL: a batch is one transaction.
+//! The customers in MySQL: a batch is one statement and one commit.
 
 use std::{borrow::Cow, time::Duration};
 
-use sqlx::{Connection, MySql, MySqlConnection, QueryBuilder, mysql::MySqlConnectOptions};
+use sqlx::{Connection, Executor, MySql, MySqlConnection, QueryBuilder, mysql::MySqlConnectOptions};
 use tokio::time::timeout;
 
 use crate::{customer::Customer, segment::Segment};
@@ -82,6 +82,8 @@ async fn save_with(
 
 async fn connect(database: &MySqlConnectOptions) -> sqlx::Result<Open> {
     let mut connection = MySqlConnection::connect_with(database).await?;
+    // Each statement is its own commit; a server may have another default.
+    connection.execute("SET autocommit = 1").await?;
     let segment = Segment::newest(&mut connection).await?;
     Ok(Open { connection, segment })
 }
@@ -93,7 +95,6 @@ async fn insert(Open { connection, segment }: &mut Open, customers: &[&Customer]
     customers.sort_by_key(|customer| customer.id());
     let created = customers.iter().filter(|customer| customer.changed_at().is_none()).count();
     fill_up(&mut customers);
-    let mut transaction = connection.begin().await?;
     let mut insert = QueryBuilder::<MySql>::new(include_str!("store/insert.sql"));
     insert.push_values(customers, |mut row, customer| {
         row.push_bind(customer.id().to_string())
@@ -109,12 +110,7 @@ async fn insert(Open { connection, segment }: &mut Open, customers: &[&Customer]
     // Not INSERT IGNORE: that would also swallow what does not fit. Assignments take place one after another, so
     // the version, by which the others are decided, comes last. VALUES() is what MySQL and MariaDB both know.
     insert.push(include_str!("store/keep_the_higher_version.sql"));
-    if let Err(error) = insert.build().execute(&mut *transaction).await {
-        // Merely dropped, it would be rolled back with the next batch, and keep its locks until then.
-        transaction.rollback().await?;
-        return Err(error);
-    }
-    transaction.commit().await?;
+    insert.build().execute(connection).await?;
     segment.add(created);
     Ok(())
 }
