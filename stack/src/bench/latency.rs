@@ -16,6 +16,7 @@ use super::pipeline::Pipeline;
 use super::visitor::USUAL_NAME;
 
 pub(super) const P50_AT_50: &str = "registered to visible row, at 50/s: p50";
+pub(super) const P99_AT_50: &str = "registered to visible row, at 50/s: p99";
 
 const CALM: f64 = 50.0;
 

@@ -10,13 +10,20 @@ use anyhow::Result;
 
 use super::Bench;
 use super::figures::Figures;
+use super::load::quantile;
 use super::pipeline::Pipeline;
 
-const CLIENTS: u32 = 32;
+const CLIENTS: usize = 32;
 
-pub(super) const POSTGRES: &str = "PostgreSQL alone, 32 clients: the statement of a registration";
+/// As the Web Store does when so many register at once.
+const BATCH_CLIENTS: usize = 2;
+const BATCH: usize = CLIENTS / BATCH_CLIENTS;
+
+pub(super) const POSTGRES: &str = "PostgreSQL alone, 32 clients: registrations, one by one";
+const POSTGRES_BATCHES: &str = "PostgreSQL alone, 2 clients: registrations, in batches of 16";
 pub(super) const TWO_QUEUES: &str = "RabbitMQ alone, two quorum queues in a row: messages";
 pub(super) const STEPS: &str = "the servers' part of the way at 50/s: two publishes and two commits, p50";
+pub(super) const STEPS_P99: &str = "the servers' part of the way at 50/s: two publishes and two commits, p99";
 const ONE_QUEUE: &str = "RabbitMQ alone, one quorum queue: messages";
 const MYSQL: &str = "MySQL alone, one client, batches of 256: rows";
 
@@ -28,8 +35,10 @@ pub(super) async fn measure(bench: &Bench, figures: &mut Figures) -> Result<()> 
     let mysql_url = addresses.marketing_database_url("marketing");
     let broker_url = addresses.broker_url("admin");
 
-    let rate = workers.run(postgres::statements(postgres_url.clone(), CLIENTS, scale.time())).await?;
-    figures.add(POSTGRES, "/s", rate);
+    for (name, clients, batch) in [(POSTGRES, CLIENTS, 1), (POSTGRES_BATCHES, BATCH_CLIENTS, BATCH)] {
+        let statements = postgres::statements(postgres_url.clone(), clients, batch, scale.time());
+        figures.add(name, "/s", workers.run(statements).await?);
+    }
     let rate = workers.run(queues::one(broker_url.clone(), scale.messages)).await?;
     figures.add(ONE_QUEUE, "/s", rate);
     let rate = workers.run(queues::two(broker_url.clone(), scale.messages)).await?;
@@ -37,11 +46,17 @@ pub(super) async fn measure(bench: &Bench, figures: &mut Figures) -> Result<()> 
     let rate = workers.run(mysql::batches(mysql_url.clone(), scale.time())).await?;
     figures.add(MYSQL, "/s", rate);
 
-    let steps = steps::each_alone(postgres_url, broker_url, mysql_url, scale.time());
-    let [statement, publish, commit] = workers.run(steps).await?;
-    figures.add("PostgreSQL at 50/s: the statement of a registration, p50", "ms", statement);
-    figures.add("RabbitMQ at 50/s: one publish, confirmed, p50", "ms", publish);
-    figures.add("MySQL at 50/s: one row, committed, p50", "ms", commit);
-    figures.add(STEPS, "ms", statement + 2.0 * publish + commit);
+    let steps = steps::each_alone(postgres_url, broker_url, mysql_url, scale.latency_time());
+    let mut steps = workers.run(steps).await?;
+    let each = [
+        ("PostgreSQL at 50/s: one registration, committed, p50", &mut steps.statements, 500),
+        ("RabbitMQ at 50/s: one publish, confirmed, p50", &mut steps.publishes, 500),
+        ("MySQL at 50/s: one row, committed, p50", &mut steps.commits, 500),
+    ];
+    for (name, latencies, of_1000) in each {
+        figures.add(name, "ms", quantile(latencies, of_1000));
+    }
+    figures.add(STEPS, "ms", quantile(&mut steps.all, 500));
+    figures.add(STEPS_P99, "ms", quantile(&mut steps.all, 990));
     Ok(())
 }

@@ -77,7 +77,8 @@ pub(super) fn ratios(figures: &Figures, scale: &Scale) -> Vec<Summary> {
         ("accepted over HTTP ÷ PostgreSQL alone, 32 connections", http::AT_32, limits::POSTGRES),
         ("end to end ÷ PostgreSQL alone, 32 connections", end_to_end::ROWS, limits::POSTGRES),
         ("drain ÷ two queues in a row alone", drain.as_str(), limits::TWO_QUEUES),
-        ("registered to visible row at 50/s ÷ the servers' part", latency::P50_AT_50, limits::STEPS),
+        ("registered to visible row at 50/s ÷ the servers' part, p50", latency::P50_AT_50, limits::STEPS),
+        ("registered to visible row at 50/s ÷ the servers' part, p99", latency::P99_AT_50, limits::STEPS_P99),
     ];
     let mut ratios: Vec<_> = next_to_the_servers
         .iter()

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use anyhow::{Result, ensure};
 use contracts::Message;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
@@ -32,12 +33,22 @@ impl Broker {
         Ok(Self { channel, _connection: connection })
     }
 
-    /// Sends a message of this contract, and does not wait for its confirm.
-    pub(super) async fn publish<M: Message>(&self, body: &[u8]) -> Result<PublisherConfirm> {
+    /// Sends messages of this contract all at once, and does not wait for their confirms.
+    pub(super) async fn publish<M: Message>(&self, bodies: &[&[u8]]) -> Result<Vec<PublisherConfirm>> {
+        let sending: FuturesOrdered<_> = bodies.iter().map(|body| self.send::<M>(body)).collect();
+        Ok(sending.try_collect().await?)
+    }
+
+    async fn send<M: Message>(&self, body: &[u8]) -> lapin::Result<PublisherConfirm> {
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-        let sent =
-            self.channel.basic_publish(M::EXCHANGE.into(), M::TYPE.into(), options, body, properties::<M>());
-        Ok(sent.await?)
+        self.channel.basic_publish(M::EXCHANGE.into(), M::TYPE.into(), options, body, properties::<M>()).await
+    }
+
+    pub(super) async fn publish_and_wait<M: Message>(&self, body: &[u8]) -> Result<()> {
+        let mut pending =
+            self.publish::<M>(&[body]).await?.into_iter().map(|confirm| (confirm, ())).collect();
+        settle(&mut pending, 0).await?;
+        Ok(())
     }
 
     pub(super) async fn consume(&self, queue: &str) -> Result<lapin::Consumer> {

@@ -53,10 +53,13 @@ async fn each_on_its_own(parties: Vec<BoxFuture<'static, Result<()>>>) -> Result
 
 async fn publish(broker: Broker, messages: u32) -> Result<()> {
     let body = Visitor::new(1, USUAL_NAME).event().to_json();
-    let mut pending = VecDeque::with_capacity(OUTSTANDING);
-    for _ in 0..messages {
-        pending.push_back((broker.publish::<CustomerRegistered>(body.as_bytes()).await?, ()));
-        settle(&mut pending, OUTSTANDING).await?;
+    let (mut pending, mut left) = (VecDeque::with_capacity(OUTSTANDING), messages as usize);
+    while left > 0 {
+        let batch = BATCH.min(left);
+        let sent = broker.publish::<CustomerRegistered>(&vec![body.as_bytes(); batch]).await?;
+        pending.extend(sent.into_iter().map(|confirm| (confirm, ())));
+        settle(&mut pending, OUTSTANDING - BATCH).await?;
+        left -= batch;
     }
     settle(&mut pending, 0).await?;
     Ok(())
@@ -78,11 +81,11 @@ async fn pass_on(source: Broker, target: Broker, messages: u32) -> Result<()> {
     let mut events = source.consume(TRANSFORMER_CUSTOMER_REGISTERED.name).await?;
     let (mut pending, mut passed_on) = (VecDeque::with_capacity(2 * BATCH), 0);
     while passed_on < messages {
-        for delivery in next_batch(&mut events).await? {
-            let confirm = target.publish::<CreateCustomer>(&delivery.data).await?;
-            pending.push_back((confirm, delivery.delivery_tag));
-            passed_on += 1;
-        }
+        let batch = next_batch(&mut events).await?;
+        let bodies: Vec<_> = batch.iter().map(|delivery| &delivery.data[..]).collect();
+        let sent = target.publish::<CreateCustomer>(&bodies).await?;
+        passed_on += u32::try_from(batch.len())?;
+        pending.extend(sent.into_iter().zip(batch.iter().map(|delivery| delivery.delivery_tag)));
         let outstanding = if passed_on < messages { BATCH } else { 0 };
         if let Some(delivery_tag) = settle(&mut pending, outstanding).await? {
             source.ack(delivery_tag).await?;
