@@ -1,6 +1,7 @@
 //! `stack bench`: what the system does in a second, and at what cost, next to what its servers can do alone.
 
 mod arrivals;
+mod calm;
 mod connection;
 mod drain;
 mod end_to_end;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::Bench;
 use super::arrivals::Arrivals;
+use super::calm::write_to_disk;
 use super::figures::Figures;
 use super::load::{Load, Until};
 use super::pipeline::Pipeline;
@@ -61,7 +62,8 @@ async fn drain(bench: &Bench, waiting: u32) -> Result<Drained> {
         .bind(&model.email[..16])
         .execute(&mut *events)
         .await?;
-    write_to_disk(&addresses.web_store_database_url("postgres")).await?;
+    // So that writing the backlog to the disk is over when its draining begins.
+    write_to_disk(addresses).await?;
     let began = Instant::now();
     events.commit().await?;
     let one = Load::new(pipeline.web_stores(), 1, Until::Registered(1));
@@ -72,11 +74,4 @@ async fn drain(bench: &Bench, waiting: u32) -> Result<Drained> {
         rows_per_second: f64::from(waiting + 1) / began.elapsed().as_secs_f64(),
         peak_memory: pipeline.peak_memory_of_all(),
     })
-}
-
-/// So that writing the backlog to the disk is over when its draining begins.
-async fn write_to_disk(superuser: &str) -> Result<()> {
-    let mut superuser = PgConnection::connect(superuser).await?;
-    sqlx::query("CHECKPOINT").execute(&mut superuser).await?;
-    Ok(superuser.close().await?)
 }

@@ -1,14 +1,18 @@
 //! How long it takes from the answer "registered" to a row that others can see.
 
+use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use sqlx::{Connection, MySqlConnection};
+use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 
 use super::Bench;
 use super::arrivals::Arrivals;
+use super::calm::calm;
 use super::end_to_end;
 use super::figures::Figures;
 use super::load::{Answered, Load, Until, quantile};
@@ -26,6 +30,9 @@ const WATCHED: f64 = 100.0;
 /// Enough for either rate.
 const CONNECTIONS: usize = 32;
 
+const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
+
 const ARRIVED: Duration = Duration::from_mins(1);
 
 pub(super) async fn measure(bench: &Bench, figures: &mut Figures) -> Result<()> {
@@ -36,6 +43,7 @@ pub(super) async fn measure(bench: &Bench, figures: &mut Figures) -> Result<()> 
         None => end_to_end::saturate(bench, &pipeline, USUAL_NAME).await?.rows_per_second,
     };
     for (rate, at) in [(CALM, "at 50/s"), (saturation / 2.0, "at half of saturation")] {
+        calm(pipeline.site.addresses()).await?;
         let mut latencies = watch(bench, &pipeline, rate).await?;
         for (quantile_of_1000, name) in [(500, "p50"), (990, "p99"), (999, "p99.9")] {
             let name = format!("registered to visible row, {at}: {name}");
@@ -57,16 +65,23 @@ async fn watch(bench: &Bench, pipeline: &Pipeline, rate: f64) -> Result<Vec<Dura
         ..Load::new(pipeline.web_stores(), CONNECTIONS, until)
     };
     let url = pipeline.site.addresses().marketing_database_url("marketing");
-    let watching = bench.workers.run(async move { see(&url, to_see).await });
+    let watching = bench.workers.run(async move { on_a_thread_of_its_own(see(url, to_see)).await? });
     let (done, latencies) = tokio::try_join!(bench.workers.run(load.run()), watching)?;
     arrivals.wait_for(done.registered, &done.last).await?;
     Ok(latencies)
 }
 
+/// For what blocks its thread.
+fn on_a_thread_of_its_own<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> JoinHandle<Result<T>> {
+    spawn_blocking(|| Builder::new_current_thread().enable_all().build()?.block_on(work))
+}
+
 /// Asks for the row of each customer again and again until it is there. So a latency holds the time of one
-/// query, and up to that of one more.
-async fn see(url: &str, mut answered: UnboundedReceiver<Answered>) -> Result<Vec<Duration>> {
-    let mut database = MySqlConnection::connect(url).await?;
+/// query, and up to that of a pause.
+async fn see(url: String, mut answered: UnboundedReceiver<Answered>) -> Result<Vec<Duration>> {
+    let mut database = MySqlConnection::connect(&url).await?;
     let (mut waiting, mut latencies): (Vec<Answered>, _) = (Vec::new(), Vec::new());
     loop {
         if waiting.is_empty() {
@@ -85,5 +100,14 @@ async fn see(url: &str, mut answered: UnboundedReceiver<Answered>) -> Result<Vec
             }
         }
         waiting = unseen;
+        pause(&waiting);
+    }
+}
+
+/// Asking without a pause would take a whole CPU from what is measured. A twentieth of the wait so far blurs a
+/// latency by as much; the timers of an async runtime know milliseconds only, so this blocks.
+fn pause(waiting: &[Answered]) {
+    if let Some((_, last)) = waiting.last() {
+        sleep((last.elapsed() / 20).clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
     }
 }

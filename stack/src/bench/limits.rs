@@ -9,6 +9,7 @@ mod steps;
 use anyhow::Result;
 
 use super::Bench;
+use super::calm::calm;
 use super::figures::Figures;
 use super::load::quantile;
 use super::pipeline::Pipeline;
@@ -46,6 +47,7 @@ pub(super) async fn measure(bench: &Bench, figures: &mut Figures) -> Result<()> 
     let rate = workers.run(mysql::batches(mysql_url.clone(), scale.time())).await?;
     figures.add(MYSQL, "/s", rate);
 
+    calm(addresses).await?;
     let steps = steps::each_alone(postgres_url, broker_url, mysql_url, scale.latency_time());
     let mut steps = workers.run(steps).await?;
     let each = [
