@@ -89,11 +89,18 @@ async fn connect(database: &MySqlConnectOptions) -> sqlx::Result<Open> {
 }
 
 async fn insert(Open { connection, segment }: &mut Open, customers: &[&Customer]) -> sqlx::Result<()> {
+    statement(customers, segment.number()).build().execute(connection).await?;
+    segment.add(customers.iter().filter(|customer| customer.changed_at().is_none()).count());
+    Ok(())
+}
+
+/// The statement that saves them, with all that it binds.
+#[must_use]
+pub fn statement(customers: &[&Customer], segment: u32) -> QueryBuilder<MySql> {
     // In the order of the key, as everybody does it: two sessions with the same customers in hand then wait
     // for each other instead of each holding what the other needs.
     let mut customers = customers.to_vec();
     customers.sort_by_key(|customer| customer.id());
-    let created = customers.iter().filter(|customer| customer.changed_at().is_none()).count();
     fill_up(&mut customers);
     let mut insert = QueryBuilder::<MySql>::new(include_str!("store/insert.sql"));
     insert.push_values(customers, |mut row, customer| {
@@ -103,16 +110,14 @@ async fn insert(Open { connection, segment }: &mut Open, customers: &[&Customer]
             .push_bind(customer.email_opt_in())
             .push_bind(customer.source())
             .push_bind(customer.since().naive_utc())
-            .push_bind(segment.number())
+            .push_bind(segment)
             .push_bind(customer.version())
             .push_bind(customer.changed_at().map(|time| time.naive_utc()));
     });
     // Not INSERT IGNORE: that would also swallow what does not fit. Assignments take place one after another, so
     // the version, by which the others are decided, comes last. VALUES() is what MySQL and MariaDB both know.
     insert.push(include_str!("store/keep_the_higher_version.sql"));
-    insert.build().execute(connection).await?;
-    segment.add(created);
-    Ok(())
+    insert
 }
 
 /// To the next power of two, with copies of the last one, which change nothing. So a few statements do for

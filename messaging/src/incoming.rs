@@ -17,6 +17,17 @@ pub struct Incoming {
 }
 
 impl Incoming {
+    /// As if this message had been sent and received.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn of(message: &crate::Outgoing) -> Self {
+        let crate::Outgoing { exchange, envelope, body } = message;
+        let routing_key = envelope.message_type.as_ref().into();
+        let mut delivery = Delivery::mock(1, (*exchange).into(), routing_key, false, body.clone());
+        delivery.properties = envelope.properties();
+        Self { delivery }
+    }
+
     /// The property `type`; empty where there is none.
     #[must_use]
     pub fn message_type(&self) -> &str {

@@ -8,6 +8,7 @@ mod pages;
 mod submission;
 
 pub(crate) use pages::STYLE;
+pub use submission::{Invalid, Submission};
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -32,7 +33,6 @@ use crate::{
 };
 use answer::{Failure, Format};
 use idempotency_key::idempotency_key;
-use submission::{Invalid, Submission};
 
 /// Far more than any honest form needs.
 const BODY_BYTES: usize = 16 * 1024;

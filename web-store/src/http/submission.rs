@@ -11,7 +11,7 @@ use crate::{
 
 /// The fields of a registration as they came in, so that they can be shown again.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Submission {
+pub struct Submission {
     pub(super) name: String,
     pub(super) email: String,
     /// `on` and `true` mean yes; empty, `off` and `false` mean no.
@@ -22,7 +22,7 @@ pub(super) struct Submission {
 
 /// What to do about each field.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Invalid {
+pub struct Invalid {
     pub(super) name: Option<&'static str>,
     pub(super) email: Option<&'static str>,
     pub(super) marketing_consent: Option<&'static str>,
@@ -40,7 +40,10 @@ impl Submission {
     }
 
     /// Reads `application/x-www-form-urlencoded`. Of a field that comes twice the first counts.
-    pub(super) fn from_form(body: &[u8]) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// What is wrong with it, for whoever sent it.
+    pub fn from_form(body: &[u8]) -> Result<Self, String> {
         let mut submission = Self::default();
         let mut seen = Vec::new();
         for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
@@ -98,7 +101,10 @@ impl Submission {
     }
 
     /// Parses all fields, so that all messages can be shown at once.
-    pub(super) fn parse(&self) -> Result<(Name, Email, bool), Invalid> {
+    ///
+    /// # Errors
+    /// What to do about each field.
+    pub fn parse(&self) -> Result<(Name, Email, bool), Invalid> {
         match (Name::parse(&self.name), Email::parse(&self.email), self.parse_consent()) {
             (Ok(name), Ok(email), Ok(consent)) => Ok((name, email, consent)),
             (name, email, consent) => {
