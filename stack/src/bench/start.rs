@@ -1,5 +1,6 @@
 //! From the start of a process to its being ready, with the servers up and the schema there; and its size.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -28,10 +29,27 @@ pub(super) async fn measure(bench: &Bench, figures: &mut Figures) -> Result<()> 
     for program in Program::ALL {
         let path = program.path()?;
         let bytes = std::fs::metadata(&path).with_context(|| path.display().to_string())?.len();
-        let kib = f64::from(u32::try_from(bytes >> 10)?);
-        figures.add(format!("size of the binary: {}", program.name()), "MiB", kib / 1024.0);
+        figures.add(format!("size of the binary: {}", program.name()), "MiB", mib(bytes)?);
+    }
+    for program in Program::ALL {
+        if let Some(bytes) = image_size(program) {
+            figures.add(format!("size of the image: {}", program.name()), "MiB", mib(bytes)?);
+        }
     }
     Ok(())
+}
+
+fn mib(bytes: u64) -> Result<f64> {
+    Ok(f64::from(u32::try_from(bytes >> 10)?) / 1024.0)
+}
+
+/// Of the image that `docker compose build` in this directory has made, if it has.
+fn image_size(program: Program) -> Option<u64> {
+    let directory = std::env::current_dir().ok()?;
+    let project = directory.file_name()?.to_str()?.to_lowercase();
+    let image = format!("{project}-{}", program.name());
+    let docker = Command::new("docker").args(["image", "inspect", "--format", "{{.Size}}", &image]).output();
+    String::from_utf8(docker.ok()?.stdout).ok()?.trim().parse().ok()
 }
 
 async fn until_ready(service: &Service) -> Result<()> {
