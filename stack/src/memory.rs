@@ -17,12 +17,6 @@ use crate::usage::resident;
 /// What a service may need above its level after warm-up, in KiB.
 const FLAT: u64 = 10 * 1024;
 
-/// Registrations a second, where it is to go fast.
-const FULL_RATE: u32 = 5_000;
-
-/// How often every connection is closed, for a level that stays.
-const SESSIONS: usize = 4;
-
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 
 /// Watches the resident memory of the three services while the broker is away under load, and while a
@@ -50,15 +44,8 @@ pub async fn run(arguments: &Arguments) -> Result<ExitCode> {
     let system = System::start(&servers).await?;
     let watch = Watch::start(&system).await;
 
-    // Warm is who has worked at the full rate and has had to connect again: what a session leaves is not given
-    // back to the system, and the large buffers of those after it are then in memory as a whole. That stays,
-    // whatever waits.
     say("memory", "warming up");
-    for _ in 0..SESSIONS {
-        register(&system, 5_000, FULL_RATE).await;
-        system.site.management().try_close_connections().await?;
-    }
-    register(&system, 5_000, FULL_RATE).await;
+    register(&system, 10_000, 500).await;
     system.at_rest().await?;
     let level = watch.peaks();
 
@@ -76,7 +63,7 @@ pub async fn run(arguments: &Arguments) -> Result<ExitCode> {
     for consumer in consumers {
         system.service(consumer).await.process.pause();
     }
-    register(&system, arguments.backlog, FULL_RATE).await;
+    register(&system, arguments.backlog, 5_000).await;
     for (consumer, queue) in consumers.into_iter().zip(QUEUES) {
         system.fills(&queue, arguments.backlog as u64).await?;
         system.service(consumer).await.process.resume();
