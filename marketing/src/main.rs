@@ -27,6 +27,7 @@ async fn main() -> anyhow::Result<()> {
         Some(Command::HashPassword) => return operator::hash_password(),
     }
     config.logging.start()?;
+    service::return_freed_memory();
     let listener = service::bind(config.listen).await?;
     let shutdown = service::shutdown_on_signal()?;
 

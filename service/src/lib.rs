@@ -3,6 +3,7 @@
 mod command;
 mod health;
 mod logging;
+mod memory;
 mod proxies;
 mod rate_limit;
 mod security_headers;
@@ -14,6 +15,7 @@ mod stylesheet;
 pub use command::Command;
 pub use health::{Part, health};
 pub use logging::Logging;
+pub use memory::return_freed_memory;
 pub use proxies::Proxies;
 pub use rate_limit::RateLimit;
 pub use server::{bind, serve};

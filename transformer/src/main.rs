@@ -12,6 +12,7 @@ async fn main() -> anyhow::Result<()> {
         return command.run(config.listen).await;
     }
     config.logging.start()?;
+    service::return_freed_memory();
     let listener = service::bind(config.listen).await?;
     let shutdown = service::shutdown_on_signal()?;
 

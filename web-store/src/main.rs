@@ -25,6 +25,7 @@ async fn main() -> anyhow::Result<()> {
     }
     let broker_url = config.broker_url.context("--broker-url is missing")?;
     config.logging.start()?;
+    service::return_freed_memory();
     let listener = service::bind(config.listen).await?;
     let shutdown = service::shutdown_on_signal()?;
 
