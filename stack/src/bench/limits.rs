@@ -33,7 +33,6 @@ pub(super) async fn measure(bench: &Bench, figures: &mut Figures) -> Result<()> 
     let site = Pipeline::prepared_site(&bench.servers).await?;
     let (scale, workers, addresses) = (&bench.scale, &bench.workers, site.addresses());
     let postgres_url = addresses.web_store_database_url("web_store");
-    let mysql_url = addresses.marketing_database_url("marketing");
     let broker_url = addresses.broker_url("admin");
 
     for (name, clients, batch) in [(POSTGRES, CLIENTS, 1), (POSTGRES_BATCHES, BATCH_CLIENTS, BATCH)] {
@@ -42,14 +41,27 @@ pub(super) async fn measure(bench: &Bench, figures: &mut Figures) -> Result<()> 
     }
     let rate = workers.run(queues::one(broker_url.clone(), scale.messages)).await?;
     figures.add(ONE_QUEUE, "/s", rate);
-    let rate = workers.run(queues::two(broker_url.clone(), scale.messages)).await?;
+    let rate = workers.run(queues::two(broker_url, scale.messages)).await?;
     figures.add(TWO_QUEUES, "/s", rate);
-    let rate = workers.run(mysql::batches(mysql_url.clone(), scale.time())).await?;
+    let rate =
+        workers.run(mysql::batches(addresses.marketing_database_url("marketing"), scale.time())).await?;
     figures.add(MYSQL, "/s", rate);
+    Ok(())
+}
 
+/// The time of one of each at 50 a second. It is taken next to the latency that it is compared with, since the
+/// time that an idle machine takes to wake up changes within minutes.
+pub(super) async fn steps(bench: &Bench, figures: &mut Figures) -> Result<()> {
+    let site = Pipeline::prepared_site(&bench.servers).await?;
+    let addresses = site.addresses();
     calm(addresses).await?;
-    let steps = steps::each_alone(postgres_url, broker_url, mysql_url, scale.latency_time());
-    let mut steps = workers.run(steps).await?;
+    let steps = steps::each_alone(
+        addresses.web_store_database_url("web_store"),
+        addresses.broker_url("admin"),
+        addresses.marketing_database_url("marketing"),
+        bench.scale.latency_time(),
+    );
+    let mut steps = bench.workers.run(steps).await?;
     let each = [
         ("PostgreSQL at 50/s: one registration, committed, p50", &mut steps.statements, 500),
         ("RabbitMQ at 50/s: one publish, confirmed, p50", &mut steps.publishes, 500),

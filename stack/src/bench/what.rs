@@ -12,7 +12,7 @@ use super::{Bench, Scale, drain, end_to_end, growth, http, latency, limits, star
 /// A measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum What {
-    /// The servers alone: statements, messages, rows, and the time of one of each
+    /// The servers alone: statements, messages, rows
     Limits,
     /// Registrations accepted, and the time of an answer, with 1, 32 and 256 connections
     Http,
@@ -20,7 +20,8 @@ pub enum What {
     EndToEnd,
     /// Rows a second while events that wait in the outbox drain
     Drain,
-    /// The time from an answer to a visible row, at 50 a second and at half of saturation
+    /// The time from an answer to a visible row, at 50 a second and at half of saturation, next to what the
+    /// servers take of it
     Latency,
     /// The time from start to ready, and the size of the binaries
     Start,
