@@ -1,10 +1,5 @@
 //! Memory that was freed goes back to the system.
 
-use std::ffi::c_int;
-
-/// In bytes. The buffers of a connection to the broker are larger, 4 MiB each; nothing else is.
-const MAPPED_ALONE: c_int = 1024 * 1024;
-
 /// To be called once, before anything large is allocated.
 ///
 /// glibc maps what is large on its own, and gives it back when it is freed. But once something of a size was
@@ -13,9 +8,14 @@ const MAPPED_ALONE: c_int = 1024 * 1024;
 /// A threshold that was set stays as it is.
 pub fn return_freed_memory() {
     #[cfg(target_env = "gnu")]
-    #[expect(unsafe_code, reason = "the C library has no other way in")]
-    // SAFETY: it sets a number in the allocator, under the allocator's own lock.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_ALONE);
+    {
+        /// In bytes. The buffers of a connection to the broker are larger, 4 MiB each; nothing else is.
+        const MAPPED_ALONE: std::ffi::c_int = 1024 * 1024;
+
+        // SAFETY: it sets a number in the allocator, under the allocator's own lock.
+        #[expect(unsafe_code, reason = "the C library has no other way in")]
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_ALONE);
+        }
     }
 }
