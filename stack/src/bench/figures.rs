@@ -51,10 +51,11 @@ impl Figures {
         self.get(name)?.runs.last().copied()
     }
 
-    /// One figure over another, run by run, if both were measured.
+    /// One figure over another, run by run back from the newest, if both were measured.
     pub(super) fn ratio(&self, name: &str, over: &str, under: &str) -> Option<Summary> {
         let (over, under) = (self.get(over)?, self.get(under)?);
-        let runs = over.runs.iter().zip(&under.runs).map(|(over, under)| over / under).collect();
+        let runs = over.runs.iter().rev().zip(under.runs.iter().rev()).map(|(over, under)| over / under);
+        let runs = runs.rev().collect();
         Some(Figure { name: name.to_owned(), unit: "×", runs }.summary())
     }
 

@@ -4,6 +4,7 @@ use anyhow::Result;
 use contracts::Message;
 use sqlx::{AssertSqlSafe, MySqlPool};
 
+use super::calm::calm;
 use super::end_to_end::saturate;
 use super::figures::Figures;
 use super::pipeline::Pipeline;
@@ -31,21 +32,33 @@ pub(super) fn sizes(largest: u32) -> Vec<u32> {
     if powers.is_empty() { vec![largest] } else { powers }
 }
 
-/// Filling the table takes longer than all else, so it is filled once, and each size has all its runs then.
+/// Filling the table takes longer than all else, so it is filled once, and each size has all its runs then. In
+/// turns with them, the smallest is measured on a site of its own: the machine changes while a table fills.
 pub(super) async fn table(bench: &Bench, figures: &mut Figures) -> Result<()> {
+    let sizes = sizes(bench.scale.largest_table);
+    let small = with_rows(bench, Pipeline::prepared_site(&bench.servers).await?, sizes[0]).await?;
     let mut site = Pipeline::prepared_site(&bench.servers).await?;
-    for rows in sizes(bench.scale.largest_table) {
-        fill(&site.marketing_database(), rows).await?;
-        // Started anew, Marketing goes on with the segment that is the newest now.
-        let pipeline = Pipeline::start_replicas(site, 1).await?;
-        bench.warm_up(&pipeline).await?;
+    let larger = if sizes.len() > 1 { &sizes[1..] } else { &sizes[..] };
+    for rows in larger {
+        let grown = with_rows(bench, site, *rows).await?;
         for _ in 0..bench.runs {
-            let saturated = saturate(bench, &pipeline, USUAL_NAME).await?;
-            figures.add(table_name(rows), "/s", saturated.rows_per_second);
+            for (rows, pipeline) in [(sizes[0], &small), (*rows, &grown)] {
+                let saturated = saturate(bench, pipeline, USUAL_NAME).await?;
+                figures.add(table_name(rows), "/s", saturated.rows_per_second);
+            }
         }
-        site = pipeline.stop().await?;
+        site = grown.stop().await?;
     }
     Ok(())
+}
+
+/// Services on a table filled so far. Started only then, Marketing goes on with the segment that is the newest.
+async fn with_rows(bench: &Bench, site: Site, rows: u32) -> Result<Pipeline> {
+    fill(&site.marketing_database(), rows).await?;
+    let pipeline = Pipeline::start_replicas(site, 1).await?;
+    bench.warm_up(&pipeline).await?;
+    calm(pipeline.site.addresses()).await?;
+    Ok(pipeline)
 }
 
 pub(super) async fn backlog(bench: &Bench, figures: &mut Figures) -> Result<()> {

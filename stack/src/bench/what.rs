@@ -31,7 +31,7 @@ pub enum What {
     Replicas,
     /// Rows a second as messages grow
     Payload,
-    /// Rows a second as Marketing's table grows
+    /// Rows a second as Marketing's table grows, in turns with those of a small one
     Table,
 }
 
