@@ -26,7 +26,7 @@ const FIGURES: [&str; 21] = [
     "drain of 20 waiting events: rows",
     "end to end, 3 of each service: rows",
     "end to end, events of",
-    "end to end, 30 rows in Marketing: rows",
+    "end to end, 10,000 rows in Marketing: rows",
 ];
 
 const RATIOS: [&str; 6] = [
@@ -35,7 +35,7 @@ const RATIOS: [&str; 6] = [
     "drain ÷ two queues in a row alone",
     "registered to visible row at 50/s ÷ the servers' part",
     "rows/s with 20 ÷ with 20 waiting",
-    "rows/s with 30 ÷ with 30 rows in Marketing",
+    "rows/s with 10,000 ÷ with 1,000 rows in Marketing",
 ];
 
 #[test]
@@ -77,7 +77,7 @@ fn bench(arguments: &[&str]) -> Vec<u8> {
         "--messages",
         "300",
     ]);
-    bench.args(["--waiting", "60", "--largest-backlog", "20", "--largest-table", "30"]);
+    bench.args(["--waiting", "60", "--largest-backlog", "20", "--largest-table", "10000"]);
     let output = bench.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout

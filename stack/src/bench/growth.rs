@@ -38,8 +38,7 @@ pub(super) async fn table(bench: &Bench, figures: &mut Figures) -> Result<()> {
     let sizes = sizes(bench.scale.largest_table);
     let small = with_rows(bench, Pipeline::prepared_site(&bench.servers).await?, sizes[0]).await?;
     let mut site = Pipeline::prepared_site(&bench.servers).await?;
-    let larger = if sizes.len() > 1 { &sizes[1..] } else { &sizes[..] };
-    for rows in larger {
+    for rows in &sizes[1..] {
         let grown = with_rows(bench, site, *rows).await?;
         for _ in 0..bench.runs {
             for (rows, pipeline) in [(sizes[0], &small), (*rows, &grown)] {

@@ -24,7 +24,7 @@ pub struct Scale {
     #[arg(long, default_value_t = 1_000_000)]
     pub(super) largest_backlog: u32,
     /// The largest table of Marketing's; the others are the powers of ten from 1,000 on.
-    #[arg(long, default_value_t = 10_000_000)]
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u32).range(10_000..))]
     pub(super) largest_table: u32,
 }
 
