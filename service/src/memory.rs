@@ -4,12 +4,12 @@
 ///
 /// glibc maps what is large on its own, and gives it back when it is freed. But once something of a size was
 /// freed, it takes the next of that size from its heap (the dynamic threshold of mallopt(3)), where memory that
-/// has to be zeros is written, used or not, and holes stay. So each connection that broke would leave 8 MiB.
-/// A threshold that was set stays as it is.
+/// has to be zeros is written, used or not, and holes stay. So each connection to consume would leave 8 MiB when
+/// it breaks. A threshold that was set stays as it is.
 pub fn return_freed_memory() {
     #[cfg(target_env = "gnu")]
     {
-        /// In bytes. The buffers of a connection to the broker are larger, 4 MiB each; nothing else is.
+        /// In bytes. The buffers of a connection to consume are larger, 4 MiB each; nothing else is.
         const MAPPED_ALONE: std::ffi::c_int = 1024 * 1024;
 
         // SAFETY: it sets a number in the allocator, under the allocator's own lock.

@@ -116,4 +116,12 @@ mod tests {
         assert_eq!((ratio.runs, ratio.noisy), (vec![0.5, 0.5], false));
         assert!(figures.ratio("rows ÷ nothing", "rows", "nothing").is_none());
     }
+
+    #[test]
+    fn a_figure_of_more_runs_is_compared_by_its_newest() {
+        let figures = figures(&[("rows", &[30.0, 10.0]), ("limit", &[1.0, 60.0, 20.0])]);
+        for (over, under, ratio) in [("rows", "limit", 0.5), ("limit", "rows", 2.0)] {
+            assert_eq!(figures.ratio("ratio", over, under).unwrap().runs, [ratio, ratio]);
+        }
+    }
 }

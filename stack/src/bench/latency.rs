@@ -38,7 +38,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 const ARRIVED: Duration = Duration::from_mins(1);
 
 pub(super) async fn measure(bench: &Bench, figures: &mut Figures) -> Result<()> {
-    limits::steps(bench, figures).await?;
+    limits::steps_alone(bench, figures).await?;
     let pipeline = Pipeline::start(&bench.servers).await?;
     bench.warm_up(&pipeline).await?;
     figure(bench, &pipeline, FEW, "at 50/s", figures).await?;

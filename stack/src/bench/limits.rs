@@ -51,7 +51,7 @@ pub(super) async fn measure(bench: &Bench, figures: &mut Figures) -> Result<()> 
 
 /// The time of one of each at 50 a second. It is taken next to the latency that it is compared with, since the
 /// time that an idle machine takes to wake up changes within minutes.
-pub(super) async fn steps(bench: &Bench, figures: &mut Figures) -> Result<()> {
+pub(super) async fn steps_alone(bench: &Bench, figures: &mut Figures) -> Result<()> {
     let site = Pipeline::prepared_site(&bench.servers).await?;
     let addresses = site.addresses();
     calm(addresses).await?;
@@ -63,12 +63,12 @@ pub(super) async fn steps(bench: &Bench, figures: &mut Figures) -> Result<()> {
     );
     let mut steps = bench.workers.run(steps).await?;
     let each = [
-        ("PostgreSQL at 50/s: one registration, committed, p50", &mut steps.statements, 500),
-        ("RabbitMQ at 50/s: one publish, confirmed, p50", &mut steps.publishes, 500),
-        ("MySQL at 50/s: one row, committed, p50", &mut steps.commits, 500),
+        ("PostgreSQL at 50/s: one registration, committed, p50", &mut steps.statements),
+        ("RabbitMQ at 50/s: one publish, confirmed, p50", &mut steps.publishes),
+        ("MySQL at 50/s: one row, committed, p50", &mut steps.commits),
     ];
-    for (name, latencies, of_1000) in each {
-        figures.add(name, "ms", quantile(latencies, of_1000));
+    for (name, latencies) in each {
+        figures.add(name, "ms", quantile(latencies, 500));
     }
     figures.add(STEPS, "ms", quantile(&mut steps.all, 500));
     figures.add(STEPS_P99, "ms", quantile(&mut steps.all, 990));
