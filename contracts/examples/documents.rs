@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use contracts::documents::documents;
+use contracts::generated::documents;
 
 fn main() -> io::Result<()> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -2,13 +2,13 @@
 
 use std::{fs, path::Path, process::ExitCode};
 
-use contracts::{compatibility::breakages, documents};
+use contracts::{compatibility::breakages, generated};
 use serde_json::Value;
 
 fn main() -> ExitCode {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut broken = false;
-    for (name, schema) in documents::schemas() {
+    for (name, schema) in generated::schemas() {
         let released = directory.join("released").join(&name);
         let revisions: Vec<Value> = (1..).map_while(|n| read(&released.join(format!("{n}.json")))).collect();
         let found: Vec<_> = revisions.iter().flat_map(|revision| breakages(revision, &schema)).collect();

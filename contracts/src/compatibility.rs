@@ -15,7 +15,7 @@ pub use breakage::{Breakage, Change};
 const FREE: [&str; 3] = ["examples", "$schema", "title"];
 
 /// Says what could break readers or writers of a released contract. Both are JSON Schemas as in
-/// [`crate::documents::schemas`].
+/// [`crate::generated::schemas`].
 #[must_use]
 pub fn breakages(released: &Value, current: &Value) -> Vec<Breakage> {
     let mut found = Vec::new();

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Kind, Message, address, text, timestamp};
+use crate::{Kind, Message, patterns, timestamp, topology};
 
 /// Have this customer in Marketing's list.
 ///
@@ -29,11 +29,11 @@ pub struct CreateCustomer {
     #[schemars(example = "01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71", extend("x-personal-data" = "linked"))]
     pub customer_id: Uuid,
     /// The name to address the customer by: any script, not white space alone, no control characters.
-    #[schemars(length(min = 1, max = 200), regex(pattern = text::LINE))]
+    #[schemars(length(min = 1, max = 200), regex(pattern = patterns::LINE))]
     #[schemars(example = "Zoë Ó Dálaigh 王", extend("x-personal-data" = "direct"))]
     pub full_name: String,
     /// Where to write to: one `@` with something before and after it, no white space, no control characters.
-    #[schemars(length(min = 3, max = 254), regex(pattern = text::EMAIL))]
+    #[schemars(length(min = 3, max = 254), regex(pattern = patterns::EMAIL))]
     #[schemars(example = "zoe@example.org", extend("x-personal-data" = "direct"))]
     pub email_address: String,
     /// Whether the customer agreed to be sent marketing messages there.
@@ -54,5 +54,5 @@ impl Message for CreateCustomer {
     const TYPE: &'static str = "marketing.create-customer.v1";
     const KIND: Kind = Kind::Command;
     const OWNER: &'static str = "marketing";
-    const EXCHANGE: &'static str = address::MARKETING_COMMANDS;
+    const EXCHANGE: &'static str = topology::MARKETING_COMMANDS;
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Kind, Message, address, text, timestamp};
+use crate::{Kind, Message, patterns, timestamp, topology};
 
 /// A customer of the Web Store has changed their details.
 ///
@@ -33,11 +33,11 @@ pub struct CustomerDetailsChanged {
     #[schemars(range(min = 2, max = 2_147_483_647), example = 2, extend("x-personal-data" = "linked"))]
     pub version: u32,
     /// The name as the customer gave it: any script, no control characters, no white space at either end.
-    #[schemars(length(min = 1, max = 200), regex(pattern = text::TRIMMED_LINE))]
+    #[schemars(length(min = 1, max = 200), regex(pattern = patterns::TRIMMED_LINE))]
     #[schemars(example = "Zoë Ó Dálaigh-Wáng 王", extend("x-personal-data" = "direct"))]
     pub name: String,
     /// The e-mail address, as in `CustomerRegistered`.
-    #[schemars(length(min = 3, max = 254), regex(pattern = text::HTML_EMAIL))]
+    #[schemars(length(min = 3, max = 254), regex(pattern = patterns::HTML_EMAIL))]
     #[schemars(example = "zoe@example.org", extend("x-personal-data" = "direct"))]
     pub email: String,
     /// Whether the customer agrees to be sent marketing messages.
@@ -59,5 +59,5 @@ impl Message for CustomerDetailsChanged {
     const TYPE: &'static str = "web-store.customer-details-changed.v1";
     const KIND: Kind = Kind::Event;
     const OWNER: &'static str = "web-store";
-    const EXCHANGE: &'static str = address::WEB_STORE_EVENTS;
+    const EXCHANGE: &'static str = topology::WEB_STORE_EVENTS;
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Kind, Message, address, text, timestamp};
+use crate::{Kind, Message, patterns, timestamp, topology};
 
 /// Somebody has become a customer of the Web Store.
 ///
@@ -29,12 +29,12 @@ pub struct CustomerRegistered {
     #[schemars(example = "01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71", extend("x-personal-data" = "linked"))]
     pub customer_id: Uuid,
     /// The name as the customer gave it: any script, no control characters, no white space at either end.
-    #[schemars(length(min = 1, max = 200), regex(pattern = text::TRIMMED_LINE))]
+    #[schemars(length(min = 1, max = 200), regex(pattern = patterns::TRIMMED_LINE))]
     #[schemars(example = "Zoë Ó Dálaigh 王", extend("x-personal-data" = "direct"))]
     pub name: String,
     /// The e-mail address as typed. ASCII, by the rule of `<input type=email>` in HTML, which allows more than
     /// mail servers do. No two customers have the same at a time, in whatever case.
-    #[schemars(length(min = 3, max = 254), regex(pattern = text::HTML_EMAIL))]
+    #[schemars(length(min = 3, max = 254), regex(pattern = patterns::HTML_EMAIL))]
     #[schemars(example = "zoe@example.org", extend("x-personal-data" = "direct"))]
     pub email: String,
     /// Whether the customer agreed to be sent marketing messages.
@@ -51,5 +51,5 @@ impl Message for CustomerRegistered {
     const TYPE: &'static str = "web-store.customer-registered.v1";
     const KIND: Kind = Kind::Event;
     const OWNER: &'static str = "web-store";
-    const EXCHANGE: &'static str = address::WEB_STORE_EVENTS;
+    const EXCHANGE: &'static str = topology::WEB_STORE_EVENTS;
 }

@@ -8,18 +8,18 @@
 //! fields that they do not know, and what would break a reader or a writer becomes a new `v2` type next to
 //! `v1`.
 
-pub mod address;
 pub mod compatibility;
 mod create_customer;
 mod customer_details_changed;
 mod customer_registered;
-pub mod documents;
 pub mod envelope;
-#[cfg(feature = "testing")]
+pub mod generated;
+mod patterns;
+#[cfg(feature = "test-util")]
 #[allow(clippy::missing_panics_doc, reason = "a panic is how a test is told of any failure")]
-pub mod testing;
-mod text;
+pub mod test_util;
 mod timestamp;
+pub mod topology;
 mod update_customer;
 
 pub use create_customer::CreateCustomer;

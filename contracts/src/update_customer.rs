@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Kind, Message, address, text, timestamp};
+use crate::{Kind, Message, patterns, timestamp, topology};
 
 /// Have this customer in Marketing's list as they are since this version.
 ///
@@ -33,11 +33,11 @@ pub struct UpdateCustomer {
     #[schemars(range(min = 2, max = 2_147_483_647), example = 2, extend("x-personal-data" = "linked"))]
     pub version: u32,
     /// The name to address the customer by: any script, not white space alone, no control characters.
-    #[schemars(length(min = 1, max = 200), regex(pattern = text::LINE))]
+    #[schemars(length(min = 1, max = 200), regex(pattern = patterns::LINE))]
     #[schemars(example = "Zoë Ó Dálaigh-Wáng 王", extend("x-personal-data" = "direct"))]
     pub full_name: String,
     /// Where to write to: one `@` with something before and after it, no white space, no control characters.
-    #[schemars(length(min = 3, max = 254), regex(pattern = text::EMAIL))]
+    #[schemars(length(min = 3, max = 254), regex(pattern = patterns::EMAIL))]
     #[schemars(example = "zoe@example.org", extend("x-personal-data" = "direct"))]
     pub email_address: String,
     /// Whether the customer agrees to be sent marketing messages there.
@@ -63,5 +63,5 @@ impl Message for UpdateCustomer {
     const TYPE: &'static str = "marketing.update-customer.v1";
     const KIND: Kind = Kind::Command;
     const OWNER: &'static str = "marketing";
-    const EXCHANGE: &'static str = address::MARKETING_COMMANDS;
+    const EXCHANGE: &'static str = topology::MARKETING_COMMANDS;
 }

@@ -4,7 +4,7 @@
 use contracts::{
     CustomerRegistered, Message,
     compatibility::{Change, breakages},
-    documents::schemas,
+    generated::schemas,
 };
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};

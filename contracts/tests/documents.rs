@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use contracts::documents::{contracts, documents, schemas};
+use contracts::generated::{contracts, documents, schemas};
 use serde_json::Value;
 
 #[test]

@@ -7,8 +7,8 @@ use std::{
 
 use contracts::{
     compatibility::breakages,
-    documents::{contracts, schemas},
-    testing::{assert_valid, named_validator},
+    generated::{contracts, schemas},
+    test_util::{assert_valid, named_validator},
 };
 use serde_json::Value;
 

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use contracts::{
     CreateCustomer, CustomerDetailsChanged, CustomerRegistered, Message, UpdateCustomer,
-    testing::{assert_valid, valid, validator},
+    test_util::{assert_valid, valid, validator},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};

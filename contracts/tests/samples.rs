@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use contracts::documents::{Contract, contracts};
+use contracts::generated::{Contract, contracts};
 use serde_json::{Value, json};
 
 fn sample(contract: &Contract) -> String {

@@ -1,6 +1,6 @@
 //! The commands that Marketing takes. Each has a queue of its own, so one that is stuck holds up no other.
 
-use contracts::address::{MARKETING_CREATE_CUSTOMER, MARKETING_UPDATE_CUSTOMER, Queue};
+use contracts::topology::{MARKETING_CREATE_CUSTOMER, MARKETING_UPDATE_CUSTOMER, Queue};
 use messaging::{Incoming, Rejection};
 
 use crate::customer::Customer;

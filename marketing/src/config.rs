@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Parser, Subcommand};
 use messaging::BrokerUrl;
-use service::{Logging, Proxies};
+use service_kit::{Logging, TrustedProxies};
 use sqlx::mysql::MySqlConnectOptions;
 
 use crate::operator::PasswordHash;
@@ -37,7 +37,7 @@ pub struct Config {
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "the flattened struct has its own")]
-    pub proxies: Proxies,
+    pub proxies: TrustedProxies,
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "the flattened struct has its own")]
@@ -53,7 +53,7 @@ pub struct Config {
 #[expect(missing_docs, reason = "the flattened enum has its own")]
 pub enum Command {
     #[command(flatten)]
-    Service(service::Command),
+    Service(service_kit::Command),
     /// Ask for a password, or read it from standard input, and print its hash; needs no setting
     HashPassword,
 }

@@ -44,7 +44,7 @@ impl Customer {
             version: FIRST_VERSION,
             changed_at: None,
         };
-        created.within_the_rules()
+        created.validate()
     }
 
     /// Parses a command: a later version.
@@ -62,10 +62,10 @@ impl Customer {
             version: command.version,
             changed_at: Some(command.changed_at),
         };
-        updated.within_the_rules()
+        updated.validate()
     }
 
-    fn within_the_rules(self) -> Result<Self, Rejection> {
+    fn validate(self) -> Result<Self, Rejection> {
         let is_version = self.changed_at.is_none() || LATER_VERSIONS.contains(&self.version);
         let rules = [
             (is_name(&self.full_name), "full_name has to have 1 to 200 characters and no control characters"),

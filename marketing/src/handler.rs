@@ -24,7 +24,7 @@ impl Handler for SaveCustomers {
         match self.store.save(&valid).await {
             Ok(()) => Ok(customers.into_iter().map(|customer| customer.map(drop)).collect()),
             Err(SaveError::Rejected(_)) => self.one_by_one(customers).await,
-            Err(unavailable) => Err(Unavailable::because(unavailable)),
+            Err(unavailable) => Err(Unavailable::from_error(unavailable)),
         }
     }
 }
@@ -48,7 +48,7 @@ impl SaveCustomers {
         match self.store.save(&[customer]).await {
             Ok(()) => Ok(Ok(())),
             Err(SaveError::Rejected(reason)) => Ok(Err(Rejection::RuleBroken(reason))),
-            Err(unavailable) => Err(Unavailable::because(unavailable)),
+            Err(unavailable) => Err(Unavailable::from_error(unavailable)),
         }
     }
 }

@@ -16,7 +16,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
-use service::{Proxies, RateLimit, Stylesheet};
+use service_kit::{RateLimit, Stylesheet, TrustedProxies};
 
 use crate::{
     list::{List, Page, Start, Unavailable},
@@ -44,13 +44,13 @@ pub struct App {
     operator: Operator,
     sessions: Arc<Sessions>,
     logins: Arc<RateLimit>,
-    proxies: Proxies,
+    proxies: TrustedProxies,
 }
 
 impl App {
     /// The list, for whoever has the password.
     #[must_use]
-    pub fn new(list: List, password: PasswordHash, proxies: Proxies) -> Self {
+    pub fn new(list: List, password: PasswordHash, proxies: TrustedProxies) -> Self {
         Self {
             totals: Arc::new(Totals::new(list.clone())),
             list,

@@ -11,8 +11,8 @@ use marketing::{
     operator, schema,
     session::session,
 };
-use messaging::{Link, supervise};
-use service::{Part, health};
+use messaging::{ConnectionStatus, supervise};
+use service_kit::{HealthCheck, health};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -20,20 +20,21 @@ async fn main() -> anyhow::Result<()> {
     if env::args().nth(1).as_deref() == Some("hash-password") {
         return operator::hash_password();
     }
-    let config: Config = service::settings();
+    let config: Config = service_kit::parse_config();
     match config.command {
         None => {}
         Some(Command::Service(command)) => return command.run(config.listen).await,
         Some(Command::HashPassword) => return operator::hash_password(),
     }
-    config.logging.start()?;
-    service::return_freed_memory();
-    let listener = service::bind(config.listen).await?;
-    let shutdown = service::shutdown_on_signal()?;
+    config.logging.init()?;
+    service_kit::fix_mmap_threshold();
+    let listener = service_kit::bind(config.listen).await?;
+    let shutdown = service_kit::shutdown_on_signal()?;
 
     let (database, broker) = (&config.database_url, &config.broker_url);
-    let schema_link = Link::new("schema");
-    let links: Vec<Link> = COMMANDS.iter().map(|command| Link::new(command.queue.name)).collect();
+    let schema_link = ConnectionStatus::new("schema");
+    let links: Vec<ConnectionStatus> =
+        COMMANDS.iter().map(|command| ConnectionStatus::new(command.queue.name)).collect();
     let consuming = async {
         if let Some(owner) = &config.owner_database_url {
             supervise(&schema_link, &shutdown, || schema::migrate(owner)).await;
@@ -50,13 +51,17 @@ async fn main() -> anyhow::Result<()> {
         let (database, links) = checked.clone();
         async move {
             let mysql = schema::check(&database).await.err().map(|error| format!("{error:#}"));
-            let mysql = Part { name: "mysql", problem: mysql, optional: false };
-            let part = |link: &Link| Part { name: link.name(), problem: link.problem(), optional: false };
+            let mysql = HealthCheck { name: "mysql", problem: mysql, optional: false };
+            let part = |link: &ConnectionStatus| HealthCheck {
+                name: link.name(),
+                problem: link.problem(),
+                optional: false,
+            };
             [mysql].into_iter().chain(links.iter().map(part)).collect()
         }
     });
     let list = List::new(database.clone());
     let app = config.operator_password_hash.map(|password| App::new(list, password, config.proxies));
-    let (served, ()) = tokio::join!(service::serve(listener, router(app, health), &shutdown), consuming);
+    let (served, ()) = tokio::join!(service_kit::serve(listener, router(app, health), &shutdown), consuming);
     served
 }

@@ -1,6 +1,6 @@
 //! Marketing's session: consume commands, commit, then ack.
 
-use messaging::{BrokerUrl, Consumer, Link, Session};
+use messaging::{BrokerUrl, ConnectionStatus, Consumer, Session};
 use sqlx::mysql::MySqlConnectOptions;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,7 @@ pub async fn session(
     command: &Command,
     database: &MySqlConnectOptions,
     broker: &BrokerUrl,
-    link: &Link,
+    link: &ConnectionStatus,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     schema::check(database).await?;

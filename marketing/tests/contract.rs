@@ -2,7 +2,7 @@
 
 use contracts::{
     CreateCustomer, UpdateCustomer,
-    testing::{emails, lines, valid, validator},
+    test_util::{emails, lines, valid, validator},
 };
 use marketing::customer::Customer;
 use proptest::prelude::*;

@@ -7,7 +7,7 @@ use contracts::{CreateCustomer, UpdateCustomer};
 use marketing::{customer::Customer, schema, store::Store};
 use proptest::{prelude::*, sample::Index, test_runner::TestRunner};
 use sqlx::{MySqlPool, mysql::MySqlConnectOptions};
-use stack::testing::Site;
+use system_tests::TestEnvironment;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -36,7 +36,7 @@ fn deliveries() -> impl Strategy<Value = Vec<Vec<Delivery>>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shuffled_and_repeated_creations_and_updates_always_end_with_the_last_state() {
-    let site = Site::new().await;
+    let site = TestEnvironment::new().await;
     let owner = site.addresses().marketing_database_url("marketing_owner").parse().unwrap();
     schema::migrate(&owner).await.unwrap();
     let database = site.addresses().marketing_database_url("marketing").parse().unwrap();

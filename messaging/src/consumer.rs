@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use contracts::address::Queue;
+use contracts::topology::Queue;
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
     message::Delivery,
@@ -30,7 +30,7 @@ pub struct Unavailable(pub String);
 
 impl Unavailable {
     /// From any error, with all its causes.
-    pub fn because(error: impl Display) -> Self {
+    pub fn from_error(error: impl Display) -> Self {
         Self(format!("{error:#}"))
     }
 }
@@ -135,7 +135,7 @@ impl<'a> Consumer<'a> {
             tokio::select! {
                 () = sleep(backoff.next_delay()) => {}
                 () = shutdown.cancelled() => return Ok(None),
-                () = self.session.closed() => return Err(SessionError::Lost),
+                () = self.session.wait_closed() => return Err(SessionError::Lost),
             }
         }
     }

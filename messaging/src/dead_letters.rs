@@ -3,7 +3,7 @@
 //! The consumer sends them itself, because the broker's own dead-lettering carries no reason.
 
 use chrono::{SecondsFormat, Utc};
-use contracts::address::Queue;
+use contracts::topology::Queue;
 use lapin::{BasicProperties, Confirmation};
 
 use crate::{Incoming, Rejection, Session, SessionError, envelope::text, publisher::Publication};

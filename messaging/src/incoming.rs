@@ -18,7 +18,7 @@ pub struct Incoming {
 
 impl Incoming {
     /// As if this message had been sent and received.
-    #[cfg(feature = "testing")]
+    #[cfg(feature = "test-util")]
     #[must_use]
     pub fn of(message: &crate::Outgoing) -> Self {
         let crate::Outgoing { exchange, envelope, body } = message;

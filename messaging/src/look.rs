@@ -35,7 +35,7 @@ impl Session {
     /// # Errors
     /// The session broke, or the broker held messages back that nobody else consumes. All are put back
     /// even so.
-    pub async fn look_into(self, queue: &str, mut see: impl FnMut(&Incoming)) -> Result<(), SessionError> {
+    pub async fn peek(self, queue: &str, mut see: impl FnMut(&Incoming)) -> Result<(), SessionError> {
         let Some(Ready { messages, consumers: others }) = self.ready(queue).await? else { return Ok(()) };
         let options = BasicQosOptions::default();
         answered("prefetch", self.channel.basic_qos(PREFETCH, options)).await?;

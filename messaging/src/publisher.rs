@@ -16,13 +16,13 @@ const PROGRESS: Duration = Duration::from_secs(10);
 
 /// What became of a published message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Receipt {
+pub enum PublishOutcome {
     /// The broker has taken responsibility for it: it is in every queue that it was routed to.
     Confirmed,
     /// No queue is bound to receive it. It is nowhere.
     Returned,
     /// The broker refused it (a nack). It is nowhere for certain.
-    Refused,
+    Nacked,
 }
 
 /// One message as AMQP has it.
@@ -41,7 +41,7 @@ impl Session {
     ///
     /// # Errors
     /// The session broke. Any of the messages may or may not have been taken.
-    pub async fn publish(&self, batch: &[Outgoing]) -> Result<Vec<Receipt>, SessionError> {
+    pub async fn publish(&self, batch: &[Outgoing]) -> Result<Vec<PublishOutcome>, SessionError> {
         let publications = batch.iter().map(|message| Publication {
             exchange: message.exchange,
             routing_key: &message.envelope.message_type,
@@ -52,10 +52,10 @@ impl Session {
         let returned = returned_ids(&confirmations);
         let receipt = |(message, confirmation): (&Outgoing, &Confirmation)| match confirmation {
             Confirmation::Ack(_) if returned.contains(&message.envelope.message_id.to_string()) => {
-                Receipt::Returned
+                PublishOutcome::Returned
             }
-            Confirmation::Ack(_) => Receipt::Confirmed,
-            Confirmation::Nack(_) | Confirmation::NotRequested => Receipt::Refused,
+            Confirmation::Ack(_) => PublishOutcome::Confirmed,
+            Confirmation::Nack(_) | Confirmation::NotRequested => PublishOutcome::Nacked,
         };
         Ok(batch.iter().zip(&confirmations).map(receipt).collect())
     }

@@ -78,7 +78,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::open`].
-    pub async fn open_to_publish(broker: &BrokerUrl, name: &str) -> Result<Self, SessionError> {
+    pub async fn open_publisher(broker: &BrokerUrl, name: &str) -> Result<Self, SessionError> {
         Self::with_frames_of(SMALL_FRAME, broker, name).await
     }
 
@@ -98,7 +98,7 @@ impl Session {
     }
 
     /// Returns once the connection or the channel is no more.
-    pub async fn closed(&self) {
+    pub async fn wait_closed(&self) {
         while self.is_open() {
             sleep(LOOK_EVERY).await;
         }

@@ -15,13 +15,13 @@ const GRACE: Duration = Duration::from_secs(7);
 
 /// The state of a supervised session, for whoever asks after its health.
 #[derive(Debug, Clone)]
-pub struct Link {
+pub struct ConnectionStatus {
     name: &'static str,
     /// Why it is down; `None` while it is up.
     down: Arc<watch::Sender<Option<String>>>,
 }
 
-impl Link {
+impl ConnectionStatus {
     /// A link that is not up yet. The name appears in logs and health reports.
     #[must_use]
     pub fn new(name: &'static str) -> Self {
@@ -60,7 +60,7 @@ impl Link {
 /// Runs sessions one after another until one ends well, and returns what it gave; `None` if shutdown came
 /// first. When one fails, everything of it is dropped and after a backoff the next starts from nothing.
 pub async fn supervise<S, T>(
-    link: &Link,
+    link: &ConnectionStatus,
     shutdown: &CancellationToken,
     mut session: impl FnMut() -> S,
 ) -> Option<T>

@@ -1,8 +1,8 @@
-//! Declares exchanges and queues, each from its one definition in [`contracts::address`].
+//! Declares exchanges and queues, each from its one definition in [`contracts::topology`].
 
 use std::time::Duration;
 
-use contracts::address::Queue;
+use contracts::topology::Queue;
 use lapin::{
     ErrorKind, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},

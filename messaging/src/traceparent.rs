@@ -3,7 +3,7 @@
 /// The `traceparent` of the next step: in the trace of `received` where that is a valid one, else in a
 /// new trace. <https://www.w3.org/TR/trace-context/#traceparent-header>
 #[must_use]
-pub fn next_traceparent(received: Option<&str>) -> String {
+pub fn child_traceparent(received: Option<&str>) -> String {
     let parent_id = rand::random_range(1..=u64::MAX);
     match received.and_then(trace_id_and_flags) {
         Some((trace_id, flags)) => format!("00-{trace_id}-{parent_id:016x}-{flags}"),
@@ -30,12 +30,12 @@ fn is_hex(text: &str, length: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{next_traceparent, trace_id_and_flags};
+    use super::{child_traceparent, trace_id_and_flags};
 
     #[test]
     fn a_step_stays_in_its_trace_under_a_new_parent_id() {
         let received = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
-        let next = next_traceparent(Some(received));
+        let next = child_traceparent(Some(received));
         assert_eq!(trace_id_and_flags(&next), trace_id_and_flags(received));
         assert_ne!(next, received);
     }
@@ -44,7 +44,7 @@ mod tests {
     fn what_is_not_a_traceparent_starts_a_new_trace() {
         let zeros = format!("00-{:032x}-{:016x}-01", 0, 1);
         for received in ["", "00-xyz", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", &zeros] {
-            let next = next_traceparent(Some(received));
+            let next = child_traceparent(Some(received));
             assert!(trace_id_and_flags(&next).is_some(), "{next}");
             assert_ne!(trace_id_and_flags(&next), trace_id_and_flags(received));
         }

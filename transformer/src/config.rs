@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use messaging::BrokerUrl;
-use service::{Command, Logging};
+use service_kit::{Command, Logging};
 
 /// The transformer: maps the Web Store's events to Marketing's commands
 #[derive(Debug, Parser)]

@@ -1,8 +1,8 @@
 //! Runs one route: consume at the source, publish at the target, ack once the target has confirmed.
 
 use messaging::{
-    BrokerUrl, Consumer, Handler, Incoming, Link, Outcome, Outgoing, Receipt, Session, SessionError,
-    Unavailable,
+    BrokerUrl, ConnectionStatus, Consumer, Handler, Incoming, Outcome, Outgoing, PublishOutcome, Session,
+    SessionError, Unavailable,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -19,10 +19,10 @@ pub async fn session(
     route: &Route,
     source: &BrokerUrl,
     target: &BrokerUrl,
-    link: &Link,
+    link: &ConnectionStatus,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let target = Session::open_to_publish(target, "transformer target").await?;
+    let target = Session::open_publisher(target, "transformer target").await?;
     target.declare_exchange(route.exchange).await?;
     let source = Session::open(source, "transformer source").await?;
     let consumer = Consumer::start(&source, &route.queue).await?;
@@ -30,7 +30,7 @@ pub async fn session(
     let mut translation = Translation { route, target: &target };
     tokio::select! {
         ended = consumer.run(&mut translation, shutdown) => ended?,
-        () = target.closed() => return Err(SessionError::Lost.into()),
+        () = target.wait_closed() => return Err(SessionError::Lost.into()),
     }
     source.close().await;
     target.close().await;
@@ -51,8 +51,8 @@ impl Handler for Translation<'_> {
             let translated = (self.route.translate)(self.route, message);
             outcomes.push(translated.map(|command| commands.push(command)));
         }
-        let receipts = self.target.publish(&commands).await.map_err(Unavailable::because)?;
-        match receipts.iter().find(|receipt| **receipt != Receipt::Confirmed) {
+        let receipts = self.target.publish(&commands).await.map_err(Unavailable::from_error)?;
+        match receipts.iter().find(|receipt| **receipt != PublishOutcome::Confirmed) {
             None => Ok(outcomes),
             Some(receipt) => Err(Unavailable(format!("the target broker answered {receipt:?} to a command"))),
         }

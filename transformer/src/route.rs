@@ -1,7 +1,7 @@
 //! A route: which messages it takes, and what it makes of one.
 
-use contracts::{Message, address::Queue};
-use messaging::{Envelope, Incoming, Outgoing, Rejection, next_traceparent};
+use contracts::{Message, topology::Queue};
+use messaging::{Envelope, Incoming, Outgoing, Rejection, child_traceparent};
 use uuid::Uuid;
 
 /// One flow through the transformer. It has a queue of its own, so a flow that is stuck holds up no other.
@@ -36,7 +36,7 @@ impl Route {
                 message_type: To::TYPE.into(),
                 correlation_id: message.correlation_id().map_or_else(|| event_id.to_string(), str::to_owned),
                 causation_id: Some(event_id),
-                traceparent: next_traceparent(message.traceparent()),
+                traceparent: child_traceparent(message.traceparent()),
                 timestamp: message.timestamp().unwrap_or_default(),
                 app_id: "transformer",
             },

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Parser, Subcommand};
 use messaging::BrokerUrl;
-use service::{Logging, Proxies};
+use service_kit::{Logging, TrustedProxies};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::republish;
@@ -41,7 +41,7 @@ pub struct Config {
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "the flattened struct has its own")]
-    pub proxies: Proxies,
+    pub proxies: TrustedProxies,
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "the flattened struct has its own")]
@@ -57,7 +57,7 @@ pub struct Config {
 pub enum Command {
     #[command(flatten)]
     #[expect(missing_docs, reason = "the flattened enum has its own")]
-    Common(service::Command),
+    Common(service_kit::Command),
 
     /// Send the events of customers again, under their original message ids
     ///

@@ -20,8 +20,8 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use messaging::{Link, next_traceparent};
-use service::{Part, Proxies, RateLimit, Stylesheet, health};
+use messaging::{ConnectionStatus, child_traceparent};
+use service_kit::{HealthCheck, RateLimit, Stylesheet, TrustedProxies, health};
 use uuid::Uuid;
 
 use crate::{
@@ -45,11 +45,11 @@ pub struct App {
     /// Told of each registration.
     pub relay: Arc<Relay>,
     /// The relay's state, for health.
-    pub broker: Link,
+    pub broker: ConnectionStatus,
     /// How often one client may register somebody.
     pub limit: Arc<RateLimit>,
     /// Whose word on the client's address is taken.
-    pub proxies: Proxies,
+    pub proxies: TrustedProxies,
 }
 
 /// All routes of the Web Store.
@@ -88,11 +88,11 @@ async fn register(
         Ok(key) => key.map(|key| Attempt::new(key, &customer)),
         Err(detail) => return format.failure(&Failure::Malformed(detail), Some(submission)),
     };
-    if let Err(wait) = app.limit.take(app.proxies.client(peer, &headers)) {
+    if let Err(wait) = app.limit.try_acquire(app.proxies.client(peer, &headers)) {
         return format.failure(&Failure::TooMany(wait), Some(submission));
     }
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
-    let traceparent = next_traceparent(traceparent);
+    let traceparent = child_traceparent(traceparent);
     let registration = Registration { customer, key: EditKey::random(), attempt, traceparent };
     match app.store.register(registration).await {
         Ok(registered) => {
@@ -154,10 +154,10 @@ fn fails(headers: &HeaderMap, failure: &Failure) -> Response {
 }
 
 /// The broker is optional: registering goes on without it, and events wait in the outbox.
-async fn parts(app: App) -> Vec<Part> {
+async fn parts(app: App) -> Vec<HealthCheck> {
     let postgres = app.store.check().await.err().map(|error| error.to_string());
     vec![
-        Part { name: "postgres", problem: postgres, optional: false },
-        Part { name: app.broker.name(), problem: app.broker.problem(), optional: true },
+        HealthCheck { name: "postgres", problem: postgres, optional: false },
+        HealthCheck { name: app.broker.name(), problem: app.broker.problem(), optional: true },
     ]
 }

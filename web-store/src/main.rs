@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use messaging::{Link, supervise};
-use service::RateLimit;
+use messaging::{ConnectionStatus, supervise};
+use service_kit::RateLimit;
 use tokio::sync::Notify;
 use web_store::{
     config::{Command, Config},
@@ -17,20 +17,20 @@ use web_store::{
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let config: Config = service::settings();
+    let config: Config = service_kit::parse_config();
     match config.command {
         Some(Command::Common(command)) => return command.run(config.listen).await,
         Some(Command::Republish(chosen)) => return republish::run(chosen, &config.database_url).await,
         None => {}
     }
     let broker_url = config.broker_url.context("--broker-url is missing")?;
-    config.logging.start()?;
-    service::return_freed_memory();
-    let listener = service::bind(config.listen).await?;
-    let shutdown = service::shutdown_on_signal()?;
+    config.logging.init()?;
+    service_kit::fix_mmap_threshold();
+    let listener = service_kit::bind(config.listen).await?;
+    let shutdown = service_kit::shutdown_on_signal()?;
 
-    let schema = Link::new("schema");
-    let broker = Link::new("broker");
+    let schema = ConnectionStatus::new("schema");
+    let broker = ConnectionStatus::new("broker");
     let store = Store::new(config.database_url.clone(), config.database_connections);
     let relay = Arc::new(Relay { database: config.database_url, broker: broker_url, wake: Notify::new() });
     let app = App {
@@ -47,6 +47,6 @@ async fn main() -> anyhow::Result<()> {
         }
         supervise(&broker, &shutdown, || relay.session(&broker, &shutdown)).await;
     };
-    let (served, ()) = tokio::join!(service::serve(listener, router(app), &shutdown), relaying);
+    let (served, ()) = tokio::join!(service_kit::serve(listener, router(app), &shutdown), relaying);
     served
 }

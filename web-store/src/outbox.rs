@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use contracts::address;
+use contracts::topology;
 use messaging::{Envelope, Outgoing};
 use sqlx::{Connection, PgConnection, PgTransaction, migrate::Migrator, postgres::PgConnectOptions};
 use tokio::time::timeout;
@@ -66,7 +66,7 @@ impl Outbox {
         );
         let rows = in_time(claim.fetch_all(&mut *transaction)).await?;
         let messages = rows.into_iter().map(|row| Outgoing {
-            exchange: address::WEB_STORE_EVENTS,
+            exchange: topology::WEB_STORE_EVENTS,
             envelope: Envelope {
                 message_id: row.message_id,
                 message_type: row.message_type.into(),

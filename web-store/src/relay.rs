@@ -2,8 +2,8 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use contracts::address;
-use messaging::{Backoff, BrokerUrl, Link, Outgoing, Receipt, Session, SessionError};
+use contracts::topology;
+use messaging::{Backoff, BrokerUrl, ConnectionStatus, Outgoing, PublishOutcome, Session, SessionError};
 use sqlx::postgres::PgConnectOptions;
 use tokio::{
     sync::Notify,
@@ -37,9 +37,9 @@ impl Relay {
     /// # Errors
     /// The broker or the database broke. Claimed messages are free again, since their claim ends with
     /// the connection; those that the broker took all the same will be sent once more.
-    pub async fn session(&self, link: &Link, shutdown: &CancellationToken) -> anyhow::Result<()> {
-        let broker = Session::open_to_publish(&self.broker, "web-store relay").await?;
-        broker.declare_exchange(address::WEB_STORE_EVENTS).await?;
+    pub async fn session(&self, link: &ConnectionStatus, shutdown: &CancellationToken) -> anyhow::Result<()> {
+        let broker = Session::open_publisher(&self.broker, "web-store relay").await?;
+        broker.declare_exchange(topology::WEB_STORE_EVENTS).await?;
         let mut outbox = Outbox::connect(&self.database).await?;
         link.up();
         let mut undeliverable = Undeliverable::default();
@@ -51,7 +51,7 @@ impl Relay {
                 () = self.wake.notified() => {}
                 () = sleep(POLL) => {}
                 () = shutdown.cancelled() => {}
-                () = broker.closed() => return Err(SessionError::Lost.into()),
+                () = broker.wait_closed() => return Err(SessionError::Lost.into()),
             }
         }
         broker.close().await;
@@ -73,11 +73,11 @@ async fn move_batch(
     let mut left = Vec::with_capacity(receipts.len());
     for (message, receipt) in claim.messages.iter().zip(receipts) {
         match receipt {
-            Receipt::Confirmed => {
+            PublishOutcome::Confirmed => {
                 undeliverable.forget(message);
                 left.push(message.envelope.message_id);
             }
-            Receipt::Returned | Receipt::Refused => undeliverable.note(message, receipt),
+            PublishOutcome::Returned | PublishOutcome::Nacked => undeliverable.note(message, receipt),
         }
     }
     let more = claim.messages.len() == usize::try_from(BATCH)?;
@@ -98,7 +98,7 @@ impl Undeliverable {
         waiting.map(|(message_type, _)| message_type.clone()).collect()
     }
 
-    fn note(&mut self, message: &Outgoing, receipt: Receipt) {
+    fn note(&mut self, message: &Outgoing, receipt: PublishOutcome) {
         let message_type = message.envelope.message_type.to_string();
         if !self.0.contains_key(&message_type) {
             tracing::warn!(

@@ -2,7 +2,7 @@
 
 use contracts::{
     CustomerRegistered, Message,
-    testing::{assert_valid, html_emails, lines, validator},
+    test_util::{assert_valid, html_emails, lines, validator},
 };
 use proptest::prelude::*;
 use web_store::customer::{Customer, Email, Name};

@@ -36,7 +36,7 @@ pub(super) async fn log_in(
         return refused();
     }
     let client = app.proxies.client(peer, &headers);
-    if let Err(wait) = app.logins.take(client) {
+    if let Err(wait) = app.logins.try_acquire(client) {
         tracing::warn!("too many attempts to log in");
         let detail = "That was tried too often. Wait a minute, then try again.";
         let page = pages::login(StatusCode::TOO_MANY_REQUESTS, Some(detail));

@@ -6,7 +6,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use chrono::NaiveDateTime;
-use service::Stylesheet;
+use service_kit::Stylesheet;
 
 use super::query::ListQuery;
 use crate::{

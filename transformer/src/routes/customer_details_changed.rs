@@ -1,13 +1,13 @@
 //! `CustomerDetailsChanged` becomes `UpdateCustomer`: Marketing has its customers as they are in the Web Store.
 
-use contracts::{CustomerDetailsChanged, UpdateCustomer, address};
+use contracts::{CustomerDetailsChanged, UpdateCustomer, topology};
 
 use crate::route::Route;
 
 pub(super) const ROUTE: Route = Route {
     name: "customer-details-changed-to-update-customer",
-    queue: address::TRANSFORMER_CUSTOMER_DETAILS_CHANGED,
-    exchange: address::MARKETING_COMMANDS,
+    queue: topology::TRANSFORMER_CUSTOMER_DETAILS_CHANGED,
+    exchange: topology::MARKETING_COMMANDS,
     translate: |route, message| route.map(message, update_customer),
 };
 
@@ -28,7 +28,7 @@ fn update_customer(event: CustomerDetailsChanged) -> UpdateCustomer {
 mod tests {
     use contracts::{
         CustomerDetailsChanged, Message, UpdateCustomer,
-        testing::{assert_valid, valid, validator},
+        test_util::{assert_valid, valid, validator},
     };
     use proptest::prelude::*;
 

@@ -1,13 +1,13 @@
 //! `CustomerRegistered` becomes `CreateCustomer`: who registers in the Web Store is Marketing's customer.
 
-use contracts::{CreateCustomer, CustomerRegistered, address};
+use contracts::{CreateCustomer, CustomerRegistered, topology};
 
 use crate::route::Route;
 
 pub(super) const ROUTE: Route = Route {
     name: "customer-registered-to-create-customer",
-    queue: address::TRANSFORMER_CUSTOMER_REGISTERED,
-    exchange: address::MARKETING_COMMANDS,
+    queue: topology::TRANSFORMER_CUSTOMER_REGISTERED,
+    exchange: topology::MARKETING_COMMANDS,
     translate: |route, message| route.map(message, create_customer),
 };
 
@@ -26,7 +26,7 @@ fn create_customer(event: CustomerRegistered) -> CreateCustomer {
 mod tests {
     use contracts::{
         CreateCustomer, CustomerRegistered, Message,
-        testing::{assert_valid, valid, validator},
+        test_util::{assert_valid, valid, validator},
     };
     use proptest::prelude::*;
 

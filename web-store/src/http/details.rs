@@ -6,7 +6,7 @@ use axum::{
     http::HeaderMap,
     response::Response,
 };
-use messaging::next_traceparent;
+use messaging::child_traceparent;
 
 use super::{
     App,
@@ -56,7 +56,7 @@ pub(super) async fn edit(
         Err(invalid) => return format.invalid_details(&link(&whose), &submission, &invalid),
     };
     let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
-    let traceparent = next_traceparent(traceparent);
+    let traceparent = child_traceparent(traceparent);
     match app.store.edit(whose.customer_id, whose.key, (&name, consent), &traceparent).await {
         Ok(Some(version)) => {
             app.relay.wake.notify_one();

@@ -8,7 +8,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 
-use service::Stylesheet;
+use service_kit::Stylesheet;
 
 use super::submission::{Invalid, Submission};
 

@@ -1,7 +1,7 @@
 //! The versions of customers in Postgres, and the outbox that their events go to again.
 
 use chrono::{DateTime, Utc};
-use messaging::next_traceparent;
+use messaging::child_traceparent;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -51,7 +51,7 @@ pub(super) async fn within(
 pub(super) async fn insert_events(connection: &mut PgConnection, page: Vec<Row>) -> sqlx::Result<u64> {
     let message_ids: Vec<_> = page.iter().map(|row| row.message_id).collect();
     let correlation_ids: Vec<_> = message_ids.iter().map(Uuid::to_string).collect();
-    let traceparents: Vec<_> = page.iter().map(|_| next_traceparent(None)).collect();
+    let traceparents: Vec<_> = page.iter().map(|_| child_traceparent(None)).collect();
     let events: Vec<Event> = page.into_iter().map(|row| Version::from(row).event()).collect();
     let types: Vec<_> = events.iter().map(|event| event.message_type.to_owned()).collect();
     let times: Vec<_> = events.iter().map(|event| event.occurred_at).collect();

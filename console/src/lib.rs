@@ -1,0 +1,3 @@
+//! The operators' program. It sees both applications and takes part in neither.
+
+pub mod reconcile;

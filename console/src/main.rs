@@ -1,0 +1,30 @@
+//! The program `console`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use console::reconcile;
+
+/// Shows operators the state of the whole system.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Reconcile(Box<reconcile::Arguments>),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let outcome = match service_kit::parse_config::<Arguments>().command {
+        Command::Reconcile(arguments) => reconcile::run(&arguments).await,
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("console: {error:#}");
+        ExitCode::FAILURE
+    })
+}

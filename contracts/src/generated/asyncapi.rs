@@ -1,0 +1,156 @@
+//! The AsyncAPI 3 document, with AMQP bindings.
+//!
+//! It describes all applications at once: an operation is somebody's, and its tag says whose.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Contract,
+    contract::{description, schema},
+};
+use crate::{Kind, envelope, topology};
+
+/// The version of the AMQP bindings. <https://github.com/asyncapi/bindings/tree/master/amqp>
+const BINDING: &str = "0.3.0";
+
+pub(super) fn asyncapi(contracts: &[Contract]) -> Value {
+    let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
+    for contract in contracts {
+        channels.insert(contract.message_type.to_owned(), exchange_channel(contract));
+        messages.insert(contract.name.clone(), message(contract));
+        let send = operation("send", sender(contract), contract.message_type, contract);
+        operations.insert(format!("{}.send.{}", sender(contract), contract.name), send);
+        for queue in topology::QUEUES.iter().filter(|queue| queue.routing_key == contract.message_type) {
+            channels.insert(queue.name.to_owned(), queue_channel(queue, contract));
+            let receive = operation("receive", queue.consumer(), queue.name, contract);
+            operations.insert(format!("{}.receive.{}", queue.consumer(), contract.name), receive);
+        }
+    }
+    let properties = schema::<envelope::Properties>();
+    json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Customers by message",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "What the Web Store, the transformer and Marketing say to each other, and what it means. README.md next to this document says how to begin.",
+        },
+        "defaultContentType": "application/json",
+        "servers": { "broker": {
+            "host": "127.0.0.1:5672",
+            "protocol": "amqp",
+            "protocolVersion": "0-9-1",
+            "description": "RabbitMQ. Host, port, virtual host, user and password are in the URL that its administrator gives you.",
+            "security": [{ "$ref": "#/components/securitySchemes/broker-user" }],
+        }},
+        "channels": channels,
+        "operations": operations,
+        "components": {
+            "messages": messages,
+            "schemas": {
+                "Properties": without_dialect(properties.clone()),
+                "Headers": properties["properties"]["headers"],
+            },
+            "securitySchemes": { "broker-user": { "type": "userPassword" } },
+        },
+    })
+}
+
+/// Who sends it: an event's owner; and a command's, for all that we know here, the transformer, though
+/// anybody with the right may.
+fn sender(contract: &Contract) -> &'static str {
+    match contract.kind {
+        Kind::Event => contract.owner,
+        Kind::Command => "transformer",
+    }
+}
+
+/// To where a message is published, or from where it can be had: bind a queue of your own.
+fn exchange_channel(contract: &Contract) -> Value {
+    json!({
+        "address": contract.message_type,
+        "title": format!("{} on {}", contract.name, contract.exchange),
+        "description": match contract.kind {
+            Kind::Event => "To receive these, bind a queue of your own to the exchange with this routing key.",
+            Kind::Command => "To send one of these, publish it to the exchange with this routing key.",
+        },
+        "messages": { &contract.name: message_reference(contract) },
+        "bindings": { "amqp": {
+            "is": "routingKey",
+            "exchange": {
+                "name": contract.exchange, "type": "topic", "durable": true, "autoDelete": false, "vhost": "/",
+            },
+            "bindingVersion": BINDING,
+        }},
+    })
+}
+
+fn queue_channel(queue: &topology::Queue, contract: &Contract) -> Value {
+    json!({
+        "address": queue.name,
+        "title": format!("{}'s queue for {}", queue.consumer(), contract.name),
+        "description": format!(
+            "A quorum queue, bound to `{}` with the routing key `{}`. Only {} consumes from it. What it can never handle goes to `{}`, with the reason in the headers.",
+            queue.exchange, queue.routing_key, queue.consumer(), queue.dead_letter_queue(),
+        ),
+        "messages": { &contract.name: message_reference(contract) },
+        "bindings": { "amqp": {
+            "is": "queue",
+            "queue": {
+                "name": queue.name, "durable": true, "exclusive": false, "autoDelete": false, "vhost": "/",
+            },
+            "bindingVersion": BINDING,
+        }},
+    })
+}
+
+fn message_reference(contract: &Contract) -> Value {
+    json!({ "$ref": format!("#/components/messages/{}", contract.name) })
+}
+
+fn message(contract: &Contract) -> Value {
+    let sample: Value = serde_json::from_str(&contract.sample()).expect("a sample is JSON");
+    json!({
+        "name": contract.message_type,
+        "title": contract.name,
+        "summary": contract.summary(),
+        "description": description(&contract.schema),
+        "contentType": "application/json",
+        "correlationId": {
+            "description": "The AMQP property `correlation_id`, not a header: AsyncAPI knows no other place for it.",
+            "location": "$message.header#/correlation_id",
+        },
+        "headers": { "$ref": "#/components/schemas/Headers" },
+        "x-amqp-properties": { "$ref": "#/components/schemas/Properties" },
+        "payload": without_dialect(contract.schema.clone()),
+        "examples": [{ "payload": sample }],
+        "bindings": { "amqp": {
+            "contentEncoding": "UTF-8", "messageType": contract.message_type, "bindingVersion": BINDING,
+        }},
+    })
+}
+
+fn operation(action: &str, application: &str, channel: &str, contract: &Contract) -> Value {
+    let channel = format!("#/channels/{channel}");
+    let bindings = match action {
+        "send" => json!({ "deliveryMode": 2, "mandatory": true, "timestamp": true }),
+        _ => json!({ "ack": true }),
+    };
+    let mut bindings = bindings;
+    bindings["bindingVersion"] = BINDING.into();
+    json!({
+        "action": action,
+        "title": format!("{application} {action}s {}", contract.name),
+        "tags": [{ "name": application }],
+        "channel": { "$ref": channel },
+        "messages": [{ "$ref": format!("{channel}/messages/{}", contract.name) }],
+        "bindings": { "amqp": bindings },
+    })
+}
+
+/// AsyncAPI's own schemas name no dialect; those of the contracts use only what both have.
+fn without_dialect(mut schema: Value) -> Value {
+    if let Some(schema) = schema.as_object_mut() {
+        schema.shift_remove("$schema");
+    }
+    schema
+}

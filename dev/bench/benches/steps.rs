@@ -1,0 +1,123 @@
+//! What our own code does with one registration, step by step, without a server or a socket.
+//!
+//!     cargo bench -p stack --bench steps
+//!
+//! tells how long each step takes. `script/instructions` counts what each has the processor do, which is the
+//! same in every run: with `STEP` set, the program does that step `TIMES` times, and nothing else.
+
+use std::{env, fmt, hint::black_box};
+
+use contracts::{CustomerRegistered, Message, topology};
+use divan::Bencher;
+use marketing::{command::COMMANDS, customer::Customer as MarketingCustomer, store::statement};
+use messaging::{Envelope, Incoming, Outgoing, child_traceparent};
+use transformer::{route::Route, routes::ROUTES};
+use uuid::Uuid;
+use web_store::{customer::Customer, http::Submission};
+
+/// As many as Marketing takes at most at once.
+const BATCH: usize = 256;
+
+const FORM: &[u8] =
+    b"name=Zo%C3%AB+%C3%93+D%C3%A1laigh&email=zoe.odalaigh%40example.org&marketing_consent=on\
+      &idempotency_key=01981f5e-6f0a-7c3c-9d54-0d5d1c1a6a10";
+
+/// A step, and how to get ready to do it again and again.
+struct Step {
+    name: &'static str,
+    prepare: fn() -> Box<dyn FnMut()>,
+}
+
+/// In the order of the data's way.
+const STEPS: &[Step] = &[
+    Step { name: "form_to_customer", prepare: || Box::new(|| drop(black_box(customer()))) },
+    Step { name: "customer_to_event", prepare: customer_to_event },
+    Step { name: "envelope", prepare: envelope },
+    Step { name: "event_to_command", prepare: event_to_command },
+    Step { name: "command_to_customer", prepare: command_to_customer },
+    Step { name: "statement_of_256_customers", prepare: customers_to_statement },
+];
+
+fn main() {
+    let Ok(wanted) = env::var("STEP") else { return divan::main() };
+    let step = STEPS.iter().find(|step| step.name == wanted).expect("STEP is one of the steps' names");
+    let times: u32 = env::var("TIMES").expect("TIMES is set").parse().expect("TIMES is a number");
+    let mut work = (step.prepare)();
+    for _ in 0..times {
+        work();
+    }
+}
+
+#[divan::bench(args = STEPS)]
+fn step(bencher: Bencher, step: &Step) {
+    let mut work = (step.prepare)();
+    bencher.bench_local(&mut work);
+}
+
+fn customer_to_event() -> Box<dyn FnMut()> {
+    let customer = customer();
+    Box::new(move || drop(black_box(black_box(&customer).registered().to_json())))
+}
+
+fn envelope() -> Box<dyn FnMut()> {
+    let event = event();
+    Box::new(move || drop(black_box(Incoming::of(black_box(&event)))))
+}
+
+fn event_to_command() -> Box<dyn FnMut()> {
+    let event = Incoming::of(&event());
+    Box::new(move || drop(black_box(command(black_box(&event)))))
+}
+
+fn command_to_customer() -> Box<dyn FnMut()> {
+    let command = Incoming::of(&command(&Incoming::of(&event())));
+    Box::new(move || drop(black_box(parsed(black_box(&command)))))
+}
+
+fn customers_to_statement() -> Box<dyn FnMut()> {
+    let customers: Vec<_> =
+        (0..BATCH).map(|_| parsed(&Incoming::of(&command(&Incoming::of(&event()))))).collect();
+    Box::new(move || {
+        let customers: Vec<_> = black_box(&customers).iter().collect();
+        drop(black_box(statement(&customers, 0)));
+    })
+}
+
+fn customer() -> Customer {
+    let submission = Submission::from_form(black_box(FORM)).expect("it is a form");
+    let (name, email, consent) = submission.parse().expect("nothing is wrong with it");
+    Customer::new(name, email, consent)
+}
+
+/// As the relay finds it in the outbox.
+fn event() -> Outgoing {
+    let (customer, message_id) = (customer(), Uuid::now_v7());
+    Outgoing {
+        exchange: topology::WEB_STORE_EVENTS,
+        envelope: Envelope {
+            message_id,
+            message_type: CustomerRegistered::TYPE.into(),
+            correlation_id: message_id.to_string(),
+            causation_id: None,
+            traceparent: child_traceparent(None),
+            timestamp: customer.registered_at,
+            app_id: "web-store",
+        },
+        body: customer.registered().to_json().into_bytes(),
+    }
+}
+
+fn command(event: &Incoming) -> Outgoing {
+    let route: &Route = &ROUTES[0];
+    (route.translate)(route, event).expect("it is what the contract says")
+}
+
+fn parsed(command: &Incoming) -> MarketingCustomer {
+    (COMMANDS[0].parse)(command).expect("it is what the contract says")
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}

@@ -1,0 +1,22 @@
+//! Reconciliation of a test's own system.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use console::reconcile::Sources;
+use stack::connection_urls::ConnectionUrls;
+
+/// Returns the sources of a system on private servers, with the defaults of the command line.
+///
+/// # Errors
+/// Returns an error if a connection URL is malformed.
+pub fn reconciliation_sources(urls: &ConnectionUrls) -> Result<Sources> {
+    Ok(Sources {
+        web_store_database_url: urls.web_store_database_url("web_store_owner").parse()?,
+        marketing_database_url: urls.marketing_database_url("marketing_owner").parse()?,
+        broker_url: urls.broker_url("admin").parse().map_err(anyhow::Error::msg)?,
+        target_broker_url: None,
+        patience: Duration::from_secs(30),
+        page: 10_000,
+    })
+}

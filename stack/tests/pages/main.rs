@@ -1,6 +1,0 @@
-//! What people see, in a real browser on the real system.
-
-mod accessibility;
-mod browser;
-mod registering;
-mod states;
