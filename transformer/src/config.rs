@@ -6,27 +6,25 @@ use clap::Parser;
 use messaging::BrokerUrl;
 use service_kit::{Command, Logging};
 
-/// The transformer: maps the Web Store's events to Marketing's commands
+/// Maps the Web Store's events to Marketing's commands
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Config {
-    /// Where to serve HTTP
+    /// Address on which the health routes listen
     #[arg(long, env = "TRANSFORMER_LISTEN", default_value = "127.0.0.1:8082")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
 
-    /// The broker that has the events. `amqp://user:password@host:port/vhost`, `amqps://` for TLS
+    /// Broker with the events: `amqp://user:password@host:port/vhost`, or `amqps://` for TLS
     #[arg(long, env = "TRANSFORMER_SOURCE_BROKER_URL", value_name = "URL", hide_env_values = true)]
-    pub source_broker_url: BrokerUrl,
+    pub(crate) source_broker_url: BrokerUrl,
 
-    /// The broker that takes the commands [default: the source]
+    /// Broker that takes the commands [default: the source broker]
     #[arg(long, env = "TRANSFORMER_TARGET_BROKER_URL", value_name = "URL", hide_env_values = true)]
-    pub target_broker_url: Option<BrokerUrl>,
+    pub(crate) target_broker_url: Option<BrokerUrl>,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "the flattened struct has its own")]
-    pub logging: Logging,
+    pub(crate) logging: Logging,
 
-    /// What to do instead of being the service
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
 }

@@ -1,60 +1,63 @@
-//! Runs one route: consume at the source, publish at the target, ack once the target has confirmed.
+//! The trait of a flow, and the envelope of the command that a flow makes.
 
-use messaging::{
-    BrokerUrl, ConnectionStatus, Consumer, Handler, Incoming, Outcome, Outgoing, PublishOutcome, Session,
-    SessionError, Unavailable,
-};
-use tokio_util::sync::CancellationToken;
+use contracts::{Message, topology::Queue};
+use messaging::{Envelope, Incoming, Outgoing, Rejection, child_traceparent};
+use uuid::Uuid;
 
-use crate::route::Route;
-
-/// One session of a route: until shutdown, or until either broker's connection breaks.
+/// The mapping of one event to one command.
 ///
-/// The target comes first: while it is away nothing is taken from the source, where waiting costs
-/// nothing, whereas each delivery that comes to nothing counts against the broker's delivery limit.
-///
-/// # Errors
-/// A broker broke. What was not acknowledged will come again.
-pub async fn session(
-    route: &Route,
-    source: &BrokerUrl,
-    target: &BrokerUrl,
-    link: &ConnectionStatus,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<()> {
-    let target = Session::open_publisher(target, "transformer target").await?;
-    target.declare_exchange(route.exchange).await?;
-    let source = Session::open(source, "transformer source").await?;
-    let consumer = Consumer::start(&source, &route.queue).await?;
-    link.up();
-    let mut translation = Translation { route, target: &target };
-    tokio::select! {
-        ended = consumer.run(&mut translation, shutdown) => ended?,
-        () = target.wait_closed() => return Err(SessionError::Lost.into()),
-    }
-    source.close().await;
-    target.close().await;
-    Ok(())
+/// Each flow has its own queue and its own connections, so a flow that fails does not delay another flow.
+pub trait Flow {
+    /// The event that the flow consumes.
+    type Event: Message;
+
+    /// The command that the flow publishes.
+    type Command: Message;
+
+    /// `<event>-to-<command>`. It is part of every command id, so it must never change.
+    const NAME: &'static str;
+
+    /// The queue from which the flow consumes.
+    const QUEUE: Queue;
+
+    /// Returns the command for an event. The function is pure: the same event gives the same command.
+    fn translate(event: Self::Event) -> Self::Command;
 }
 
-struct Translation<'a> {
-    route: &'a Route,
-    target: &'a Session,
+/// A flow without its types, as one entry of [`FLOWS`](crate::flows::FLOWS).
+#[derive(Debug, Clone, Copy)]
+pub struct FlowEntry {
+    /// The queue from which the flow consumes.
+    pub queue: Queue,
+    /// The exchange to which the flow publishes.
+    pub exchange: &'static str,
+    /// Returns the outgoing command for a received event, or the reason why the event can never succeed.
+    pub forward: fn(&Incoming) -> Result<Outgoing, Rejection>,
 }
 
-impl Handler for Translation<'_> {
-    /// Translates all, publishes what can be, and reports an event as done when its command is confirmed.
-    async fn handle(&mut self, batch: &[Incoming]) -> Result<Vec<Outcome>, Unavailable> {
-        let mut commands: Vec<Outgoing> = Vec::with_capacity(batch.len());
-        let mut outcomes: Vec<Outcome> = Vec::with_capacity(batch.len());
-        for message in batch {
-            let translated = (self.route.translate)(self.route, message);
-            outcomes.push(translated.map(|command| commands.push(command)));
-        }
-        let receipts = self.target.publish(&commands).await.map_err(Unavailable::from_error)?;
-        match receipts.iter().find(|receipt| **receipt != PublishOutcome::Confirmed) {
-            None => Ok(outcomes),
-            Some(receipt) => Err(Unavailable(format!("the target broker answered {receipt:?} to a command"))),
-        }
+impl FlowEntry {
+    /// Returns the entry of a flow.
+    #[must_use]
+    pub const fn of<F: Flow>() -> Self {
+        Self { queue: F::QUEUE, exchange: F::Command::EXCHANGE, forward: forward::<F> }
     }
+}
+
+fn forward<F: Flow>(message: &Incoming) -> Result<Outgoing, Rejection> {
+    let event_id = message.message_id()?;
+    let command = F::translate(message.parse()?);
+    Ok(Outgoing {
+        exchange: F::Command::EXCHANGE,
+        envelope: Envelope {
+            // The same event always gives the same id, so a receiver can recognize a copy.
+            message_id: Uuid::new_v5(&event_id, F::NAME.as_bytes()),
+            message_type: F::Command::TYPE.into(),
+            correlation_id: message.correlation_id().map_or_else(|| event_id.to_string(), str::to_owned),
+            causation_id: Some(event_id),
+            traceparent: child_traceparent(message.traceparent()),
+            timestamp: message.timestamp().unwrap_or_default(),
+            app_id: "transformer",
+        },
+        body: command.to_json().into_bytes(),
+    })
 }

@@ -1,6 +1,10 @@
-//! The transformer: maps one application's events to another's commands. Integration logic lives here.
+#![doc = include_str!("../README.md")]
 
-pub mod config;
+mod config;
 pub mod flow;
-pub mod route;
-pub mod routes;
+pub mod flows;
+mod forwarder;
+mod service;
+
+pub use config::Config;
+pub use service::run;

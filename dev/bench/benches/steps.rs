@@ -11,7 +11,7 @@ use contracts::{CustomerRegistered, Message, topology};
 use divan::Bencher;
 use marketing::{command::COMMANDS, customer::Customer as MarketingCustomer, store::statement};
 use messaging::{Envelope, Incoming, Outgoing, child_traceparent};
-use transformer::{route::Route, routes::ROUTES};
+use transformer::flows::FLOWS;
 use uuid::Uuid;
 use web_store::{customer::Customer, http::Submission};
 
@@ -108,8 +108,7 @@ fn event() -> Outgoing {
 }
 
 fn command(event: &Incoming) -> Outgoing {
-    let route: &Route = &ROUTES[0];
-    (route.translate)(route, event).expect("it is what the contract says")
+    (FLOWS[0].forward)(event).expect("it is what the contract says")
 }
 
 fn parsed(command: &Incoming) -> MarketingCustomer {

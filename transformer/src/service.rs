@@ -1,0 +1,42 @@
+//! The transformer's process: one supervised session for each flow, beside the health routes.
+
+use futures_util::future::join_all;
+use messaging::{ConnectionStatus, supervise};
+use service_kit::{HealthCheck, health};
+
+use crate::{config::Config, flows::FLOWS, forwarder};
+
+/// Runs the transformer until a signal asks it to stop.
+///
+/// # Errors
+/// Returns an error if the process cannot listen on its address or for signals, or if its listener fails.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    if let Some(command) = config.command {
+        return command.run(config.listen).await;
+    }
+    config.logging.init()?;
+    service_kit::fix_mmap_threshold();
+    let listener = service_kit::bind(config.listen).await?;
+    let shutdown = service_kit::shutdown_on_signal()?;
+
+    let source = &config.source_broker_url;
+    let target = config.target_broker_url.as_ref().unwrap_or(source);
+    let statuses: Vec<_> = FLOWS.iter().map(|flow| ConnectionStatus::new(flow.queue.name)).collect();
+    let flows = FLOWS.iter().zip(&statuses).map(|(flow, status)| {
+        let shutdown = &shutdown;
+        supervise(status, shutdown, move || forwarder::session(flow, source, target, status, shutdown))
+    });
+
+    let reported = statuses.clone();
+    let health = health(move || {
+        let check = |status: &ConnectionStatus| HealthCheck {
+            name: status.name(),
+            problem: status.problem(),
+            optional: false,
+        };
+        let checks: Vec<_> = reported.iter().map(check).collect();
+        async { checks }
+    });
+    let (served, _) = tokio::join!(service_kit::serve(listener, health, &shutdown), join_all(flows));
+    served
+}
