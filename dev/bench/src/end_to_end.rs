@@ -11,7 +11,7 @@ use super::fake_customer::USUAL_NAME;
 use super::figures::Figures;
 use super::load::{Load, Until};
 use super::pipeline::Pipeline;
-use stack::resource_usage as usage;
+use stack::resource_usage::{cpu_time, cpu_time_with_children};
 use stack::service::Program;
 
 pub(super) const ROWS: &str = "end to end, 32 connections: rows";
@@ -76,6 +76,6 @@ fn cpu(bench: &Bench, pipeline: &Pipeline) -> [Duration; PARTIES.len()] {
     let [web_store, transformer, marketing] = Program::ALL.map(|program| pipeline.cpu(program));
     let [postgres, broker, mysql] =
         [&servers.postgres.process, &servers.broker.process, &servers.mysql.process]
-            .map(|server| usage::cpu_with_children(server.id()));
-    [web_store, transformer, marketing, postgres, broker, mysql, usage::cpu(super::own_pid())]
+            .map(|server| cpu_time_with_children(server.pid()));
+    [web_store, transformer, marketing, postgres, broker, mysql, cpu_time(super::own_pid())]
 }

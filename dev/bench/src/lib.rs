@@ -34,7 +34,7 @@ pub use measurement::Measurement;
 use pipeline::Pipeline;
 pub use report::Report;
 pub use scale::Scale;
-use stack::resource_usage as usage;
+use stack::resource_usage::{cpu_time_with_children, machine_cpu_time};
 use stack::servers::Servers;
 use stack::stop_signal::StopSignal;
 use workers::Workers;
@@ -94,8 +94,8 @@ struct Bench {
 }
 
 async fn measure(arguments: &Arguments, directory: &Path) -> Result<Report> {
-    let (began, busy) = (Instant::now(), usage::cpu_of_the_machine());
-    let before = usage::cpu_with_children(own_pid());
+    let (began, busy) = (Instant::now(), machine_cpu_time());
+    let before = cpu_time_with_children(own_pid());
     let servers = Servers::start(directory, tell).await?;
     let Arguments { what, runs, scale, .. } = arguments;
     let (wanted, scale) = (what.clone(), scale.clone());
@@ -115,8 +115,8 @@ async fn measure(arguments: &Arguments, directory: &Path) -> Result<Report> {
     bench.servers.stop().await?;
     let (elapsed, cpus) = (began.elapsed(), std::thread::available_parallelism()?.get());
     // Measurement has ended by now is counted with this process.
-    let own = usage::cpu_with_children(own_pid()).saturating_sub(before);
-    let others = usage::cpu_of_the_machine().saturating_sub(busy).saturating_sub(own);
+    let own = cpu_time_with_children(own_pid()).saturating_sub(before);
+    let others = machine_cpu_time().saturating_sub(busy).saturating_sub(own);
     Ok(Report {
         cpus,
         taken_by_others: others.as_secs_f64() / elapsed.as_secs_f64() / f64::from(u32::try_from(cpus)?),

@@ -7,9 +7,9 @@ use anyhow::{Result, ensure};
 use sqlx::MySqlPool;
 use tokio::time::{Instant, sleep};
 
-use stack::resource_usage as usage;
+use stack::resource_usage::{cpu_time, peak_memory};
 use stack::servers::Servers;
-use stack::service::{Program, Service, has_all_parts};
+use stack::service::{Program, Service, all_checks_pass};
 use system_tests::TestEnvironment;
 use system_tests::customers::browser;
 
@@ -39,7 +39,7 @@ impl Pipeline {
         }
         let (client, give_up) = (browser(), Instant::now() + READY);
         for (program, service) in &services {
-            while !has_all_parts(&client, &service.url()).await {
+            while !all_checks_pass(&client, &service.url()).await {
                 let name = program.name();
                 ensure!(Instant::now() < give_up, "{name} is not ready after {READY:?}\n{}", site.log());
                 sleep(Duration::from_millis(20)).await;
@@ -68,12 +68,12 @@ impl Pipeline {
 
     /// The CPU time of all instances of a service.
     pub(super) fn cpu(&self, program: Program) -> Duration {
-        self.of(program).map(|service| usage::cpu(service.process.id())).sum()
+        self.of(program).map(|service| cpu_time(service.process.pid())).sum()
     }
 
     /// The most that was ever resident of all instances of a service, in MiB.
     pub(super) fn peak_memory(&self, program: Program) -> f64 {
-        let kib: u64 = self.of(program).map(|service| usage::peak(service.process.id())).sum();
+        let kib: u64 = self.of(program).map(|service| peak_memory(service.process.pid())).sum();
         f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0
     }
 

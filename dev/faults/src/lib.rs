@@ -23,7 +23,7 @@ mod verdict;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use stack::{servers::Servers, stop_signal::StopSignal, terminal::say};
+use stack::{servers::Servers, stop_signal::StopSignal, terminal::print_line};
 
 pub use link::Link;
 pub use recoveries::Recoveries;
@@ -35,7 +35,7 @@ pub use verdict::Verdict;
 async fn on_own_servers(check: impl AsyncFnOnce(Servers, fn(&str)) -> Result<bool>) -> Result<ExitCode> {
     let mut stop = StopSignal::listen()?;
     let directory = tempfile::tempdir().context("cannot create a directory for the servers")?;
-    let log: fn(&str) = |line| say("faults", line);
+    let log: fn(&str) = |line| print_line("faults", line);
     let run = async { check(Servers::start(directory.path(), log).await?, log).await };
     let clean = tokio::select! {
         clean = run => clean?,

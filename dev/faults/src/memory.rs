@@ -11,10 +11,10 @@ use tokio::time::sleep;
 use crate::fault::QUEUES;
 use crate::load::Load;
 use crate::system::System;
-use stack::resource_usage::resident;
+use stack::resource_usage::resident_memory;
 use stack::servers::Servers;
 use stack::service::Program;
-use stack::terminal::say;
+use stack::terminal::print_line;
 
 /// What a service may need above its level after warm-up, in KiB.
 const FLAT: u64 = 10 * 1024;
@@ -42,16 +42,16 @@ pub struct Arguments {
 /// If the system does not start, or does not come to rest.
 pub async fn run(arguments: &Arguments) -> Result<ExitCode> {
     let directory = tempfile::tempdir().context("a directory for the servers")?;
-    let mut servers = Servers::start(directory.path(), |line| say("memory", line)).await?;
+    let mut servers = Servers::start(directory.path(), |line| print_line("memory", line)).await?;
     let system = System::start(&servers).await?;
     let watch = Watch::start(&system).await;
 
-    say("memory", "warming up");
+    print_line("memory", "warming up");
     register(&system, 10_000, 500).await;
     system.at_rest().await?;
     let level = watch.peaks();
 
-    say("memory", &format!("the broker is away for {} minutes", arguments.minutes));
+    print_line("memory", &format!("the broker is away for {} minutes", arguments.minutes));
     servers.broker.process.kill().await?;
     let load = Load::start(system.url(Program::WebStore), arguments.rate);
     sleep(Duration::from_secs_f64(arguments.minutes * 60.0)).await;
@@ -60,7 +60,7 @@ pub async fn run(arguments: &Arguments) -> Result<ExitCode> {
     system.at_rest().await?;
     let away = watch.peaks();
 
-    say("memory", &format!("a backlog of {} messages", arguments.backlog));
+    print_line("memory", &format!("a backlog of {} messages", arguments.backlog));
     let consumers = [Program::Transformer, Program::Marketing];
     for consumer in consumers {
         system.service(consumer).await.process.pause();
@@ -104,14 +104,14 @@ impl Watch {
     async fn start(system: &System) -> Self {
         let mut pids = [0; 3];
         for (pid, program) in pids.iter_mut().zip(Program::ALL) {
-            *pid = system.service(program).await.process.id();
+            *pid = system.service(program).await.process.pid();
         }
         let peaks = Arc::new(Mutex::new([0; 3]));
         let seen = Arc::clone(&peaks);
         let watching = tokio::spawn(async move {
             loop {
                 for (peak, pid) in seen.lock().expect("no panic while it is held").iter_mut().zip(pids) {
-                    *peak = (*peak).max(resident(pid));
+                    *peak = (*peak).max(resident_memory(pid));
                 }
                 sleep(SAMPLE_EVERY).await;
             }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::fault_run::FaultRun;
 use console::reconcile::{Report, Sources, reconcile};
-use stack::command::{command, run_with_input};
+use stack::command::{child_command, run_tool_with_input};
 use stack::service::Program;
 use system_tests::reconciliation_sources;
 
@@ -55,10 +55,10 @@ impl FaultRun {
     }
 
     async fn republish(&self, ids: &[Uuid]) -> Result<()> {
-        let mut republish = command(Program::WebStore.path()?);
+        let mut republish = child_command(Program::WebStore.path()?);
         let database = self.system.site.addresses().web_store_database_url("web_store");
         republish.arg("republish").env("WEB_STORE_DATABASE_URL", database);
         let lines = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        run_with_input("web-store republish", &mut republish, &lines).await.map(drop)
+        run_tool_with_input("web-store republish", &mut republish, &lines).await.map(drop)
     }
 }

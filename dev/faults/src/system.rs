@@ -14,7 +14,7 @@ use crate::proxy::Proxy;
 use stack::connection_urls::ConnectionUrls;
 use stack::ports::{Ports, free_port};
 use stack::servers::Servers;
-use stack::service::{Program, Service, has_all_parts};
+use stack::service::{Program, Service, all_checks_pass};
 use system_tests::TestEnvironment;
 use system_tests::customers::browser;
 
@@ -80,7 +80,7 @@ impl System {
     pub(crate) async fn wait_ready(&self) -> Result<()> {
         let give_up = Instant::now() + BACK;
         for program in Program::ALL {
-            while !has_all_parts(&self.client, &self.url(program)).await {
+            while !all_checks_pass(&self.client, &self.url(program)).await {
                 let (name, log) = (program.name(), self.site.log());
                 ensure!(Instant::now() < give_up, "{name} is not ready after {BACK:?}\n{log}");
                 sleep(Duration::from_millis(20)).await;

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use tokio::process::Command;
 
 use crate::broker_files;
-use crate::command::{command, run};
+use crate::command::{child_command, run_tool};
 use crate::installed;
 use crate::ports::free_port;
 use crate::process::Process;
@@ -49,7 +49,7 @@ impl Broker {
         broker_files::write(&directory, port, management_port).await?;
         let (epmd_port, distribution_port) = (free_port()?, free_port()?);
         let node = Node { directory, port, management_port, epmd_port, distribution_port };
-        let mut epmd = command(installed::find("epmd")?);
+        let mut epmd = child_command(installed::find("epmd")?);
         epmd.args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()]);
         let epmd = Process::spawn("epmd", &mut epmd, &node.directory.join("epmd.log"))?;
         let process = node.launch().await?;
@@ -95,7 +95,7 @@ impl Broker {
     pub async fn set_memory_alarm(&self, raised: bool) -> Result<()> {
         let mut tool = self.node.command("rabbitmqctl")?;
         tool.arg("set_vm_memory_high_watermark").arg(if raised { "0" } else { "0.4" });
-        run("rabbitmqctl", &mut tool).await?;
+        run_tool("rabbitmqctl", &mut tool).await?;
         Ok(())
     }
 }
@@ -126,7 +126,7 @@ impl Node {
             anyhow::bail!("RabbitMQ is not installed; run script/install");
         }
         let at = |name: &str| self.directory.join(name);
-        let mut command = command(program);
+        let mut command = child_command(program);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", &self.directory).env("LANG", "C.UTF-8").current_dir(&self.directory);
         command.env("ERL_EPMD_ADDRESS", "127.0.0.1").env("ERL_EPMD_PORT", self.epmd_port.to_string());

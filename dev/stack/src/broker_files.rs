@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rand::RngExt;
 
-use crate::command::{command, run};
+use crate::command::{child_command, run_tool};
 use crate::connection_urls::PASSWORD;
 
 const DEFINITIONS: &str = include_str!("../../../deploy/servers/rabbitmq-definitions.sh");
@@ -43,12 +43,12 @@ fn settings(port: u16, management_port: u16, definitions: &Path) -> String {
 }
 
 async fn print_definitions() -> Result<String> {
-    let mut script = command("sh");
+    let mut script = child_command("sh");
     script.args(["-c", DEFINITIONS]);
     for user in ["BROKER_ADMIN", "WEB_STORE_BROKER", "TRANSFORMER_BROKER", "MARKETING_BROKER"] {
         script.env(format!("{user}_PASSWORD"), PASSWORD);
     }
-    run("making the broker's definitions", &mut script).await
+    run_tool("making the broker's definitions", &mut script).await
 }
 
 /// Whoever knows the cookie may command the node, so Erlang wants it readable by its owner alone.

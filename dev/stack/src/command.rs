@@ -10,7 +10,7 @@ use tokio::process::Command;
 /// A command that the kernel kills when the thread that starts it ends, even by `kill -9`.
 ///
 /// Start it from a thread that lives as long as the child has to: the main thread, or a test's own.
-pub fn command(program: impl AsRef<OsStr>) -> Command {
+pub fn child_command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command
@@ -20,15 +20,15 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 ///
 /// # Errors
 /// If it cannot be started or exits other than with 0.
-pub async fn run(what: &str, command: &mut Command) -> Result<String> {
-    run_with_input(what, command, "").await
+pub async fn run_tool(what: &str, command: &mut Command) -> Result<String> {
+    run_tool_with_input(what, command, "").await
 }
 
 /// As [`run`], with text on the tool's standard input.
 ///
 /// # Errors
 /// If it cannot be started or exits other than with 0.
-pub async fn run_with_input(what: &str, command: &mut Command, input: &str) -> Result<String> {
+pub async fn run_tool_with_input(what: &str, command: &mut Command, input: &str) -> Result<String> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let child = command.spawn();
     let mut child =

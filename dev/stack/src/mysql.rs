@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-use crate::command::{command, run};
+use crate::command::{child_command, run_tool};
 use crate::connection_urls::PASSWORD;
 use crate::installed;
 use crate::leftovers;
@@ -81,7 +81,7 @@ async fn initialise(data: &Path) -> Result<()> {
     // An earlier first start may not have got to its end.
     leftovers::remove_directory(data)?;
     let mut tool = if installed::find("mariadbd").is_ok() {
-        let mut tool = command(installed::find("mariadb-install-db")?);
+        let mut tool = child_command(installed::find("mariadb-install-db")?);
         tool.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
         tool
     } else {
@@ -93,7 +93,7 @@ async fn initialise(data: &Path) -> Result<()> {
     let temporary = tempfile::tempdir().context("a directory for temporary tables")?;
     tool.arg(format!("--tmpdir={}", temporary.path().display()));
     tool.arg(datadir(data)).args(as_root());
-    run("making MySQL's data directory", &mut tool).await?;
+    run_tool("making MySQL's data directory", &mut tool).await?;
     Ok(())
 }
 
@@ -124,30 +124,30 @@ async fn set_up_rights(data: &Path) -> Result<()> {
          ALTER USER 'root'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';
          GRANT ALL ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION"
     );
-    let mut password = command(client);
+    let mut password = child_command(client);
     password.args(["--no-defaults", SOCKET, "--user=root", "--execute", &superuser]).current_dir(data);
-    run("setting MySQL's superuser's password", &mut password).await?;
+    run_tool("setting MySQL's superuser's password", &mut password).await?;
 
-    let mut script = command("sh");
+    let mut script = child_command("sh");
     script.args(["-c", RIGHTS, "mysql.sh", "--no-defaults", SOCKET]).current_dir(data);
     script.env("MYSQL_ROOT_PASSWORD", PASSWORD);
     script.env("MARKETING_DATABASE_OWNER_PASSWORD", PASSWORD);
     script.env("MARKETING_DATABASE_PASSWORD", PASSWORD);
-    run("setting up Marketing's database", &mut script).await?;
+    run_tool("setting up Marketing's database", &mut script).await?;
     Ok(())
 }
 
 fn server_program(data: &Path) -> Result<Command> {
     let program = installed::find("mariadbd").or_else(|_| installed::find("mysqld"))?;
     if !Path::new("/etc/apparmor.d/usr.sbin.mysqld").exists() {
-        let mut server = command(program);
+        let mut server = child_command(program);
         server.arg("--no-defaults");
         return Ok(server);
     }
     // Ubuntu's AppArmor profile keeps /usr/sbin/mysqld, by its path, to the machine's own data.
     let copy = data.with_file_name("mysqld");
     fs::copy(&program, &copy).with_context(|| format!("a copy of {}", program.display()))?;
-    let mut server = command(copy);
+    let mut server = child_command(copy);
     server.args(["--no-defaults", "--basedir=/usr"]);
     Ok(server)
 }

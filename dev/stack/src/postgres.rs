@@ -9,7 +9,7 @@ use rustix::process::{Signal, geteuid};
 use sqlx::Connection;
 use tokio::time::{Instant, sleep};
 
-use crate::command::{command, run};
+use crate::command::{child_command, run_tool};
 use crate::connection_urls::PASSWORD;
 use crate::leftovers;
 use crate::postgres_programs::as_server;
@@ -76,12 +76,12 @@ impl Postgres {
     }
 
     async fn set_up_rights(&self) -> Result<()> {
-        let mut script = command("sh");
+        let mut script = child_command("sh");
         script.args(["-c", RIGHTS]).env("PGHOST", "127.0.0.1").env("PGPORT", self.port.to_string());
         script.env("PGPASSWORD", PASSWORD).env("PGCONNECT_TIMEOUT", "10");
         script.env("WEB_STORE_DATABASE_OWNER_PASSWORD", PASSWORD);
         script.env("WEB_STORE_DATABASE_PASSWORD", PASSWORD);
-        run("setting up Web Store's database", &mut script).await?;
+        run_tool("setting up Web Store's database", &mut script).await?;
         Ok(())
     }
 }
@@ -94,12 +94,12 @@ async fn initialise(directory: &Path) -> Result<()> {
     let password = directory.join("superuser-password");
     fs::write(&password, PASSWORD)?;
     if geteuid().is_root() {
-        run("chown to postgres", command("chown").arg("postgres:").arg(&data)).await?;
+        run_tool("chown to postgres", child_command("chown").arg("postgres:").arg(&data)).await?;
     }
     let mut initdb = as_server(&data, "initdb").await?;
     initdb.args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]);
     initdb.arg("--pwfile").arg(password).arg("--pgdata").arg(&data).current_dir("/");
-    run("initdb", &mut initdb).await?;
+    run_tool("initdb", &mut initdb).await?;
     Ok(())
 }
 

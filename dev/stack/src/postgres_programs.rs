@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use rustix::process::geteuid;
 use tokio::process::Command;
 
-use crate::command::command;
+use crate::command::child_command;
 
 const AS_POSTGRES: [&str; 4] = ["--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig=KILL"];
 
@@ -15,7 +15,7 @@ const AS_POSTGRES: [&str; 4] = ["--reuid=postgres", "--regid=postgres", "--clear
 pub(crate) async fn as_server(data: &Path, program: &str) -> Result<Command> {
     let program = newest_installation()?.join(program);
     if !geteuid().is_root() {
-        return Ok(command(program));
+        return Ok(child_command(program));
     }
     let mut setpriv = Command::new("setpriv");
     setpriv.args(AS_POSTGRES);

@@ -62,7 +62,7 @@ impl Process {
 
     /// Its process id, as long as it has not ended.
     #[must_use]
-    pub fn id(&self) -> i32 {
+    pub fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }
 

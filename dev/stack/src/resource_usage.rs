@@ -9,30 +9,30 @@ use rustix::process::Pid;
 use crate::process_tree::descendants;
 
 /// A process's resident memory in KiB; 0 if it is gone.
-pub fn resident(pid: i32) -> u64 {
+pub fn resident_memory(pid: i32) -> u64 {
     memory(pid, "VmRSS:")
 }
 
 /// The most that ever was resident of a process, in KiB; 0 if it is gone.
-pub fn peak(pid: i32) -> u64 {
+pub fn peak_memory(pid: i32) -> u64 {
     memory(pid, "VmHWM:")
 }
 
 /// The CPU time of a process alone.
-pub fn cpu(pid: i32) -> Duration {
+pub fn cpu_time(pid: i32) -> Duration {
     let [user, system, ..] = times(pid);
     from_ticks(user + system)
 }
 
 /// The CPU time of a process and of everything below it, also of what has ended there.
-pub fn cpu_with_children(pid: i32) -> Duration {
+pub fn cpu_time_with_children(pid: i32) -> Duration {
     let below = Pid::from_raw(pid).map(descendants).unwrap_or_default();
     let below = below.iter().map(|pid| pid.as_raw_nonzero().get());
     from_ticks(std::iter::once(pid).chain(below).flat_map(times).sum())
 }
 
 /// The time that all CPUs were busy together, whoever kept them so, the host of a virtual machine as well.
-pub fn cpu_of_the_machine() -> Duration {
+pub fn machine_cpu_time() -> Duration {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let line = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
     // user nice system idle iowait irq softirq steal: <https://docs.kernel.org/filesystems/proc.html>
@@ -63,23 +63,27 @@ fn from_ticks(ticks: u64) -> Duration {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{cpu, cpu_of_the_machine, cpu_with_children, peak, resident};
+    use super::{cpu_time, cpu_time_with_children, machine_cpu_time, peak_memory, resident_memory};
 
     #[test]
     fn a_process_is_seen_to_use_what_it_uses() {
         let own = std::process::id().try_into().unwrap();
-        let (before, machine_before, began) = (cpu(own), cpu_of_the_machine(), Instant::now());
-        while cpu(own) < before + Duration::from_millis(50) {
+        let (before, machine_before, began) = (cpu_time(own), machine_cpu_time(), Instant::now());
+        while cpu_time(own) < before + Duration::from_millis(50) {
             assert!(began.elapsed() < Duration::from_mins(1), "no CPU time is counted");
         }
-        assert!(cpu_with_children(own) >= cpu(own));
-        assert!(cpu_of_the_machine() > machine_before);
+        assert!(cpu_time_with_children(own) >= cpu_time(own));
+        assert!(machine_cpu_time() > machine_before);
         let memory = vec![1_u8; 64 << 20];
-        assert!(resident(own) > 64 << 10 && peak(own) >= resident(own), "{} bytes", memory.len());
+        assert!(
+            resident_memory(own) > 64 << 10 && peak_memory(own) >= resident_memory(own),
+            "{} bytes",
+            memory.len()
+        );
     }
 
     #[test]
     fn who_is_gone_uses_nothing() {
-        assert_eq!((cpu(i32::MAX), resident(i32::MAX)), (Duration::ZERO, 0));
+        assert_eq!((cpu_time(i32::MAX), resident_memory(i32::MAX)), (Duration::ZERO, 0));
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 
-use crate::command::command;
+use crate::command::child_command;
 use crate::servers::Servers;
 use crate::stop_signal::StopSignal;
 
@@ -49,7 +49,7 @@ pub async fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 async fn run_command(arguments: &Arguments, servers: &Servers, stop: &mut StopSignal) -> Result<ExitStatus> {
-    let mut child = command(&arguments.command[0]);
+    let mut child = child_command(&arguments.command[0]);
     child.args(&arguments.command[1..]).envs(servers.ports().to_env()).kill_on_drop(true);
     let mut child = child.spawn().context("the command cannot be started")?;
     loop {

@@ -65,7 +65,7 @@ impl Servers {
 
     /// Where the system that their rights are set up for is.
     #[must_use]
-    pub fn addresses(&self) -> ConnectionUrls {
+    pub fn connection_urls(&self) -> ConnectionUrls {
         ConnectionUrls::main(self.ports())
     }
 

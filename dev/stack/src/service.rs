@@ -10,7 +10,7 @@ use reqwest::Client;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::command::command;
+use crate::command::child_command;
 use crate::process::Process;
 use crate::terminal;
 
@@ -109,7 +109,7 @@ impl Service {
         settings: impl IntoIterator<Item = (&'a str, String)>,
         output: &Output,
     ) -> Result<Self> {
-        let mut command = command(program.path()?);
+        let mut command = child_command(program.path()?);
         command.env_clear();
         for name in ["PATH", "RUST_LOG", "RUST_BACKTRACE"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
@@ -184,7 +184,7 @@ impl Service {
 
 /// Whether the service at a URL says that each part it works with is up, also those that it can do without
 /// for a while.
-pub async fn has_all_parts(client: &Client, url: &str) -> bool {
+pub async fn all_checks_pass(client: &Client, url: &str) -> bool {
     let ask = async {
         let answer = client.get(format!("{url}/health/ready")).send().await?;
         answer.json::<Value>().await.context("health in JSON")

@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Child;
 
 /// Writes one line of somebody's.
-pub fn say(who: &str, line: &str) {
+pub fn print_line(who: &str, line: &str) {
     let mut out = stdout().lock();
     // If nobody reads any more, the work goes on.
     let _ = if out.is_terminal() && std::env::var_os("NO_COLOR").is_none() {
@@ -29,7 +29,7 @@ pub fn pass_on(who: &'static str, child: &mut Child) {
 async fn pass_lines_on(who: &str, lines: impl AsyncRead + Unpin) {
     let mut lines = BufReader::new(lines).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
-        say(who, &String::from_utf8_lossy(&line));
+        print_line(who, &String::from_utf8_lossy(&line));
     }
 }
 

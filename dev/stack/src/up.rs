@@ -13,7 +13,7 @@ use crate::banner::{stack_env, welcome};
 use crate::servers::Servers;
 use crate::service::{Output, Program, Service};
 use crate::stop_signal::StopSignal;
-use crate::terminal::say;
+use crate::terminal::print_line;
 use crate::work_dir::WorkDir;
 
 const READY_DEADLINE: Duration = Duration::from_mins(1);
@@ -65,13 +65,13 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
         // What has been started is dropped, and so killed: what is stored survives that.
         () = stop.wait() => return Ok(()),
     };
-    checkout.write_env(&stack_env(&system.servers.addresses(), &system.services))?;
-    say("stack", &welcome(&system.servers.addresses(), &system.services));
+    checkout.write_env(&stack_env(&system.servers.connection_urls(), &system.services))?;
+    print_line("stack", &welcome(&system.servers.connection_urls(), &system.services));
     let failure = tokio::select! {
         failure = system.wait_for_failure() => Some(failure),
         () = stop.wait() => None,
     };
-    say("stack", "stopping; the data stays for the next time");
+    print_line("stack", "stopping; the data stays for the next time");
     checkout.remove_env()?;
     let stopped = system.stop().await;
     match failure {
@@ -114,14 +114,14 @@ struct System {
 
 impl System {
     async fn start(arguments: &Arguments, checkout: &WorkDir) -> Result<Self> {
-        say("stack", "starting PostgreSQL, MySQL and RabbitMQ (some seconds, the first time longest)");
-        let servers = Servers::start(checkout.directory(), |line| say("stack", line)).await;
+        print_line("stack", "starting PostgreSQL, MySQL and RabbitMQ (some seconds, the first time longest)");
+        let servers = Servers::start(checkout.directory(), |line| print_line("stack", line)).await;
         let servers =
             servers.context("the servers do not start; --fresh begins anew, without the old data")?;
-        say("stack", "starting the services");
+        print_line("stack", "starting the services");
         let mut services = Vec::new();
         for (program, port, _) in arguments.services() {
-            let mut settings = servers.addresses().settings(program);
+            let mut settings = servers.connection_urls().settings(program);
             settings.extend(HANDED_THROUGH.into_iter().filter_map(|name| Some((name, env::var(name).ok()?))));
             services.push(Service::start(program, local(port), settings, &Output::Console)?);
         }

@@ -44,7 +44,7 @@ impl TestEnvironment {
 
     /// On servers of the test's own, which it may then stop and kill.
     pub async fn on(servers: &Servers) -> Self {
-        Self::at(servers.addresses()).await
+        Self::at(servers.connection_urls()).await
     }
 
     async fn at(main: ConnectionUrls) -> Self {

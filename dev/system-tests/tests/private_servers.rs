@@ -31,7 +31,7 @@ async fn killed_servers_come_back_with_their_data() {
 async fn a_frozen_server_answers_again_when_it_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let mut servers = Servers::start(directory.path(), |_| ()).await.unwrap();
-    let url = servers.addresses().web_store_database_url("web_store_owner");
+    let url = servers.connection_urls().web_store_database_url("web_store_owner");
     let mut connection = PgConnection::connect(&url).await.unwrap();
 
     servers.postgres.process.pause();
