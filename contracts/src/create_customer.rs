@@ -1,52 +1,74 @@
 //! The command `CreateCustomer`, owned by Marketing.
 
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Kind, Message, patterns, timestamp, topology};
+use crate::{Kind, Message, timestamp, topology};
 
-/// Have this customer in Marketing's list.
+/// Add this customer to Marketing's list.
 ///
-/// # Sent
-/// By whoever has a customer whom Marketing should know, once they are a customer there.
+/// # When it is sent
+/// After the customer exists in the source, by any application with a customer that Marketing should know.
 ///
-/// # True from then on
-/// Nothing yet: it is a request. Once Marketing has carried it out, its list has this customer. A customer of
-/// this identity who is there already stays as they are, so a second request changes nothing.
+/// # What holds afterwards
+/// Nothing yet, because a command is a request. Once Marketing has carried it out, its list contains this
+/// customer. If the list already contains this `customer_id`, that customer stays unchanged. A second request
+/// therefore has no effect.
 ///
-/// # Not said
-/// Who asks, apart from `source`. No answer is sent: what Marketing refuses is kept with the reason among its
-/// dead letters, for an operator.
+/// # What it does not say
+/// The sender, apart from `source`. Marketing sends no reply. It keeps rejected commands with the reason among
+/// its dead letters, for an operator.
 ///
 /// # Delivery
-/// At least once, in no order. Copies have the same `message_id`; whatever the `message_id`, one `customer_id`
-/// makes one customer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// At least once and in no particular order. Copies have the same `message_id`. Each `customer_id` makes one
+/// customer, regardless of the `message_id`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generated", derive(schemars::JsonSchema))]
 pub struct CreateCustomer {
-    /// The customer's identity, given by the source. Sources give UUIDs that nobody else gives (RFC 9562).
-    #[schemars(example = "01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71", extend("x-personal-data" = "linked"))]
+    /// The customer's identity, assigned by the source. Sources assign UUIDs that no other source assigns
+    /// (RFC 9562).
+    #[cfg_attr(feature = "generated", schemars(
+        example = "01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71",
+        extend("x-personal-data" = "linked"),
+    ))]
     pub customer_id: Uuid,
-    /// The name to address the customer by: any script, not white space alone, no control characters.
-    #[schemars(length(min = 1, max = 200), regex(pattern = patterns::LINE))]
-    #[schemars(example = "Zoë Ó Dálaigh 王", extend("x-personal-data" = "direct"))]
+    /// The name by which to address the customer, in any script. It has no control characters, and it is not
+    /// white space alone.
+    #[cfg_attr(feature = "generated", schemars(
+        length(min = 1, max = 200),
+        regex(pattern = crate::patterns::LINE),
+        example = "Zoë Ó Dálaigh 王",
+        extend("x-personal-data" = "direct"),
+    ))]
     pub full_name: String,
-    /// Where to write to: one `@` with something before and after it, no white space, no control characters.
-    #[schemars(length(min = 3, max = 254), regex(pattern = patterns::EMAIL))]
-    #[schemars(example = "zoe@example.org", extend("x-personal-data" = "direct"))]
+    /// The address to write to. It has one `@` with at least one character before and after it. It has no
+    /// white space and no control characters.
+    #[cfg_attr(feature = "generated", schemars(
+        length(min = 3, max = 254),
+        regex(pattern = crate::patterns::EMAIL),
+        example = "zoe@example.org",
+        extend("x-personal-data" = "direct"),
+    ))]
     pub email_address: String,
-    /// Whether the customer agreed to be sent marketing messages there.
-    #[schemars(example = true, extend("x-personal-data" = "linked"))]
+    /// Whether the customer agreed to receive marketing messages at this address.
+    #[cfg_attr(feature = "generated", schemars(example = true, extend("x-personal-data" = "linked")))]
     pub email_opt_in: bool,
     /// The application that the customer comes from.
-    #[schemars(length(min = 1, max = 50), regex(pattern = "^[a-z0-9-]+$"))]
-    #[schemars(example = "web-store", extend("x-personal-data" = "none"))]
+    #[cfg_attr(feature = "generated", schemars(
+        length(min = 1, max = 50),
+        regex(pattern = "^[a-z0-9-]+$"),
+        example = "web-store",
+        extend("x-personal-data" = "none"),
+    ))]
     pub source: String,
-    /// Since when they have been a customer of the source.
+    /// The time at which the person became a customer of the source.
     #[serde(with = "timestamp")]
-    #[schemars(schema_with = "timestamp::schema", example = "2026-01-02T03:04:05.000600Z")]
-    #[schemars(extend("x-personal-data" = "linked"))]
+    #[cfg_attr(feature = "generated", schemars(
+        schema_with = "timestamp::schema",
+        example = "2026-01-02T03:04:05.000600Z",
+        extend("x-personal-data" = "linked"),
+    ))]
     pub customer_since: DateTime<Utc>,
 }
 

@@ -1,6 +1,6 @@
-//! The documents for other teams, made from the contracts: JSON Schemas, AsyncAPI, a page, samples.
+//! The documents for other teams, generated from the contracts: JSON Schemas, samples, AsyncAPI, and a page.
 //!
-//! They are committed. `cargo run -p contracts --example documents` makes them anew.
+//! They are committed. `cargo run -p contracts --features generated --example documents` regenerates them.
 
 mod asyncapi;
 mod contract;
@@ -11,27 +11,27 @@ use serde_json::Value;
 use crate::{CreateCustomer, CustomerDetailsChanged, CustomerRegistered, UpdateCustomer, envelope};
 pub use contract::Contract;
 
-/// A file that is made from the contracts.
+/// A file that is generated from the contracts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// Where it belongs, within this crate's directory.
+    /// The path, relative to this crate's directory.
     pub path: String,
-    /// All that is in it.
+    /// The complete content.
     pub text: String,
 }
 
-/// All contracts, in the order of the documents. A new message gets its line here.
+/// Returns all contracts, in the order of the documents. A new message needs a line here.
 #[must_use]
 pub fn contracts() -> Vec<Contract> {
     vec![
-        Contract::of::<CustomerRegistered>(),
-        Contract::of::<CustomerDetailsChanged>(),
-        Contract::of::<CreateCustomer>(),
-        Contract::of::<UpdateCustomer>(),
+        Contract::from_type::<CustomerRegistered>(),
+        Contract::from_type::<CustomerDetailsChanged>(),
+        Contract::from_type::<CreateCustomer>(),
+        Contract::from_type::<UpdateCustomer>(),
     ]
 }
 
-/// What is kept when it is released, by name: the schema of every message, and the envelope's.
+/// Returns the schemas that a release keeps, by name: one per message, and the envelope's.
 #[must_use]
 pub fn schemas() -> Vec<(String, Value)> {
     let messages =
@@ -39,7 +39,7 @@ pub fn schemas() -> Vec<(String, Value)> {
     messages.chain([("envelope.v1".to_owned(), contract::schema::<envelope::Properties>())]).collect()
 }
 
-/// Every document as it has to be now.
+/// Returns all documents with their current content.
 #[must_use]
 pub fn documents() -> Vec<Document> {
     let contracts = contracts();

@@ -1,22 +1,47 @@
-//! The messages that the applications exchange: their structure, their meaning and their addresses.
+//! The messages that the applications exchange: their structure, their meaning, and their topology.
 //!
-//! This crate does no I/O and depends on no broker client, so that any team can use it. The body of a
-//! message is UTF-8 JSON and nothing else; what envelopes it travels in the AMQP 0-9-1 basic properties.
+//! This crate does no I/O and depends on no broker client, so any team can use it. The body of a message is
+//! UTF-8 JSON. Everything else travels in the AMQP 0-9-1 basic properties.
 //!
-//! A contract is a type with its doc comments and attributes, and is told nowhere else: the JSON Schemas, the
-//! AsyncAPI document and the page for other teams are made from it. It evolves by addition: readers ignore
-//! fields that they do not know, and what would break a reader or a writer becomes a new `v2` type next to
-//! `v1`.
+//! A contract is a Rust type with its doc comments and attributes. The JSON Schemas, the AsyncAPI document,
+//! and the page for other teams (this crate's `README.md`) are generated from it. Contracts evolve by
+//! addition: readers ignore unknown fields, and a breaking change becomes a `v2` type beside `v1`.
+//!
+//! # Modules
+//!
+//! | module | content |
+//! | --- | --- |
+//! | `customer_registered` | the event [`CustomerRegistered`] |
+//! | `customer_details_changed` | the event [`CustomerDetailsChanged`] |
+//! | `create_customer` | the command [`CreateCustomer`] |
+//! | `update_customer` | the command [`UpdateCustomer`] |
+//! | [`topology`] | exchanges and queues, each defined once |
+//! | [`envelope`] | the AMQP properties and headers of every message |
+//! | `patterns`, `timestamp` | text patterns and the time format that the messages share |
+//! | `generated` | schemas, samples, AsyncAPI, and the page (feature `generated`) |
+//! | `compatibility` | compares a contract with its released revisions (feature `generated`) |
+//! | `test_util` | validators and random valid messages (feature `test-util`) |
+//!
+//! # Where to start
+//!
+//! - To read a contract, start with [`CustomerRegistered`]. [`Message`] lists the parts of a contract.
+//! - To add a message, add its type, its line in `generated::contracts`, and its queue in [`topology`].
+//! - To regenerate the documents, run `cargo run -p contracts --features generated --example documents`.
+//! - To release a revision, run `cargo run -p contracts --features generated --example release`.
+//! - To test, run `cargo test -p contracts`. `tests/gate.rs` rejects breaking changes.
 
+#[cfg(feature = "generated")]
 pub mod compatibility;
 mod create_customer;
 mod customer_details_changed;
 mod customer_registered;
 pub mod envelope;
+#[cfg(feature = "generated")]
 pub mod generated;
+#[cfg(feature = "generated")]
 mod patterns;
 #[cfg(feature = "test-util")]
-#[allow(clippy::missing_panics_doc, reason = "a panic is how a test is told of any failure")]
+#[allow(clippy::missing_panics_doc, reason = "a panic reports a failure to the test")]
 pub mod test_util;
 mod timestamp;
 pub mod topology;
@@ -29,37 +54,39 @@ pub use update_customer::UpdateCustomer;
 
 /// A message with a documented contract.
 ///
-/// Its doc comment says what it is, and under the headings *Sent*, *True from then on*, *Not said* and
-/// *Delivery* what it means. Each field says its meaning, its limits, an example, its unit where it has one
-/// (`x-unit`), and whether it is personal data (`x-personal-data`): `direct`, if it says who somebody is,
-/// `linked`, if it tells of somebody but not of whom, or `none`.
-pub trait Message: schemars::JsonSchema + serde::Serialize + serde::de::DeserializeOwned {
-    /// What the AMQP property `type` says, and the routing key: `<owner>.<message>.v<major version>`.
+/// The type's doc comment has a summary and four sections: *When it is sent*, *What holds afterwards*,
+/// *What it does not say*, and *Delivery*. Each field documents its meaning, its limits, an example, its
+/// unit if it has one (`x-unit`), and whether it is personal data (`x-personal-data`): `direct` identifies a
+/// person, `linked` describes a person without identifying them, and `none` does neither.
+///
+/// With the feature `generated`, every message also implements `schemars::JsonSchema`.
+pub trait Message: serde::Serialize + serde::de::DeserializeOwned {
+    /// The AMQP property `type` and the routing key: `<owner>.<message>.v<major version>`.
     const TYPE: &'static str;
 
-    /// Whether it tells or asks.
+    /// Event or command.
     const KIND: Kind;
 
     /// The application that decides what the contract says.
     const OWNER: &'static str;
 
-    /// The exchange to which it is published. It belongs to the contract's owner.
+    /// The exchange that the message is published to. It belongs to the contract's owner.
     const EXCHANGE: &'static str;
 
-    /// The body: JSON.
+    /// Returns the body as JSON.
     ///
     /// # Panics
-    /// Never: a contract consists of what JSON can express.
+    /// Never: JSON can express every contract.
     fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("a contract consists of what JSON can express")
+        serde_json::to_string(self).expect("JSON can express every contract")
     }
 }
 
-/// What sort of message.
+/// The two kinds of message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A fact. Its owner alone writes it, for whoever wants to know.
+    /// A fact. Only its owner publishes it, and any application may subscribe.
     Event,
-    /// A request. Whoever may writes it, for its owner alone.
+    /// A request. Any application with the permission may send it, and only its owner consumes it.
     Command,
 }

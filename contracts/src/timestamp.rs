@@ -1,7 +1,6 @@
-//! Times on the wire: RFC 3339, written in UTC with six decimals; any offset is read.
+//! The time format of the messages: RFC 3339, written in UTC with six decimals. Readers accept any offset.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serializer};
 
 pub(crate) fn serialize<S: Serializer>(time: &DateTime<Utc>, to: S) -> Result<S::Ok, S::Error> {
@@ -12,9 +11,11 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime
     DateTime::deserialize(from)
 }
 
-/// What writers keep to. Years before 1000 do not fit into a MySQL DATETIME; leap seconds fit hardly anywhere.
-pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
+/// Returns the schema that writers follow. It excludes years before 1000, which do not fit into a MySQL
+/// DATETIME, and leap seconds, which hardly any system can store.
+#[cfg(feature = "generated")]
+pub(crate) fn schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
         "type": "string",
         "format": "date-time",
         "pattern": r"^[1-9]\d{3}-\d\d-\d\dT\d\d:\d\d:[0-5]\d\.\d{6}Z$",

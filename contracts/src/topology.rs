@@ -1,29 +1,29 @@
-//! Where messages go: the exchanges and the queues, each defined once.
+//! The exchanges and the queues, each defined once.
 //!
-//! Every service declares what it touches from these definitions, so the starting order never matters.
+//! Each service declares the ones that it uses from these definitions, so services can start in any order.
 
 use crate::{CreateCustomer, CustomerDetailsChanged, CustomerRegistered, Message, UpdateCustomer};
 
-/// The Web Store's events: facts, in the past tense. A topic exchange; the routing key is the message type.
+/// The topic exchange for the Web Store's events. The routing key is the message type.
 pub const WEB_STORE_EVENTS: &str = "web-store.events";
 
-/// Marketing's commands: requests, in the imperative. A topic exchange; the routing key is the message type.
+/// The topic exchange for Marketing's commands. The routing key is the message type.
 pub const MARKETING_COMMANDS: &str = "marketing.commands";
 
-/// A consumer's queue: durable, a quorum queue, with a queue for its dead letters beside it.
+/// A consumer's durable quorum queue. A second queue beside it keeps its dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queue {
-    /// `<consumer>.<message>`
+    /// `<consumer>.<message>`.
     pub name: &'static str,
-    /// The exchange from which it gets its messages.
+    /// The exchange that the queue is bound to.
     pub exchange: &'static str,
-    /// The routing key under which it is bound: a message type.
+    /// The routing key of the binding, which is a message type.
     pub routing_key: &'static str,
-    /// The consumer's direct exchange for dead letters; the routing key is the queue's name.
+    /// The consumer's direct exchange for dead letters. Their routing key is the queue's name.
     pub dead_letter_exchange: &'static str,
 }
 
-/// Every queue, in the order of the messages' way.
+/// All queues, in the order in which messages pass through them.
 pub const QUEUES: &[Queue] = &[
     TRANSFORMER_CUSTOMER_REGISTERED,
     TRANSFORMER_CUSTOMER_DETAILS_CHANGED,
@@ -32,20 +32,20 @@ pub const QUEUES: &[Queue] = &[
 ];
 
 impl Queue {
-    /// The application that consumes from it: the first part of its name.
+    /// Returns the consuming application, which is the first part of the queue's name.
     #[must_use]
     pub fn consumer(&self) -> &'static str {
         self.name.split('.').next().unwrap_or(self.name)
     }
 
-    /// The queue that keeps what this queue's consumer rejected: `<name>.dead-letters`.
+    /// Returns the name of the queue that keeps rejected messages: `<name>.dead-letters`.
     #[must_use]
     pub fn dead_letter_queue(&self) -> String {
         format!("{}.dead-letters", self.name)
     }
 }
 
-/// Where the transformer gets [`CustomerRegistered`].
+/// The transformer's queue for [`CustomerRegistered`].
 pub const TRANSFORMER_CUSTOMER_REGISTERED: Queue = Queue {
     name: "transformer.customer-registered",
     exchange: CustomerRegistered::EXCHANGE,
@@ -53,7 +53,7 @@ pub const TRANSFORMER_CUSTOMER_REGISTERED: Queue = Queue {
     dead_letter_exchange: "transformer.dead-letters",
 };
 
-/// Where the transformer gets [`CustomerDetailsChanged`].
+/// The transformer's queue for [`CustomerDetailsChanged`].
 pub const TRANSFORMER_CUSTOMER_DETAILS_CHANGED: Queue = Queue {
     name: "transformer.customer-details-changed",
     exchange: CustomerDetailsChanged::EXCHANGE,
@@ -61,7 +61,7 @@ pub const TRANSFORMER_CUSTOMER_DETAILS_CHANGED: Queue = Queue {
     dead_letter_exchange: "transformer.dead-letters",
 };
 
-/// Where Marketing gets [`CreateCustomer`].
+/// Marketing's queue for [`CreateCustomer`].
 pub const MARKETING_CREATE_CUSTOMER: Queue = Queue {
     name: "marketing.create-customer",
     exchange: CreateCustomer::EXCHANGE,
@@ -69,7 +69,7 @@ pub const MARKETING_CREATE_CUSTOMER: Queue = Queue {
     dead_letter_exchange: "marketing.dead-letters",
 };
 
-/// Where Marketing gets [`UpdateCustomer`].
+/// Marketing's queue for [`UpdateCustomer`].
 pub const MARKETING_UPDATE_CUSTOMER: Queue = Queue {
     name: "marketing.update-customer",
     exchange: UpdateCustomer::EXCHANGE,

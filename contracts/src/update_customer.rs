@@ -1,61 +1,89 @@
 //! The command `UpdateCustomer`, owned by Marketing.
 
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Kind, Message, patterns, timestamp, topology};
+use crate::{Kind, Message, timestamp, topology};
 
-/// Have this customer in Marketing's list as they are since this version.
+/// Bring this customer in Marketing's list up to this version.
 ///
-/// # Sent
-/// By the source of a customer, when their details have changed there.
+/// # When it is sent
+/// When a customer's details have changed at the source, by the source.
 ///
-/// # True from then on
-/// Nothing yet: it is a request. Once Marketing has carried it out, its list has the customer as of this
-/// version or of a higher one.
+/// # What holds afterwards
+/// Nothing yet, because a command is a request. Once Marketing has carried it out, its list contains the
+/// customer as of this version or a higher one.
 ///
-/// # Not said
-/// Which details have changed. No answer is sent: what Marketing refuses is kept with the reason among its
+/// # What it does not say
+/// Which details have changed. Marketing sends no reply. It keeps rejected commands with the reason among its
 /// dead letters, for an operator.
 ///
 /// # Delivery
-/// At least once, in no order. Copies have the same `message_id`. Where Marketing has this version or a higher
-/// one, nothing changes. A customer who is not in the list yet is put there, and the `CreateCustomer` that was
-/// overtaken, version 1, then changes nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// At least once and in no particular order. Copies have the same `message_id`. If Marketing already has this
+/// version or a higher one, nothing changes. If the customer is not in the list yet, Marketing adds the
+/// customer. The overtaken `CreateCustomer`, which is version 1, then has no effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generated", derive(schemars::JsonSchema))]
 pub struct UpdateCustomer {
     /// The customer's identity, as in `CreateCustomer`.
-    #[schemars(example = "01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71", extend("x-personal-data" = "linked"))]
+    #[cfg_attr(feature = "generated", schemars(
+        example = "01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71",
+        extend("x-personal-data" = "linked"),
+    ))]
     pub customer_id: Uuid,
-    /// Counts the customer's states at the source: 1 is what `CreateCustomer` told, each change adds 1.
-    #[schemars(range(min = 2, max = 2_147_483_647), example = 2, extend("x-personal-data" = "linked"))]
+    /// The number of the customer's state at the source. The state in `CreateCustomer` is 1, and each change
+    /// adds 1.
+    #[cfg_attr(feature = "generated", schemars(
+        range(min = 2, max = 2_147_483_647),
+        example = 2,
+        extend("x-personal-data" = "linked"),
+    ))]
     pub version: u32,
-    /// The name to address the customer by: any script, not white space alone, no control characters.
-    #[schemars(length(min = 1, max = 200), regex(pattern = patterns::LINE))]
-    #[schemars(example = "Zoë Ó Dálaigh-Wáng 王", extend("x-personal-data" = "direct"))]
+    /// The name by which to address the customer, in any script. It has no control characters, and it is not
+    /// white space alone.
+    #[cfg_attr(feature = "generated", schemars(
+        length(min = 1, max = 200),
+        regex(pattern = crate::patterns::LINE),
+        example = "Zoë Ó Dálaigh-Wáng 王",
+        extend("x-personal-data" = "direct"),
+    ))]
     pub full_name: String,
-    /// Where to write to: one `@` with something before and after it, no white space, no control characters.
-    #[schemars(length(min = 3, max = 254), regex(pattern = patterns::EMAIL))]
-    #[schemars(example = "zoe@example.org", extend("x-personal-data" = "direct"))]
+    /// The address to write to. It has one `@` with at least one character before and after it. It has no
+    /// white space and no control characters.
+    #[cfg_attr(feature = "generated", schemars(
+        length(min = 3, max = 254),
+        regex(pattern = crate::patterns::EMAIL),
+        example = "zoe@example.org",
+        extend("x-personal-data" = "direct"),
+    ))]
     pub email_address: String,
-    /// Whether the customer agrees to be sent marketing messages there.
-    #[schemars(example = false, extend("x-personal-data" = "linked"))]
+    /// Whether the customer agrees to receive marketing messages at this address.
+    #[cfg_attr(feature = "generated", schemars(example = false, extend("x-personal-data" = "linked")))]
     pub email_opt_in: bool,
     /// The application that the customer comes from, as in `CreateCustomer`.
-    #[schemars(length(min = 1, max = 50), regex(pattern = "^[a-z0-9-]+$"))]
-    #[schemars(example = "web-store", extend("x-personal-data" = "none"))]
+    #[cfg_attr(feature = "generated", schemars(
+        length(min = 1, max = 50),
+        regex(pattern = "^[a-z0-9-]+$"),
+        example = "web-store",
+        extend("x-personal-data" = "none"),
+    ))]
     pub source: String,
-    /// Since when they have been a customer of the source, as in `CreateCustomer`.
+    /// The time at which the person became a customer of the source, as in `CreateCustomer`.
     #[serde(with = "timestamp")]
-    #[schemars(schema_with = "timestamp::schema", example = "2026-01-02T03:04:05.000600Z")]
-    #[schemars(extend("x-personal-data" = "linked"))]
+    #[cfg_attr(feature = "generated", schemars(
+        schema_with = "timestamp::schema",
+        example = "2026-01-02T03:04:05.000600Z",
+        extend("x-personal-data" = "linked"),
+    ))]
     pub customer_since: DateTime<Utc>,
-    /// When their details changed at the source.
+    /// The time at which the details changed at the source.
     #[serde(with = "timestamp")]
-    #[schemars(schema_with = "timestamp::schema", example = "2026-02-03T04:05:06.000700Z")]
-    #[schemars(extend("x-personal-data" = "linked"))]
+    #[cfg_attr(feature = "generated", schemars(
+        schema_with = "timestamp::schema",
+        example = "2026-02-03T04:05:06.000700Z",
+        extend("x-personal-data" = "linked"),
+    ))]
     pub changed_at: DateTime<Utc>,
 }
 

@@ -1,6 +1,6 @@
 //! The AsyncAPI 3 document, with AMQP bindings.
 //!
-//! It describes all applications at once: an operation is somebody's, and its tag says whose.
+//! It describes all applications together. The tag of an operation names the application that performs it.
 
 use serde_json::{Map, Value, json};
 
@@ -32,14 +32,14 @@ pub(super) fn asyncapi(contracts: &[Contract]) -> Value {
         "info": {
             "title": "Customers by message",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "What the Web Store, the transformer and Marketing say to each other, and what it means. README.md next to this document says how to begin.",
+            "description": "The messages that the Web Store, the transformer, and Marketing exchange, and their meaning. Start with README.md next to this document.",
         },
         "defaultContentType": "application/json",
         "servers": { "broker": {
             "host": "127.0.0.1:5672",
             "protocol": "amqp",
             "protocolVersion": "0-9-1",
-            "description": "RabbitMQ. Host, port, virtual host, user and password are in the URL that its administrator gives you.",
+            "description": "RabbitMQ. The URL from its administrator holds the host, the port, the virtual host, the user, and the password.",
             "security": [{ "$ref": "#/components/securitySchemes/broker-user" }],
         }},
         "channels": channels,
@@ -55,8 +55,8 @@ pub(super) fn asyncapi(contracts: &[Contract]) -> Value {
     })
 }
 
-/// Who sends it: an event's owner; and a command's, for all that we know here, the transformer, though
-/// anybody with the right may.
+/// Returns the sending application. An event's owner sends it. The transformer sends the commands, although
+/// any application with the permission may.
 fn sender(contract: &Contract) -> &'static str {
     match contract.kind {
         Kind::Event => contract.owner,
@@ -64,14 +64,14 @@ fn sender(contract: &Contract) -> &'static str {
     }
 }
 
-/// To where a message is published, or from where it can be had: bind a queue of your own.
+/// Returns the channel of an exchange: the place to publish a message, or to bind a queue of one's own.
 fn exchange_channel(contract: &Contract) -> Value {
     json!({
         "address": contract.message_type,
         "title": format!("{} on {}", contract.name, contract.exchange),
         "description": match contract.kind {
-            Kind::Event => "To receive these, bind a queue of your own to the exchange with this routing key.",
-            Kind::Command => "To send one of these, publish it to the exchange with this routing key.",
+            Kind::Event => "To receive these events, bind your own queue to the exchange with this routing key.",
+            Kind::Command => "To send this command, publish it to the exchange with this routing key.",
         },
         "messages": { &contract.name: message_reference(contract) },
         "bindings": { "amqp": {
@@ -89,7 +89,7 @@ fn queue_channel(queue: &topology::Queue, contract: &Contract) -> Value {
         "address": queue.name,
         "title": format!("{}'s queue for {}", queue.consumer(), contract.name),
         "description": format!(
-            "A quorum queue, bound to `{}` with the routing key `{}`. Only {} consumes from it. What it can never handle goes to `{}`, with the reason in the headers.",
+            "A quorum queue, bound to `{}` with the routing key `{}`. Only {} consumes from it. Rejected messages go to `{}` with the reason in the headers.",
             queue.exchange, queue.routing_key, queue.consumer(), queue.dead_letter_queue(),
         ),
         "messages": { &contract.name: message_reference(contract) },
@@ -116,7 +116,7 @@ fn message(contract: &Contract) -> Value {
         "description": description(&contract.schema),
         "contentType": "application/json",
         "correlationId": {
-            "description": "The AMQP property `correlation_id`, not a header: AsyncAPI knows no other place for it.",
+            "description": "The AMQP property `correlation_id`. It is not a header, but AsyncAPI has no other location for it.",
             "location": "$message.header#/correlation_id",
         },
         "headers": { "$ref": "#/components/schemas/Headers" },
@@ -147,7 +147,7 @@ fn operation(action: &str, application: &str, channel: &str, contract: &Contract
     })
 }
 
-/// AsyncAPI's own schemas name no dialect; those of the contracts use only what both have.
+/// Removes `$schema`: AsyncAPI's own schemas name no dialect, and the contracts use only common keywords.
 fn without_dialect(mut schema: Value) -> Value {
     if let Some(schema) = schema.as_object_mut() {
         schema.shift_remove("$schema");

@@ -1,4 +1,4 @@
-//! The page for another team's developer: a template, filled from the contracts.
+//! The page for developers of other teams: the template `page.md`, filled from the contracts.
 
 use serde_json::Value;
 
@@ -11,37 +11,38 @@ use crate::{Kind, envelope};
 const TEMPLATE: &str = include_str!("page.md");
 
 pub(super) fn page(contracts: &[Contract]) -> String {
-    let filled = [
+    let values = [
         ("{{overview}}", contracts.iter().map(overview).collect()),
         ("{{listen.py}}", include_str!("../../clients/listen.py").to_owned()),
         ("{{send.py}}", include_str!("../../clients/send.py").to_owned()),
         ("{{envelope}}", envelope()),
         ("{{messages}}", contracts.iter().map(message).collect()),
     ];
-    filled.iter().fold(TEMPLATE.to_owned(), |page, (place, text)| page.replace(place, text.trim_end()))
+    values.iter().fold(TEMPLATE.to_owned(), |page, (key, text)| page.replace(key, text.trim_end()))
 }
 
 fn overview(contract: &Contract) -> String {
     let Contract { name, message_type, owner, .. } = contract;
-    let (kind, summary) = (contract.kind.word(), contract.summary());
+    let kind = contract.kind.as_str();
+    let summary = contract.summary();
     format!("| [{name}](#{}) | `{message_type}` | {kind} | {owner} | {summary} |\n", name.to_lowercase())
 }
 
 fn message(contract: &Contract) -> String {
     let Contract { name, message_type, owner, exchange, .. } = contract;
     let summary = contract.summary();
-    let what = match contract.kind {
+    let kind = match contract.kind {
         Kind::Event => "an event",
         Kind::Command => "a command",
     };
     let sections = contract.sections().iter().fold(String::new(), |all, (heading, text)| {
-        all + &format!("**{heading}.** {text}\n\n") //
+        all + &format!("**{heading}.** {text}\n\n")
     });
     let sample: Value = serde_json::from_str(&contract.sample()).expect("a sample is JSON");
     let table = table(&contract.schema);
     format!(
         "### {name}\n\n\
-         `{message_type}` on the exchange `{exchange}`, {what} of `{owner}` \
+         `{message_type}` on the exchange `{exchange}`, {kind} of `{owner}` \
          ([JSON Schema](schemas/{message_type}.json))\n\n\
          {summary}\n\n{sections}{table}\n```json\n{sample:#}\n```\n\n"
     )
@@ -58,16 +59,17 @@ fn table(schema: &Value) -> String {
         let example = if example.is_null() { String::new() } else { format!("`{example}`") };
         let personal_data = field["x-personal-data"].as_str().unwrap_or_default();
         let required = if is_required(schema, name) { "" } else { "Optional. " };
-        let (meaning, shape) = (description(field), shape(field));
+        let meaning = description(field);
+        let shape = shape(field);
         format!("| `{name}` | {required}{meaning} | {shape} | {personal_data} | {example} |\n")
     });
     let head = "| field | meaning | shape | personal data | example |\n| --- | --- | --- | --- | --- |\n";
     head.to_owned() + &rows.collect::<String>()
 }
 
-/// A field's type, unit and limits, in words. Patterns are in the schema; their meaning is in the field's.
+/// Returns a field's type, limits, and unit in words. The field's description explains its pattern.
 fn shape(field: &Value) -> String {
-    // An optional field's type is a list, of which `null` is the other one.
+    // The type of an optional field is a list of its type and `null`.
     let kind = field["type"].as_str().or_else(|| field["type"][0].as_str()).unwrap_or("any");
     let mut words = vec![match field["format"].as_str() {
         Some(format) if kind == "string" => format!("{kind}, {format}"),
