@@ -1,24 +1,24 @@
 //! What the process of every service does in the same way: settings, logging, health, serving, shutdown.
 
 mod command;
+mod config;
+mod failure_log;
 mod health;
 mod logging;
-mod memory;
+mod process;
 mod proxies;
 mod rate_limit;
 mod security_headers;
 mod server;
-mod settings;
-mod shutdown;
 mod stylesheet;
 
 pub use command::Command;
+pub use config::parse_config;
+pub use failure_log::FailureLog;
 pub use health::{HealthCheck, health};
 pub use logging::Logging;
-pub use memory::fix_mmap_threshold;
+pub use process::{fix_mmap_threshold, shutdown_on_signal, write_stdout};
 pub use proxies::TrustedProxies;
 pub use rate_limit::RateLimit;
 pub use server::{bind, serve};
-pub use settings::parse_config;
-pub use shutdown::shutdown_on_signal;
 pub use stylesheet::Stylesheet;

@@ -14,7 +14,7 @@ const NEVER: [&str; 2] = ["lapin::returned_messages=off", "sqlx::query=off"];
 pub struct Logging {
     /// What to log: a level (error, warn, info, debug, trace), or levels by module such as
     /// `info,messaging=debug`
-    #[arg(long = "log", env = "LOG", value_name = "FILTER", default_value = "info,lapin=off")]
+    #[arg(long = "log", env = "RUST_LOG", value_name = "FILTER", default_value = "info,lapin=off")]
     filter: String,
 }
 
@@ -25,8 +25,9 @@ impl Logging {
     /// The filter cannot be parsed.
     pub fn init(&self) -> anyhow::Result<()> {
         let builder = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
-        let mut filter =
-            builder.parse(&self.filter).map_err(|error| anyhow::anyhow!("LOG `{}`: {error}", self.filter))?;
+        let mut filter = builder
+            .parse(&self.filter)
+            .map_err(|error| anyhow::anyhow!("--log `{}`: {error}", self.filter))?;
         for directive in NEVER {
             filter = filter.add_directive(directive.parse()?);
         }
