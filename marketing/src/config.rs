@@ -50,10 +50,9 @@ pub struct Config {
 
 /// Without a command the program is the service.
 #[derive(Debug, Clone, Copy, Subcommand)]
-#[expect(missing_docs, reason = "the flattened enum has its own")]
 pub enum Command {
-    #[command(flatten)]
-    Service(service_kit::Command),
+    /// Asks the service that runs on this machine whether it is ready: exit status 0 or 1
+    Health,
     /// Ask for a password, or read it from standard input, and print its hash; needs no setting
     HashPassword,
 }

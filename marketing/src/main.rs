@@ -23,7 +23,7 @@ async fn main() -> anyhow::Result<()> {
     let config: Config = service_kit::parse_config();
     match config.command {
         None => {}
-        Some(Command::Service(command)) => return command.run(config.listen).await,
+        Some(Command::Health) => return service_kit::probe_health(config.listen).await,
         Some(Command::HashPassword) => return operator::hash_password(),
     }
     config.logging.init()?;

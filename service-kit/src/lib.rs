@@ -1,6 +1,5 @@
 //! What the process of every service does in the same way: settings, logging, health, serving, shutdown.
 
-mod command;
 mod config;
 mod failure_log;
 mod health;
@@ -12,10 +11,9 @@ mod security_headers;
 mod server;
 mod stylesheet;
 
-pub use command::Command;
 pub use config::parse_config;
 pub use failure_log::FailureLog;
-pub use health::{HealthCheck, health};
+pub use health::{HealthCheck, health, probe_health};
 pub use logging::Logging;
 pub use process::{fix_mmap_threshold, shutdown_on_signal, write_stdout};
 pub use proxies::TrustedProxies;

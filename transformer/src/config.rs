@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use messaging::BrokerUrl;
-use service_kit::{Command, Logging};
+use service_kit::Logging;
 
 /// Maps the Web Store's events to Marketing's commands
 #[derive(Debug, Parser)]
@@ -27,4 +27,14 @@ pub struct Config {
 
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+}
+
+/// Subcommands of the program.
+#[derive(Debug, Clone, Copy, Default, Subcommand)]
+pub(crate) enum Command {
+    /// Runs the service (the default)
+    #[default]
+    Serve,
+    /// Asks the service that runs on this machine whether it is ready: exit status 0 or 1
+    Health,
 }

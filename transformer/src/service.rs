@@ -4,15 +4,20 @@ use futures_util::future::join_all;
 use messaging::{ConnectionStatus, supervise};
 use service_kit::{HealthCheck, health};
 
-use crate::{config::Config, flows::FLOWS, forwarder};
+use crate::{
+    config::{Command, Config},
+    flows::FLOWS,
+    forwarder,
+};
 
 /// Runs the transformer until a signal asks it to stop.
 ///
 /// # Errors
 /// Returns an error if the process cannot listen on its address or for signals, or if its listener fails.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    if let Some(command) = config.command {
-        return command.run(config.listen).await;
+    match config.command.unwrap_or_default() {
+        Command::Serve => {}
+        Command::Health => return service_kit::probe_health(config.listen).await,
     }
     config.logging.init()?;
     service_kit::fix_mmap_threshold();

@@ -55,9 +55,8 @@ pub struct Config {
 /// What the program can do besides being the service.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "the flattened enum has its own")]
-    Common(service_kit::Command),
+    /// Asks the service that runs on this machine whether it is ready: exit status 0 or 1
+    Health,
 
     /// Send the events of customers again, under their original message ids
     ///

@@ -19,7 +19,7 @@ use web_store::{
 async fn main() -> anyhow::Result<()> {
     let config: Config = service_kit::parse_config();
     match config.command {
-        Some(Command::Common(command)) => return command.run(config.listen).await,
+        Some(Command::Health) => return service_kit::probe_health(config.listen).await,
         Some(Command::Republish(chosen)) => return republish::run(chosen, &config.database_url).await,
         None => {}
     }
