@@ -1,13 +1,13 @@
-//! How long to wait before trying again: exponential, with jitter.
+//! The delay before a retry: exponential backoff with jitter.
 
 use std::time::Duration;
 
-const FIRST: Duration = Duration::from_millis(100);
+const INITIAL_DELAY: Duration = Duration::from_millis(100);
 
-/// Short enough that everything has recovered within seconds of its server's return.
-const LONGEST: Duration = Duration::from_secs(5);
+/// Short enough that every service recovers within seconds of its server's return.
+const MAX_DELAY: Duration = Duration::from_secs(5);
 
-/// The growing delays of one row of failures.
+/// The growing delays of one series of failures.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     ceiling: Duration,
@@ -15,33 +15,35 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { ceiling: FIRST }
+        Self { ceiling: INITIAL_DELAY }
     }
 }
 
 impl Backoff {
-    /// The longest delay that there is.
-    pub const LONGEST: Duration = LONGEST;
+    /// The longest possible delay.
+    pub const MAX_DELAY: Duration = MAX_DELAY;
 
-    /// The next delay: between half and all of a ceiling that doubles from 100 ms up to 5 s. The
-    /// jitter keeps instances that failed together from coming back together.
+    /// Returns the next delay, between half of a ceiling and the ceiling.
+    ///
+    /// The ceiling doubles from 100 ms up to 5 s. The jitter prevents instances that failed together from
+    /// retrying together.
     pub fn next_delay(&mut self) -> Duration {
         let delay = self.ceiling.mul_f64(rand::random_range(0.5..=1.0));
-        self.ceiling = (self.ceiling * 2).min(LONGEST);
+        self.ceiling = (self.ceiling * 2).min(MAX_DELAY);
         delay
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Backoff, FIRST, LONGEST};
+    use super::{Backoff, INITIAL_DELAY, MAX_DELAY};
 
     #[test]
-    fn delays_grow_up_to_a_limit_and_never_vanish() {
+    fn delays_grow_to_the_maximum_and_are_never_zero() {
         let mut backoff = Backoff::default();
         let delays: Vec<_> = (0..20).map(|_| backoff.next_delay()).collect();
-        assert!(delays[0] <= FIRST);
-        assert!(delays.iter().all(|delay| *delay >= FIRST / 2 && *delay <= LONGEST));
-        assert!(delays[10..].iter().all(|delay| *delay >= LONGEST / 2));
+        assert!(delays[0] <= INITIAL_DELAY);
+        assert!(delays.iter().all(|delay| *delay >= INITIAL_DELAY / 2 && *delay <= MAX_DELAY));
+        assert!(delays[10..].iter().all(|delay| *delay >= MAX_DELAY / 2));
     }
 }

@@ -1,19 +1,20 @@
-//! A broker's address, parsed once, with the password kept out of every output.
+//! The address of a broker. It is parsed once, and no output contains its password.
 
 use std::{fmt, str::FromStr};
 
 use lapin::uri::AMQPUri;
 
-/// RabbitMQ recommends 5 to 20 s: lower and a busy broker looks dead, higher and a dead one looks busy.
-/// A peer that stays silent for twice as long counts as gone.
+/// RabbitMQ recommends 5 to 20 s. With less, a busy broker looks dead. With more, a dead broker looks busy.
+/// A peer that is silent for twice this time counts as dead.
 const HEARTBEAT_SECONDS: u16 = 5;
 
-/// `amqp://user:password@host:port/vhost`, or `amqps://…` for TLS. Shown without its user and password.
+/// `amqp://user:password@host:port/vhost`, or `amqps://…` for TLS. `Display` and `Debug` omit the user and the
+/// password.
 #[derive(Clone)]
 pub struct BrokerUrl(AMQPUri);
 
 impl BrokerUrl {
-    /// With the largest frame in bytes, unless the address names one.
+    /// Returns the URI with `frame_max` bytes as the largest frame, unless the URI already sets one.
     pub(crate) fn uri(&self, frame_max: u32) -> AMQPUri {
         let mut uri = self.0.clone();
         uri.query.frame_max.get_or_insert(frame_max);
@@ -25,7 +26,7 @@ impl FromStr for BrokerUrl {
     type Err = String;
 
     fn from_str(url: &str) -> Result<Self, String> {
-        // The parser's own message could repeat the password, so it is not passed on.
+        // The parser's own message could contain the password, so it is replaced.
         let mut uri =
             AMQPUri::from_str(url).map_err(|_| "expected amqp://user:password@host:port/vhost".to_owned())?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
@@ -51,7 +52,7 @@ mod tests {
     use super::BrokerUrl;
 
     #[test]
-    fn a_broker_url_never_shows_its_password() {
+    fn broker_url_never_shows_its_password() {
         let url: BrokerUrl = "amqp://web-store:hush@broker:5673/shop".parse().unwrap();
         assert_eq!(url.to_string(), "broker:5673 vhost shop");
         assert!(!format!("{url:?}").contains("hush"));

@@ -1,6 +1,6 @@
-//! Consuming, and the only place where a message is settled.
+//! Consuming: the only place where messages are settled.
 
-use std::fmt::Display;
+use std::{fmt::Display, pin::pin, time::Instant};
 
 use contracts::topology::Queue;
 use futures_util::{FutureExt, StreamExt};
@@ -12,34 +12,38 @@ use lapin::{
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Backoff, Incoming, Rejection, Session, SessionError, session::answered};
+use crate::{Backoff, Incoming, Rejection, Session, SessionError, session::with_reply_timeout};
 
-/// The most messages that a handler gets at once.
-const BATCH: usize = 256;
+/// The maximum of messages in one batch.
+const MAX_BATCH: usize = 256;
 
-/// The most messages that the broker hands out unsettled: one batch in hand and one on its way.
+/// The maximum of unsettled messages: one batch that is being handled and one on its way.
 const PREFETCH: u16 = 512;
 
-/// What became of one message: its effect is durable, or it can never have one.
+/// The outcome of one message: its effect is durable, or the message can never succeed.
 pub type Outcome = Result<(), Rejection>;
 
-/// What the handler needs is away; the same batch is worth another try.
+/// A server that the handler needs is unavailable. Retrying the same batch can succeed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unavailable(pub String);
 
 impl Unavailable {
-    /// From any error, with all its causes.
+    /// Converts any error, including its causes.
     pub fn from_error(error: impl Display) -> Self {
         Self(format!("{error:#}"))
     }
 }
 
-/// Carries out what messages ask for. It never settles them: it says what became of them.
+/// Processes messages. A handler never settles messages: it returns their outcomes.
 pub trait Handler {
-    /// One outcome for each message, in order. Everything that is reported as done is durable by then.
+    /// Processes a batch and returns one outcome for each message, in order.
     ///
-    /// It may be given the same message again: doing it twice must have the effect of once.
+    /// The effect of every message with the outcome `Ok` is durable. The same message may come again, so
+    /// processing it twice must have the same effect as processing it once.
+    ///
+    /// # Errors
+    /// Returns [`Unavailable`] if the same batch should be retried.
     fn handle(
         &mut self,
         batch: &[Incoming],
@@ -57,25 +61,26 @@ impl<'a> Consumer<'a> {
     /// Declares the queue and starts to consume from it.
     ///
     /// # Errors
-    /// The session broke.
+    /// Returns an error if the session broke.
     pub async fn start(session: &'a Session, queue: &'a Queue) -> Result<Self, SessionError> {
         session.declare_queue(queue).await?;
         let channel = &session.channel;
-        answered("prefetch", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
+        with_reply_timeout("prefetch", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
         let consume = channel.basic_consume(
             queue.name.into(),
             "".into(),
             BasicConsumeOptions::default(),
             FieldTable::default(),
         );
-        let deliveries = answered("consume", consume).await?;
+        let deliveries = with_reply_timeout("consume", consume).await?;
         Ok(Self { session, queue, deliveries })
     }
 
-    /// Hands batches to the handler and settles them, until shutdown; what is in hand is finished.
+    /// Passes batches to the handler and settles them until shutdown. Shutdown does not interrupt a batch that
+    /// the handler is processing.
     ///
     /// # Errors
-    /// The session broke. What was not settled will be delivered again.
+    /// Returns an error if the session broke. The broker redelivers unsettled messages.
     pub async fn run(
         mut self,
         handler: &mut impl Handler,
@@ -88,8 +93,9 @@ impl<'a> Consumer<'a> {
         Ok(())
     }
 
-    /// Waits for a message and takes what else is there already: a batch grows with the load, and
-    /// nobody waits for it to fill.
+    /// Waits for a message and adds the messages that have already arrived. Returns `None` on shutdown.
+    ///
+    /// A batch grows with the load, and no message waits for a batch to fill.
     async fn next_batch(
         &mut self,
         shutdown: &CancellationToken,
@@ -97,53 +103,37 @@ impl<'a> Consumer<'a> {
         let first = tokio::select! {
             biased;
             () = shutdown.cancelled() => return Ok(None),
-            delivery = self.deliveries.next() => self.received(delivery)?,
+            delivery = self.deliveries.next() => self.incoming(delivery)?,
         };
         let mut batch = vec![first];
-        while batch.len() < BATCH
+        while batch.len() < MAX_BATCH
             && let Some(delivery) = self.deliveries.next().now_or_never()
         {
-            batch.push(self.received(delivery)?);
+            batch.push(self.incoming(delivery)?);
         }
         Ok(Some(batch))
     }
 
-    fn received(&self, delivery: Option<lapin::Result<Delivery>>) -> Result<Incoming, SessionError> {
+    fn incoming(&self, delivery: Option<lapin::Result<Delivery>>) -> Result<Incoming, SessionError> {
         let delivery = delivery.ok_or(SessionError::Cancelled(self.queue.name))??;
         Ok(Incoming { delivery })
     }
 
-    /// Tries until the batch is done, the session is over, or it is time to leave (`None`). Meanwhile
-    /// the batch stays unsettled, and beyond the prefetch the broker sends no more.
     async fn handle(
         &self,
         handler: &mut impl Handler,
         batch: &[Incoming],
         shutdown: &CancellationToken,
     ) -> Result<Option<Vec<Outcome>>, SessionError> {
-        let mut backoff = Backoff::default();
-        let mut told = false;
-        loop {
-            let unavailable = match handler.handle(batch).await {
-                Ok(outcomes) => return Ok(Some(outcomes)),
-                Err(unavailable) => unavailable,
-            };
-            if !told {
-                tracing::warn!(queue = self.queue.name, messages = batch.len(), %unavailable, "holding messages; trying again");
-                told = true;
-            }
-            tokio::select! {
-                () = sleep(backoff.next_delay()) => {}
-                () = shutdown.cancelled() => return Ok(None),
-                () = self.session.wait_closed() => return Err(SessionError::Lost),
-            }
-        }
+        handle_with_retries(self.queue.name, handler, batch, shutdown, self.session.wait_closed()).await
     }
 
-    /// Dead letters first, then one ack for the whole batch: it has every delivery up to its last, so
-    /// the ack can cover them all, and a crash in between costs a second dead letter and not a message.
+    /// Publishes the dead letters, and then acks the whole batch at once.
+    ///
+    /// The batch contains every delivery up to its last one, so a single ack can cover all of them. A crash
+    /// between the two steps costs a second dead letter, but no message.
     async fn settle(&self, batch: &[Incoming], outcomes: Vec<Outcome>) -> Result<(), SessionError> {
-        assert_eq!(batch.len(), outcomes.len(), "a handler reports on every message");
+        assert_eq!(batch.len(), outcomes.len(), "a handler returns one outcome for each message");
         let rejected: Vec<_> = batch
             .iter()
             .zip(outcomes)
@@ -154,8 +144,162 @@ impl<'a> Consumer<'a> {
         }
         if let Some(last) = batch.last() {
             let options = BasicAckOptions { multiple: true };
-            answered("ack", self.session.channel.basic_ack(last.delivery.delivery_tag, options)).await?;
+            let ack = self.session.channel.basic_ack(last.delivery.delivery_tag, options);
+            with_reply_timeout("ack", ack).await?;
         }
         Ok(())
+    }
+}
+
+/// Retries a batch until the handler returns its outcomes. Returns `None` if shutdown comes first.
+///
+/// Meanwhile the batch stays unsettled, and beyond the prefetch the broker sends no more messages. Logs one line
+/// when it starts to hold the batch, and one line when the batch has been processed.
+async fn handle_with_retries(
+    queue: &str,
+    handler: &mut impl Handler,
+    batch: &[Incoming],
+    shutdown: &CancellationToken,
+    session_closed: impl Future<Output = ()>,
+) -> Result<Option<Vec<Outcome>>, SessionError> {
+    let mut session_closed = pin!(session_closed);
+    let mut backoff = Backoff::default();
+    let mut held_since: Option<Instant> = None;
+    loop {
+        match handler.handle(batch).await {
+            Ok(outcomes) => {
+                if let Some(since) = held_since {
+                    let held_for = format_args!("{:.1}s", since.elapsed().as_secs_f64());
+                    tracing::info!(queue, messages = batch.len(), %held_for, "processing messages again");
+                }
+                return Ok(Some(outcomes));
+            }
+            Err(unavailable) if held_since.is_none() => {
+                tracing::warn!(queue, messages = batch.len(), %unavailable, "holding messages; trying again");
+                held_since = Some(Instant::now());
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = sleep(backoff.next_delay()) => {}
+            () = shutdown.cancelled() => return Ok(None),
+            () = &mut session_closed => return Err(SessionError::Lost),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{pending, ready},
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use chrono::Utc;
+    use tokio_util::sync::CancellationToken;
+    use tracing::subscriber::{DefaultGuard, set_default};
+    use uuid::Uuid;
+
+    use super::{Handler, Outcome, Unavailable, handle_with_retries};
+    use crate::{Envelope, Incoming, Outgoing, SessionError};
+
+    /// Is unavailable for a number of calls.
+    struct UnavailableFor(usize);
+
+    impl Handler for UnavailableFor {
+        async fn handle(&mut self, batch: &[Incoming]) -> Result<Vec<Outcome>, Unavailable> {
+            if self.0 == 0 {
+                return Ok(batch.iter().map(|_| Ok(())).collect());
+            }
+            self.0 -= 1;
+            Err(Unavailable("the database is down".to_owned()))
+        }
+    }
+
+    /// Collects the log lines of the current thread.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Log {
+        fn start() -> (Self, DefaultGuard) {
+            let log = Self::default();
+            let writer = log.clone();
+            let format = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+            (log, set_default(format.finish()))
+        }
+
+        fn lines(&self) -> Vec<String> {
+            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+            text.lines().map(str::to_owned).collect()
+        }
+    }
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn batch() -> Vec<Incoming> {
+        let envelope = Envelope {
+            message_id: Uuid::nil(),
+            message_type: "test.message.v1".into(),
+            correlation_id: String::new(),
+            causation_id: None,
+            traceparent: String::new(),
+            timestamp: Utc::now(),
+            app_id: "test",
+        };
+        let message = Outgoing { exchange: "test", envelope, body: Vec::new() };
+        vec![Incoming::from_outgoing(&message), Incoming::from_outgoing(&message)]
+    }
+
+    #[tokio::test]
+    async fn held_batch_logs_one_line_at_start_and_one_at_end() {
+        let (log, _guard) = Log::start();
+        let token = CancellationToken::new();
+        let outcomes =
+            handle_with_retries("test.queue", &mut UnavailableFor(3), &batch(), &token, pending()).await;
+        assert_eq!(outcomes.unwrap(), Some(vec![Ok(()), Ok(())]));
+        let lines = log.lines();
+        assert_eq!(lines.len(), 2, "{lines:#?}");
+        assert!(lines[0].contains("WARN") && lines[0].contains("holding messages"), "{}", lines[0]);
+        assert!(lines[0].contains("the database is down"), "{}", lines[0]);
+        assert!(lines[1].contains("INFO") && lines[1].contains("processing messages again"), "{}", lines[1]);
+        for field in ["queue=\"test.queue\"", "messages=2", "held_for=0."] {
+            assert!(lines[1].contains(field), "{field} in {}", lines[1]);
+        }
+    }
+
+    #[tokio::test]
+    async fn batch_without_outage_logs_nothing() {
+        let (log, _guard) = Log::start();
+        let token = CancellationToken::new();
+        let outcomes =
+            handle_with_retries("test.queue", &mut UnavailableFor(0), &batch(), &token, pending()).await;
+        assert_eq!(outcomes.unwrap(), Some(vec![Ok(()), Ok(())]));
+        assert!(log.lines().is_empty(), "{:#?}", log.lines());
+    }
+
+    #[tokio::test]
+    async fn shutdown_ends_holding_without_outcomes() {
+        let token = CancellationToken::new();
+        token.cancel();
+        let mut handler = UnavailableFor(usize::MAX);
+        let outcomes = handle_with_retries("test.queue", &mut handler, &batch(), &token, pending()).await;
+        assert_eq!(outcomes.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn closed_session_ends_holding_with_an_error() {
+        let token = CancellationToken::new();
+        let mut handler = UnavailableFor(usize::MAX);
+        let outcomes = handle_with_retries("test.queue", &mut handler, &batch(), &token, ready(())).await;
+        assert!(matches!(outcomes, Err(SessionError::Lost)));
     }
 }

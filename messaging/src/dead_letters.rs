@@ -1,17 +1,17 @@
-//! Dead letters: a rejected message, untouched, with the reason, the place and the time in its headers.
+//! Dead letters: rejected messages, unchanged, with the reason, the queue, and the time in their headers.
 //!
-//! The consumer sends them itself, because the broker's own dead-lettering carries no reason.
+//! The consumer publishes them itself, because the broker's own dead-lettering carries no reason.
 
 use chrono::{SecondsFormat, Utc};
 use contracts::topology::Queue;
 use lapin::{BasicProperties, Confirmation};
 
-use crate::{Incoming, Rejection, Session, SessionError, envelope::text, publisher::Publication};
+use crate::{Incoming, Rejection, Session, SessionError, envelope::string_value, publisher::Publication};
 
 pub(crate) const REJECTION_CODE: &str = "rejection-code";
 
 impl Session {
-    /// Puts rejected messages into their queue's dead letters and returns once they are safe there.
+    /// Publishes rejected messages to the dead letters of their queue and waits for the confirms.
     pub(crate) async fn dead_letter(
         &self,
         queue: &Queue,
@@ -20,7 +20,7 @@ impl Session {
         let publications = rejected.iter().map(|(message, rejection)| Publication {
             exchange: queue.dead_letter_exchange,
             routing_key: queue.name,
-            properties: with_reason(message, queue, rejection),
+            properties: dead_letter_properties(message, queue, rejection),
             body: &message.delivery.data,
         });
         let confirmations = self.publish_all(publications).await?;
@@ -41,13 +41,13 @@ impl Session {
     }
 }
 
-fn with_reason(message: &Incoming, queue: &Queue, rejection: &Rejection) -> BasicProperties {
+fn dead_letter_properties(message: &Incoming, queue: &Queue, rejection: &Rejection) -> BasicProperties {
     let properties = message.delivery.properties.clone();
     let mut headers = properties.headers().clone().unwrap_or_default();
     let now = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
-    headers.insert(REJECTION_CODE.into(), text(rejection.code()));
-    headers.insert("rejection-reason".into(), text(&rejection.to_string()));
-    headers.insert("rejected-from".into(), text(queue.name));
-    headers.insert("rejected-at".into(), text(&now));
+    headers.insert(REJECTION_CODE.into(), string_value(rejection.code()));
+    headers.insert("rejection-reason".into(), string_value(&rejection.to_string()));
+    headers.insert("rejected-from".into(), string_value(queue.name));
+    headers.insert("rejected-at".into(), string_value(&now));
     properties.with_headers(headers)
 }

@@ -1,4 +1,4 @@
-//! What envelopes an outgoing message: the AMQP basic properties, under their standard meaning.
+//! The envelope of an outgoing message: the AMQP basic properties, in their standard meaning.
 
 use std::borrow::Cow;
 
@@ -14,43 +14,43 @@ pub(crate) const TRACEPARENT: &str = "traceparent";
 
 const PERSISTENT: u8 = 2;
 
-/// The properties of a message that is to be sent.
+/// The properties of an outgoing message.
 #[derive(Debug, Clone)]
 pub struct Envelope {
-    /// The same for every copy of this message, so that whoever gets it twice can tell.
+    /// The id of the message. All copies have the same id, so that readers can detect duplicates.
     pub message_id: Uuid,
-    /// The contract, [`contracts::Message::TYPE`]; also the routing key.
+    /// The contract, [`contracts::Message::TYPE`]. It is also the routing key.
     pub message_type: Cow<'static, str>,
-    /// The one that the first message of the flow got.
+    /// The id of the flow. The first message of the flow sets it, and later messages copy it.
     pub correlation_id: String,
     /// The `message_id` of the message that caused this one.
     pub causation_id: Option<Uuid>,
-    /// W3C Trace Context.
+    /// The W3C Trace Context of this step.
     pub traceparent: String,
-    /// When what it tells of took place.
+    /// The time of the fact that the flow reports.
     pub timestamp: DateTime<Utc>,
-    /// The application that sends it.
+    /// The sending application.
     pub app_id: &'static str,
 }
 
-/// A message that is to be sent.
+/// An outgoing message.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
     /// The exchange to publish to.
     pub exchange: &'static str,
-    /// Its envelope.
+    /// The AMQP properties.
     pub envelope: Envelope,
-    /// Its body: JSON, UTF-8.
+    /// The body: JSON in UTF-8.
     pub body: Vec<u8>,
 }
 
 impl Envelope {
-    /// AMQP's timestamp has whole seconds; the body carries the exact time.
+    /// Returns the AMQP properties. Their timestamp has whole seconds, and the body carries the exact time.
     pub(crate) fn properties(&self) -> BasicProperties {
         let mut headers = FieldTable::default();
-        headers.insert(TRACEPARENT.into(), text(&self.traceparent));
+        headers.insert(TRACEPARENT.into(), string_value(&self.traceparent));
         if let Some(cause) = self.causation_id {
-            headers.insert(CAUSATION_ID.into(), text(&cause.to_string()));
+            headers.insert(CAUSATION_ID.into(), string_value(&cause.to_string()));
         }
         BasicProperties::default()
             .with_message_id(self.message_id.to_string().into())
@@ -64,7 +64,7 @@ impl Envelope {
     }
 }
 
-/// A header's value.
-pub(crate) fn text(value: &str) -> AMQPValue {
+/// Returns a string as the value of a header or an argument.
+pub(crate) fn string_value(value: &str) -> AMQPValue {
     AMQPValue::LongString(LongString::from(value))
 }

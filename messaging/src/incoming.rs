@@ -1,4 +1,4 @@
-//! A message that was received, read through its contract.
+//! A received message and its parsing by contract.
 
 use chrono::{DateTime, Utc};
 use contracts::Message;
@@ -17,10 +17,10 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// As if this message had been sent and received.
-    #[cfg(feature = "test-util")]
+    /// Creates a received message from an outgoing one, without a broker.
+    #[cfg(any(test, feature = "test-util"))]
     #[must_use]
-    pub fn of(message: &crate::Outgoing) -> Self {
+    pub fn from_outgoing(message: &crate::Outgoing) -> Self {
         let crate::Outgoing { exchange, envelope, body } = message;
         let routing_key = envelope.message_type.as_ref().into();
         let mut delivery = Delivery::mock(1, (*exchange).into(), routing_key, false, body.clone());
@@ -28,36 +28,38 @@ impl Incoming {
         Self { delivery }
     }
 
-    /// The property `type`; empty where there is none.
+    /// Returns the property `type`, or an empty string if it is missing.
     #[must_use]
     pub fn message_type(&self) -> &str {
         self.delivery.properties.kind().as_ref().map_or("", ShortString::as_str)
     }
 
-    /// The property `message_id`.
+    /// Returns the property `message_id`.
     ///
     /// # Errors
-    /// [`Rejection::BadEnvelope`] where it is missing or not a UUID.
+    /// Returns [`Rejection::BadEnvelope`] if it is missing or is not a UUID.
     pub fn message_id(&self) -> Result<Uuid, Rejection> {
         let id = self.delivery.properties.message_id().as_ref();
         id.and_then(|id| id.as_str().parse().ok())
-            .ok_or_else(|| Rejection::BadEnvelope("message_id has to be a UUID".into()))
+            .ok_or_else(|| Rejection::BadEnvelope("message_id must be a UUID".into()))
     }
 
-    /// The property `correlation_id`.
+    /// Returns the property `correlation_id`.
     #[must_use]
     pub fn correlation_id(&self) -> Option<&str> {
         self.delivery.properties.correlation_id().as_ref().map(ShortString::as_str)
     }
 
-    /// The header `traceparent`.
+    /// Returns the header `traceparent`.
     #[must_use]
     pub fn traceparent(&self) -> Option<&str> {
         self.header(TRACEPARENT)
     }
 
-    /// Why this is a dead letter: our own [`Rejection::code`] or, where the broker moved it, the broker's
-    /// word: `delivery_limit`, `expired`, `maxlen`. <https://www.rabbitmq.com/docs/dlx#effects>
+    /// Returns the reason code of a dead letter.
+    ///
+    /// A consumer sets its own [`Rejection::code`]. If the broker moved the message, the code is the broker's:
+    /// `delivery_limit`, `expired`, or `maxlen`. <https://www.rabbitmq.com/docs/dlx#effects>
     #[must_use]
     pub fn rejection_code(&self) -> Option<&str> {
         self.header(REJECTION_CODE).or_else(|| self.header("x-first-death-reason"))
@@ -72,23 +74,24 @@ impl Incoming {
         }
     }
 
-    /// The property `timestamp`.
+    /// Returns the property `timestamp`.
     #[must_use]
     pub fn timestamp(&self) -> Option<DateTime<Utc>> {
         let seconds = (*self.delivery.properties.timestamp())?;
         DateTime::from_timestamp(seconds.try_into().ok()?, 0)
     }
 
-    /// The body, whatever it is.
+    /// Returns the body as raw bytes, which may be malformed.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.delivery.data
     }
 
-    /// The body, as the contract `M`.
+    /// Parses the body by the contract `M`.
     ///
     /// # Errors
-    /// Another type or version, not JSON, or not of the contract's shape.
+    /// Returns [`Rejection::UnknownType`] or [`Rejection::UnknownVersion`] if the message has another type.
+    /// Returns [`Rejection::NotJson`] or [`Rejection::WrongShape`] if the body is malformed.
     pub fn parse<M: Message>(&self) -> Result<M, Rejection> {
         let found = self.message_type();
         if found == M::TYPE {
@@ -101,7 +104,7 @@ impl Incoming {
     }
 }
 
-/// A message type without its major version, if it has one.
+/// Returns a message type without its major version, or `None` if it has no version.
 fn unversioned(message_type: &str) -> Option<&str> {
     let (name, version) = message_type.rsplit_once(".v")?;
     version.parse::<u32>().is_ok().then_some(name)

@@ -1,7 +1,4 @@
-//! Messaging over RabbitMQ: sessions, confirmed publishing, settled consuming, dead letters.
-//!
-//! Two kinds of failure, and no third. *Unavailable*: try again for as long as it takes, and no message
-//! moves. *Rejected*: this message can never succeed, so it goes to the dead letters with its reason.
+#![doc = include_str!("../README.md")]
 
 mod backoff;
 mod broker_url;
@@ -9,7 +6,7 @@ mod consumer;
 mod dead_letters;
 mod envelope;
 mod incoming;
-mod look;
+mod peek;
 mod publisher;
 mod rejection;
 mod session;

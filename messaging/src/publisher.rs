@@ -1,4 +1,4 @@
-//! Publishing that knows what became of every message: pipelined, confirmed, mandatory.
+//! Publishing: pipelined, mandatory, and with a confirmed outcome for every message.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -11,21 +11,21 @@ use tokio::time::timeout;
 
 use crate::{Outgoing, Session, SessionError};
 
-/// How long the broker may take, after one message of a batch, for the next before the session is given up.
-const PROGRESS: Duration = Duration::from_secs(10);
+/// The time that the broker has for each next message of a batch before the session fails.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What became of a published message.
+/// The outcome of publishing one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublishOutcome {
-    /// The broker has taken responsibility for it: it is in every queue that it was routed to.
+    /// The broker has taken responsibility: the message is in every queue that it was routed to.
     Confirmed,
-    /// No queue is bound to receive it. It is nowhere.
+    /// No queue is bound to receive the message. No queue contains it.
     Returned,
-    /// The broker refused it (a nack). It is nowhere for certain.
+    /// The broker refused the message. Whether any queue contains it is unknown.
     Nacked,
 }
 
-/// One message as AMQP has it.
+/// One message in the terms of AMQP.
 pub(crate) struct Publication<'a> {
     pub(crate) exchange: &'a str,
     pub(crate) routing_key: &'a str,
@@ -34,13 +34,12 @@ pub(crate) struct Publication<'a> {
 }
 
 impl Session {
-    /// Publishes a batch and waits until the broker has answered for all of it; a receipt for each, in
-    /// order.
+    /// Publishes a batch, waits for all confirms, and returns the outcomes in the order of the messages.
     ///
-    /// While the broker blocks publishers (its memory or disk alarm) it goes on waiting.
+    /// While the broker blocks publishers because of a memory or disk alarm, the wait has no timeout.
     ///
     /// # Errors
-    /// The session broke. Any of the messages may or may not have been taken.
+    /// Returns an error if the session broke. The broker may have taken any of the messages.
     pub async fn publish(&self, batch: &[Outgoing]) -> Result<Vec<PublishOutcome>, SessionError> {
         let publications = batch.iter().map(|message| Publication {
             exchange: message.exchange,
@@ -50,41 +49,43 @@ impl Session {
         });
         let confirmations = self.publish_all(publications).await?;
         let returned = returned_ids(&confirmations);
-        let receipt = |(message, confirmation): (&Outgoing, &Confirmation)| match confirmation {
+        let outcome = |(message, confirmation): (&Outgoing, &Confirmation)| match confirmation {
             Confirmation::Ack(_) if returned.contains(&message.envelope.message_id.to_string()) => {
                 PublishOutcome::Returned
             }
             Confirmation::Ack(_) => PublishOutcome::Confirmed,
             Confirmation::Nack(_) | Confirmation::NotRequested => PublishOutcome::Nacked,
         };
-        Ok(batch.iter().zip(&confirmations).map(receipt).collect())
+        Ok(batch.iter().zip(&confirmations).map(outcome).collect())
     }
 
-    /// Publishes, and gives the session up if that fails: late answers would only confuse the next batch.
+    /// Publishes messages and returns their confirmations.
+    ///
+    /// Marks the session as broken if that fails, because late confirms would be mistaken for the next batch's.
     pub(crate) async fn publish_all<'a>(
         &self,
         publications: impl Iterator<Item = Publication<'a>>,
     ) -> Result<Vec<Confirmation>, SessionError> {
         let confirmations = self.send_then_wait(publications).await;
-        confirmations.inspect_err(|_| self.give_up())
+        confirmations.inspect_err(|_| self.mark_broken())
     }
 
-    /// Sends everything first and only then waits, so that a batch costs one round trip.
+    /// Sends all messages before it waits for the confirms, so that a batch costs one round trip.
     ///
-    /// Sending, too, is all at once: the client takes a message as sent when it has written it to the
-    /// socket, so each one that is awaited alone costs a system call and two changes of thread.
+    /// All messages are also sent concurrently. The client reports a message as sent when it has written it to
+    /// the socket, so awaiting each one alone costs a system call and two thread switches.
     async fn send_then_wait<'a>(
         &self,
         publications: impl Iterator<Item = Publication<'a>>,
     ) -> Result<Vec<Confirmation>, SessionError> {
         let mut sending: FuturesOrdered<_> = publications.map(|publication| self.send(publication)).collect();
         let mut pending = Vec::with_capacity(sending.len());
-        while let Some(sent) = self.unless_blocked("publish", sending.next()).await? {
+        while let Some(sent) = self.with_confirm_timeout("publish", sending.next()).await? {
             pending.push(sent?);
         }
         let mut confirmations = Vec::with_capacity(pending.len());
         for confirm in pending {
-            confirmations.push(self.unless_blocked("confirm", confirm).await??);
+            confirmations.push(self.with_confirm_timeout("confirm", confirm).await??);
         }
         Ok(confirmations)
     }
@@ -95,27 +96,27 @@ impl Session {
         self.channel.basic_publish(exchange.into(), routing_key.into(), options, body, properties).await
     }
 
-    /// Awaits the broker, but not for ever, unless it says itself that it takes nothing at the moment.
-    async fn unless_blocked<T>(
+    /// Waits for the broker with a timeout, which does not apply while the broker blocks publishers.
+    async fn with_confirm_timeout<T>(
         &self,
-        what: &'static str,
-        mut answer: impl Future<Output = T> + Unpin,
+        operation: &'static str,
+        mut reply: impl Future<Output = T> + Unpin,
     ) -> Result<T, SessionError> {
         loop {
-            match timeout(PROGRESS, &mut answer).await {
-                Ok(answer) => return Ok(answer),
+            match timeout(CONFIRM_TIMEOUT, &mut reply).await {
+                Ok(reply) => return Ok(reply),
                 Err(_) if self.is_blocked() && self.is_open() => {}
-                Err(_) => return Err(SessionError::NoAnswer(what)),
+                Err(_) => return Err(SessionError::ReplyTimeout(operation)),
             }
         }
     }
 }
 
-/// The `message_id`s that came back from a batch.
+/// Returns the `message_id`s of the returned messages of a batch.
 ///
-/// A return comes before its own ack, but the client hands it to whichever confirmation it resolves
-/// next: when one ack covers several messages, that may be a neighbour's. So a message counts as
-/// returned by its id, wherever in the batch the return turned up.
+/// A return precedes its own ack, but the client attaches it to the next confirmation that it resolves. If one
+/// ack covers several messages, that may be another message's confirmation. Therefore the id identifies a
+/// returned message, regardless of the position of the return in the batch.
 fn returned_ids(confirmations: &[Confirmation]) -> HashSet<String> {
     let returned = confirmations.iter().filter_map(|confirmation| match confirmation {
         Confirmation::Ack(returned) | Confirmation::Nack(returned) => returned.as_ref(),

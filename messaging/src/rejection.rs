@@ -1,38 +1,38 @@
-//! Why a message can never succeed.
+//! The reasons for which a message can never succeed.
 
 /// The reason for which a message goes to the dead letters.
 ///
-/// The texts may quote the message, so they belong in its dead letter and not in a log; a log gets
-/// [`Rejection::code`].
+/// The texts may quote the message, so they belong in the dead letter and not in a log. Log
+/// [`Rejection::code`] instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// A property of the envelope is missing or malformed.
     #[error("bad envelope: {0}")]
     BadEnvelope(String),
-    /// The `type` is none that this consumer handles.
+    /// This consumer does not handle messages of this `type`.
     #[error("unknown message type `{0}`")]
     UnknownType(String),
-    /// A message that this consumer handles, but of another major version.
-    #[error("unknown version: of this message `{known}` is read, not `{found}`")]
+    /// This consumer handles the message, but another major version of it.
+    #[error("unknown version `{found}`: this consumer reads `{known}`")]
     UnknownVersion {
-        /// The `type` that it has.
+        /// The `type` of the message.
         found: String,
-        /// The `type` that it should have.
+        /// The `type` that this consumer reads.
         known: &'static str,
     },
     /// The body is not JSON in UTF-8.
     #[error("not JSON: {0}")]
     NotJson(String),
-    /// The body is JSON, but not what the contract says.
-    #[error("not of the contract's shape: {0}")]
+    /// The body is JSON, but does not match the contract.
+    #[error("the body does not match the contract: {0}")]
     WrongShape(String),
-    /// The message has its contract's shape, but breaks a rule of the domain or of its database.
+    /// The body matches the contract, but breaks a rule of the domain or of the database.
     #[error("breaks a rule: {0}")]
     RuleBroken(String),
 }
 
 impl Rejection {
-    /// The kind of reason, for logs and programs.
+    /// Returns the code of the reason, for logs and programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Lets sessions crash, and starts them anew.
+//! Restarts crashed sessions, with backoff.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -10,57 +10,60 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Backoff;
 
-/// How long a session may take to finish what is in hand once shutdown has begun.
-const GRACE: Duration = Duration::from_secs(7);
+/// The time that a session has to finish its messages in flight after shutdown begins.
+const GRACE_PERIOD: Duration = Duration::from_secs(7);
 
-/// The state of a supervised session, for whoever asks after its health.
+/// The state of a supervised session, for logs and health checks.
 #[derive(Debug, Clone)]
 pub struct ConnectionStatus {
     name: &'static str,
-    /// Why it is down; `None` while it is up.
+    /// The reason for being down, or `None` while up.
     down: Arc<watch::Sender<Option<String>>>,
 }
 
 impl ConnectionStatus {
-    /// A link that is not up yet. The name appears in logs and health reports.
+    /// Creates a status that is not up yet. The name appears in logs and health reports.
     #[must_use]
     pub fn new(name: &'static str) -> Self {
         let starting = watch::Sender::new(Some("starting".to_owned()));
         Self { name, down: Arc::new(starting) }
     }
 
-    /// Its name.
+    /// Returns the name.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Why it is down; `None` while it is up.
+    /// Returns the reason for being down, or `None` while up.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         self.down.borrow().clone()
     }
 
-    /// To be called by the session once all it needs is there.
+    /// Marks the session as up. The session calls this when everything that it needs is available.
     pub fn up(&self) {
         if self.down.send_replace(None).is_some() {
-            tracing::info!(link = self.name, "up");
+            tracing::info!(connection = self.name, "up");
         }
     }
 
-    /// One line for each problem of an outage, however many attempts it takes.
-    fn down(&self, problem: String, told: &mut HashSet<String>) {
-        if told.insert(problem.clone()) {
-            tracing::warn!(link = self.name, "down: {problem}; trying again until it is back");
+    /// Marks the session as down. Logs each distinct problem of an outage once, regardless of the number of
+    /// attempts.
+    fn down(&self, problem: String, logged: &mut HashSet<String>) {
+        if logged.insert(problem.clone()) {
+            tracing::warn!(connection = self.name, "down: {problem}; trying again until it is back");
         }
         self.down.send_replace(Some(problem));
     }
 }
 
-/// Runs sessions one after another until one ends well, and returns what it gave; `None` if shutdown came
-/// first. When one fails, everything of it is dropped and after a backoff the next starts from nothing.
+/// Runs sessions one after another until one succeeds, and returns its value.
+///
+/// A failed session is dropped as a whole. After a backoff, the next one starts from the beginning. Returns
+/// `None` if shutdown ends the attempts first.
 pub async fn supervise<S, T>(
-    link: &ConnectionStatus,
+    status: &ConnectionStatus,
     shutdown: &CancellationToken,
     mut session: impl FnMut() -> S,
 ) -> Option<T>
@@ -68,25 +71,25 @@ where
     S: Future<Output = anyhow::Result<T>>,
 {
     let mut backoff = Backoff::default();
-    let mut told = HashSet::new();
+    let mut logged = HashSet::new();
     while !shutdown.is_cancelled() {
         let started = Instant::now();
-        let ended = tokio::select! {
-            ended = session() => ended,
-            () = async { shutdown.cancelled().await; sleep(GRACE).await } => return None,
+        let result = tokio::select! {
+            result = session() => result,
+            () = async { shutdown.cancelled().await; sleep(GRACE_PERIOD).await } => return None,
         };
-        let problem = match ended {
+        let problem = match result {
             Ok(value) => return Some(value),
             Err(problem) => problem,
         };
-        // A session that came up and stayed is no part of the row of failures before it.
-        if link.problem().is_none() {
-            told.clear();
-            if started.elapsed() > Backoff::LONGEST {
+        // A session that came up has ended the outage. If it also stayed up, the backoff starts again.
+        if status.problem().is_none() {
+            logged.clear();
+            if started.elapsed() > Backoff::MAX_DELAY {
                 backoff = Backoff::default();
             }
         }
-        link.down(format!("{problem:#}"), &mut told);
+        status.down(format!("{problem:#}"), &mut logged);
         tokio::select! {
             () = sleep(backoff.next_delay()) => {}
             () = shutdown.cancelled() => {}

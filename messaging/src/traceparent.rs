@@ -1,7 +1,9 @@
-//! W3C Trace Context: one trace id for a whole flow, a new parent id at every step.
+//! W3C Trace Context: one trace id for a whole flow, and a new parent id for each step.
 
-/// The `traceparent` of the next step: in the trace of `received` where that is a valid one, else in a
-/// new trace. <https://www.w3.org/TR/trace-context/#traceparent-header>
+/// Returns the `traceparent` of the next step.
+///
+/// It continues the trace of `received`. If `received` is missing or invalid, it starts a new trace.
+/// <https://www.w3.org/TR/trace-context/#traceparent-header>
 #[must_use]
 pub fn child_traceparent(received: Option<&str>) -> String {
     let parent_id = rand::random_range(1..=u64::MAX);
@@ -13,7 +15,10 @@ pub fn child_traceparent(received: Option<&str>) -> String {
 
 fn trace_id_and_flags(traceparent: &str) -> Option<(&str, &str)> {
     let mut parts = traceparent.split('-');
-    let (version, trace_id, parent_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let version = parts.next()?;
+    let trace_id = parts.next()?;
+    let parent_id = parts.next()?;
+    let flags = parts.next()?;
     let valid = is_hex(version, 2)
         && version != "ff"
         && is_hex(trace_id, 32)
@@ -33,7 +38,7 @@ mod tests {
     use super::{child_traceparent, trace_id_and_flags};
 
     #[test]
-    fn a_step_stays_in_its_trace_under_a_new_parent_id() {
+    fn next_step_keeps_its_trace_and_gets_a_new_parent_id() {
         let received = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
         let next = child_traceparent(Some(received));
         assert_eq!(trace_id_and_flags(&next), trace_id_and_flags(received));
@@ -41,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_traceparent_starts_a_new_trace() {
+    fn invalid_traceparent_starts_a_new_trace() {
         let zeros = format!("00-{:032x}-{:016x}-01", 0, 1);
         for received in ["", "00-xyz", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", &zeros] {
             let next = child_traceparent(Some(received));

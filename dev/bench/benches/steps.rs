@@ -61,22 +61,22 @@ fn customer_to_event() -> Box<dyn FnMut()> {
 
 fn envelope() -> Box<dyn FnMut()> {
     let event = event();
-    Box::new(move || drop(black_box(Incoming::of(black_box(&event)))))
+    Box::new(move || drop(black_box(Incoming::from_outgoing(black_box(&event)))))
 }
 
 fn event_to_command() -> Box<dyn FnMut()> {
-    let event = Incoming::of(&event());
+    let event = Incoming::from_outgoing(&event());
     Box::new(move || drop(black_box(command(black_box(&event)))))
 }
 
 fn command_to_customer() -> Box<dyn FnMut()> {
-    let command = Incoming::of(&command(&Incoming::of(&event())));
+    let command = Incoming::from_outgoing(&command(&Incoming::from_outgoing(&event())));
     Box::new(move || drop(black_box(parsed(black_box(&command)))))
 }
 
 fn customers_to_statement() -> Box<dyn FnMut()> {
     let customers: Vec<_> =
-        (0..BATCH).map(|_| parsed(&Incoming::of(&command(&Incoming::of(&event()))))).collect();
+        (0..BATCH).map(|_| parsed(&Incoming::from_outgoing(&command(&Incoming::from_outgoing(&event()))))).collect();
     Box::new(move || {
         let customers: Vec<_> = black_box(&customers).iter().collect();
         drop(black_box(statement(&customers, 0)));
