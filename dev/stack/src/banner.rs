@@ -1,41 +1,65 @@
-//! What `stack up` tells when all is ready: to people, and to programs in `stack.env`.
+//! The output of `stack up` when all services are ready: text for users, and `stack.env` for programs.
 
-use crate::connection_urls::{ConnectionUrls, PASSWORD};
-use crate::installed;
-use crate::service::{Program, Service};
+use std::{env, path::Path};
 
-/// For people: where to look, and the command that shows Marketing's table.
-pub(crate) fn welcome(addresses: &ConnectionUrls, services: &[Service]) -> String {
-    let web_store = url(services, Program::WebStore);
-    let transformer = url(services, Program::Transformer);
-    let marketing = url(services, Program::Marketing);
-    let (management, mysql) = (addresses.ports.management, addresses.ports.mysql);
-    let client = if installed::find("mariadb").is_ok() { "mariadb" } else { "mysql" };
+use crate::{
+    command::find_program,
+    connection_urls::{ConnectionUrls, PASSWORD},
+    service::{Program, Service, sibling_program},
+};
+
+/// Returns the text for users: the pages, and commands to try.
+pub(crate) fn banner(urls: &ConnectionUrls, services: &[Service], env_file: &Path) -> String {
+    let web_store = url_of(services, Program::WebStore);
+    let transformer = url_of(services, Program::Transformer);
+    let marketing = url_of(services, Program::Marketing);
+    let management = urls.ports.management;
+    let mysql = urls.ports.mysql;
+    let client = if find_program("mariadb").is_ok() { "mariadb" } else { "mysql" };
+    let marketing_process = find(services, Program::Marketing).map_or(0, |service| service.process.pid());
     format!(
         "ready
 
-  Web Store    {web_store}      register a customer here
-  Marketing    {marketing}      look into its list of customers, password {PASSWORD}
+  Web Store    {web_store}      register a customer
+  Marketing    {marketing}      list of customers, password {PASSWORD}
   transformer  {transformer}
   RabbitMQ     http://127.0.0.1:{management}     log in as admin, password {PASSWORD}
 
-  Marketing's table:
+  Show Marketing's table:
   {client} --host=127.0.0.1 --port={mysql} --user=marketing_owner --password={PASSWORD} \
          --default-character-set=utf8mb4 marketing --execute='SELECT * FROM customers'
+{reconcile}
+  Every process that ends is restarted. Try:
+  kill -9 {marketing_process}
 
   Ctrl-C stops everything and keeps the data.
-"
+",
+        reconcile = reconcile_command(env_file).unwrap_or_default(),
     )
 }
 
-/// For programs: `KEY=value` lines.
-pub(crate) fn stack_env(addresses: &ConnectionUrls, services: &[Service]) -> String {
-    let web_store = url(services, Program::WebStore);
-    let transformer = url(services, Program::Transformer);
-    let marketing = url(services, Program::Marketing);
-    let broker = addresses.broker_url("admin");
-    let web_store_database = addresses.web_store_database_url("web_store_owner");
-    let marketing_database = addresses.marketing_database_url("marketing_owner");
+/// Returns the command that compares the two lists of customers, if the console is built.
+fn reconcile_command(env_file: &Path) -> Option<String> {
+    let console = sibling_program("console").ok()?;
+    let directory = env::current_dir().ok()?;
+    let [console, env_file] =
+        [&console, env_file].map(|path| path.strip_prefix(&directory).unwrap_or(path).display());
+    Some(format!(
+        "
+  Check that every customer of the Web Store has arrived in Marketing:
+  (set -a; . {env_file}; exec {console} reconcile)
+"
+    ))
+}
+
+/// Returns the text of `stack.env`: lines of the form `NAME=value`.
+pub(crate) fn stack_env(urls: &ConnectionUrls, services: &[Service]) -> String {
+    let web_store = url_of(services, Program::WebStore);
+    let transformer = url_of(services, Program::Transformer);
+    let marketing = url_of(services, Program::Marketing);
+    let broker = urls.broker_url("admin");
+    let web_store_database = urls.web_store_database_url("web_store_owner");
+    let marketing_database = urls.marketing_database_url("marketing_owner");
     format!(
         "WEB_STORE_URL={web_store}\n\
          TRANSFORMER_URL={transformer}\n\
@@ -46,7 +70,10 @@ pub(crate) fn stack_env(addresses: &ConnectionUrls, services: &[Service]) -> Str
     )
 }
 
-fn url(services: &[Service], program: Program) -> String {
-    let service = services.iter().find(|service| service.process.name() == program.name());
-    service.map(Service::url).unwrap_or_default()
+fn url_of(services: &[Service], program: Program) -> String {
+    find(services, program).map(Service::url).unwrap_or_default()
+}
+
+fn find(services: &[Service], program: Program) -> Option<&Service> {
+    services.iter().find(|service| service.process.name() == program.name())
 }

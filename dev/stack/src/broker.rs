@@ -1,30 +1,34 @@
-//! A private RabbitMQ node with the services' users and rights on it.
+//! A private RabbitMQ node with the services' users and permissions.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, bail};
 use rustix::process::Signal;
 use tokio::process::Command;
 
-use crate::broker_files;
-use crate::command::{child_command, run_tool};
-use crate::installed;
-use crate::ports::free_port;
-use crate::process::Process;
+use crate::{
+    broker_files,
+    command::{child_command, find_program, run_tool},
+    connection_urls::PASSWORD,
+    ports::free_port,
+    process::Process,
+};
 
 const DEADLINE: Duration = Duration::from_secs(90);
 
-/// Debian's wrapper in /usr/sbin would change the user.
+/// Debian's wrappers in /usr/sbin would change the user.
 const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
 
-/// A running node, or one that was stopped or killed and can be started again.
+/// A node that runs, or that was stopped or killed and can be restarted.
 #[derive(Debug)]
 pub struct Broker {
-    /// The Erlang machine; its children are small helpers.
+    /// The Erlang virtual machine. Its children are small helper programs.
     pub process: Process,
-    /// Erlang's table of nodes. A private one, or the node would start one that stays behind.
+    /// Erlang's port mapper. Without a private one, the node would start one that outlives it.
     epmd: Process,
     node: Node,
 }
@@ -39,40 +43,39 @@ struct Node {
 }
 
 impl Broker {
-    /// Starts the node whose data is in `directory`, with the users and rights that the services need.
+    /// Starts the node on the data in `directory`, with the users and permissions of the services.
     ///
     /// # Errors
-    /// If RabbitMQ is not installed or does not become ready.
-    pub async fn start(directory: &Path, port: u16, management_port: u16) -> Result<Self> {
+    /// Returns an error if RabbitMQ is not installed or does not become ready.
+    pub async fn start(directory: &Path, port: u16, management_port: u16) -> anyhow::Result<Self> {
         fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
         let directory = directory.canonicalize()?;
         broker_files::write(&directory, port, management_port).await?;
-        let (epmd_port, distribution_port) = (free_port()?, free_port()?);
+        let epmd_port = free_port()?;
+        let distribution_port = free_port()?;
         let node = Node { directory, port, management_port, epmd_port, distribution_port };
-        let mut epmd = child_command(installed::find("epmd")?);
-        epmd.args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()]);
-        let epmd = Process::spawn("epmd", &mut epmd, &node.directory.join("epmd.log"))?;
+        let epmd = node.launch_epmd()?;
         let process = node.launch().await?;
         Ok(Self { process, epmd, node })
     }
 
-    /// Where it speaks AMQP.
+    /// Returns the port for AMQP.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.node.port
     }
 
-    /// Where its management page and API are.
+    /// Returns the port of the management page and HTTP API.
     #[must_use]
     pub fn management_port(&self) -> u16 {
         self.node.management_port
     }
 
-    /// Stops the node and its helper; durable queues and their persistent messages are kept.
+    /// Stops the node and its port mapper. Durable queues keep their persistent messages.
     ///
     /// # Errors
-    /// If it had to be killed.
-    pub async fn stop(&mut self) -> Result<()> {
+    /// Returns an error if the node had to be killed.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
         let stopped = self.process.stop(Signal::TERM, DEADLINE).await;
         self.epmd.kill().await?;
         stopped.map(drop)
@@ -81,18 +84,21 @@ impl Broker {
     /// Stops the node if it runs, and starts it again on the same ports.
     ///
     /// # Errors
-    /// If it does not become ready.
-    pub async fn restart(&mut self) -> Result<()> {
+    /// Returns an error if the node does not become ready.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.process.stop(Signal::TERM, DEADLINE).await?;
+        if self.epmd.exit_status()?.is_some() {
+            self.epmd = self.node.launch_epmd()?;
+        }
         self.process = self.node.launch().await?;
         Ok(())
     }
 
-    /// Raises or clears the memory alarm. While it is up, the broker reads from no publisher.
+    /// Raises or clears the memory alarm. While it is raised, the broker reads from no publisher.
     ///
     /// # Errors
-    /// If the node does not answer.
-    pub async fn set_memory_alarm(&self, raised: bool) -> Result<()> {
+    /// Returns an error if the node does not reply.
+    pub async fn set_memory_alarm(&self, raised: bool) -> anyhow::Result<()> {
         let mut tool = self.node.command("rabbitmqctl")?;
         tool.arg("set_vm_memory_high_watermark").arg(if raised { "0" } else { "0.4" });
         run_tool("rabbitmqctl", &mut tool).await?;
@@ -101,48 +107,53 @@ impl Broker {
 }
 
 impl Node {
-    async fn launch(&self) -> Result<Process> {
+    fn launch_epmd(&self) -> anyhow::Result<Process> {
+        let mut epmd = child_command(find_program("epmd")?);
+        epmd.args(["-address", "127.0.0.1", "-port", &self.epmd_port.to_string()]);
+        Process::spawn("epmd", &mut epmd, &self.directory.join("epmd.log"))
+    }
+
+    async fn launch(&self) -> anyhow::Result<Process> {
         let mut server = self.command("rabbitmq-server")?;
         let mut process = Process::spawn("RabbitMQ", &mut server, &self.directory.join("rabbitmq.log"))?;
-        process.wait_ready(DEADLINE, async || self.listens().await).await?;
+        process.wait_ready(DEADLINE, async || self.is_listening().await).await?;
         Ok(process)
     }
 
-    /// Its AMQP listener comes last, after users, rights and queues.
-    async fn listens(&self) -> bool {
+    /// Returns whether the AMQP listener is up. It starts after users, permissions, and queues.
+    async fn is_listening(&self) -> bool {
         let check = format!(
             "http://127.0.0.1:{}/api/health/checks/port-listener/{}",
             self.management_port, self.port
         );
-        let request = reqwest::Client::new().get(check);
-        let answer = request.basic_auth("admin", Some(crate::connection_urls::PASSWORD)).send().await;
-        answer.is_ok_and(|answer| answer.status().is_success())
+        let request = reqwest::Client::new().get(check).basic_auth("admin", Some(PASSWORD));
+        request.send().await.is_ok_and(|response| response.status().is_success())
     }
 
-    /// One of RabbitMQ's programs, which finds this node and none of the machine's own settings.
-    fn command(&self, program: &str) -> Result<Command> {
+    /// Returns a command for one of RabbitMQ's programs that uses this node and no settings of the machine.
+    fn command(&self, program: &str) -> anyhow::Result<Command> {
         let program = Path::new(PROGRAMS).join(program);
         if !program.exists() {
-            anyhow::bail!("RabbitMQ is not installed; run script/install");
+            bail!("RabbitMQ is not installed; run script/install");
         }
-        let at = |name: &str| self.directory.join(name);
+        let path_of = |name: &str| self.directory.join(name);
         let mut command = child_command(program);
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default());
         command.env("HOME", &self.directory).env("LANG", "C.UTF-8").current_dir(&self.directory);
         command.env("ERL_EPMD_ADDRESS", "127.0.0.1").env("ERL_EPMD_PORT", self.epmd_port.to_string());
         command.env("ERL_CRASH_DUMP_SECONDS", "0");
         command.env("RABBITMQ_NODENAME", "rabbit@localhost");
         command.env("RABBITMQ_DIST_PORT", self.distribution_port.to_string());
         command.env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
-        command.env("RABBITMQ_CONFIG_FILE", at("rabbitmq.conf"));
-        command.env("RABBITMQ_CONFIG_FILES", at("conf.d"));
-        command.env("RABBITMQ_ADVANCED_CONFIG_FILE", at("advanced.config"));
-        command.env("RABBITMQ_ENABLED_PLUGINS_FILE", at("enabled_plugins"));
-        command.env("RABBITMQ_MNESIA_BASE", at("data")).env("RABBITMQ_PID_FILE", at("pid"));
-        command.env("RABBITMQ_LOG_BASE", at("log")).env("RABBITMQ_LOGS", "-");
-        // Then the script becomes the node instead of waiting for it: signals meet the node itself.
+        command.env("RABBITMQ_CONFIG_FILE", path_of("rabbitmq.conf"));
+        command.env("RABBITMQ_CONFIG_FILES", path_of("conf.d"));
+        command.env("RABBITMQ_ADVANCED_CONFIG_FILE", path_of("advanced.config"));
+        command.env("RABBITMQ_ENABLED_PLUGINS_FILE", path_of("enabled_plugins"));
+        command.env("RABBITMQ_MNESIA_BASE", path_of("data")).env("RABBITMQ_PID_FILE", path_of("pid"));
+        command.env("RABBITMQ_LOG_BASE", path_of("log")).env("RABBITMQ_LOGS", "-");
+        // The script then replaces itself by the node, so signals reach the node itself.
         command.env("RABBITMQ_ALLOW_INPUT", "1");
-        // Many nodes share this machine's few cores: few threads, none bound to a core.
+        // Many nodes share the few cores of a machine, so each has few threads, none bound to a core.
         command.env("RABBITMQ_SCHEDULER_BIND_TYPE", "u");
         command.env(
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",

@@ -1,30 +1,34 @@
-//! The files that a private RabbitMQ node reads: its settings, its users and rights, its cookie.
+//! The files that a private RabbitMQ node reads: settings, users and permissions, and its cookie.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use rand::RngExt;
 
-use crate::command::{child_command, run_tool};
-use crate::connection_urls::PASSWORD;
+use crate::{
+    command::{child_command, run_tool},
+    connection_urls::PASSWORD,
+};
 
-const DEFINITIONS: &str = include_str!("../../../deploy/servers/rabbitmq-definitions.sh");
+const DEFINITIONS_SCRIPT: &str = include_str!("../../../deploy/servers/rabbitmq-definitions.sh");
 
-/// The numbers of a queue come every half second instead of every five, for those who watch a drill.
-const ADVANCED: &str = "[{rabbit, [{quorum_tick_interval, 500}]}].\n";
+/// Queue statistics are updated every half second instead of every five seconds, so that tests wait less.
+const ADVANCED_CONFIG: &str = "[{rabbit, [{quorum_tick_interval, 500}]}].\n";
 
-/// Writes them into the node's directory. Those that are there are made anew, but for the cookie.
-pub(crate) async fn write(directory: &Path, port: u16, management_port: u16) -> Result<()> {
+/// Writes all files into the node's directory. An existing cookie is kept; other files are replaced.
+pub(crate) async fn write(directory: &Path, port: u16, management_port: u16) -> anyhow::Result<()> {
     let definitions = directory.join("definitions.json");
     let put = |name: &str, text: &str| {
         let path = directory.join(name);
         fs::write(&path, text).with_context(|| path.display().to_string())
     };
-    put("definitions.json", &print_definitions().await?)?;
+    put("definitions.json", &generate_definitions().await?)?;
     put("rabbitmq.conf", &settings(port, management_port, &definitions))?;
-    put("advanced.config", ADVANCED)?;
+    put("advanced.config", ADVANCED_CONFIG)?;
     put("enabled_plugins", "[rabbitmq_management].\n")?;
     fs::create_dir_all(directory.join("conf.d"))?;
     write_cookie(&directory.join(".erlang.cookie"))
@@ -42,17 +46,18 @@ fn settings(port: u16, management_port: u16, definitions: &Path) -> String {
     )
 }
 
-async fn print_definitions() -> Result<String> {
+async fn generate_definitions() -> anyhow::Result<String> {
     let mut script = child_command("sh");
-    script.args(["-c", DEFINITIONS]);
+    script.args(["-c", DEFINITIONS_SCRIPT]);
     for user in ["BROKER_ADMIN", "WEB_STORE_BROKER", "TRANSFORMER_BROKER", "MARKETING_BROKER"] {
         script.env(format!("{user}_PASSWORD"), PASSWORD);
     }
-    run_tool("making the broker's definitions", &mut script).await
+    run_tool("generation of the broker's definitions", &mut script).await
 }
 
-/// Whoever knows the cookie may command the node, so Erlang wants it readable by its owner alone.
-fn write_cookie(path: &Path) -> Result<()> {
+/// Creates the cookie if it is missing. A program with the cookie can control the node, so Erlang requires
+/// that only its owner can read it.
+fn write_cookie(path: &Path) -> anyhow::Result<()> {
     if !path.exists() {
         let cookie: String = (0..20).map(|_| char::from(rand::rng().random_range(b'A'..=b'Z'))).collect();
         fs::write(path, cookie)?;

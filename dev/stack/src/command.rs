@@ -1,58 +1,83 @@
-//! Commands that never outlive this program, and tools that run to their end.
+//! Starts programs: children that never outlive this process, and tools that run to completion.
 
-use std::ffi::OsStr;
-use std::process::Stdio;
+use std::{
+    env,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
-use anyhow::{Context, Result, ensure};
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use anyhow::{Context, ensure};
+use tokio::{io::AsyncWriteExt, process::Command};
 
-/// A command that the kernel kills when the thread that starts it ends, even by `kill -9`.
+/// Returns the path of an installed program, from `PATH` or `/usr/sbin`.
 ///
-/// Start it from a thread that lives as long as the child has to: the main thread, or a test's own.
+/// The `PATH` of an ordinary user often lacks `/usr/sbin`.
+pub(crate) fn find_program(program: &str) -> anyhow::Result<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin")])
+        .map(|directory| directory.join(program))
+        .find(|candidate| candidate.is_file())
+        .with_context(|| format!("{program} is not installed; run script/install"))
+}
+
+/// Returns a command whose process the kernel kills when the thread that starts it ends.
+///
+/// This holds even if that thread ends by `kill -9`. Start the command from a thread that lives at least as
+/// long as the child: the main thread, or the thread of a test.
 pub fn child_command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command
 }
 
-/// Runs a short-lived tool to its end; what it said is in the error if it fails.
+/// Runs a tool to completion and returns its standard output.
 ///
 /// # Errors
-/// If it cannot be started or exits other than with 0.
-pub async fn run_tool(what: &str, command: &mut Command) -> Result<String> {
-    run_tool_with_input(what, command, "").await
+/// Returns an error with the last lines of its standard error if the tool does not start or fails.
+pub async fn run_tool(operation: &str, command: &mut Command) -> anyhow::Result<String> {
+    run_tool_with_input(operation, command, "").await
 }
 
-/// As [`run`], with text on the tool's standard input.
+/// Runs a tool like [`run_tool`], with `input` as its standard input.
 ///
 /// # Errors
-/// If it cannot be started or exits other than with 0.
-pub async fn run_tool_with_input(what: &str, command: &mut Command, input: &str) -> Result<String> {
+/// Returns an error with the last lines of its standard error if the tool does not start or fails.
+pub async fn run_tool_with_input(
+    operation: &str,
+    command: &mut Command,
+    input: &str,
+) -> anyhow::Result<String> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let child = command.spawn();
     let mut child =
-        child.with_context(|| format!("{what}: cannot be started; script/install installs it"))?;
-    let mut standard_input = child.stdin.take();
-    let feed = async {
-        if let Some(mut pipe) = standard_input.take() {
-            // A tool that wants no input may be gone before it has read it.
+        child.with_context(|| format!("{operation}: cannot start the program; run script/install"))?;
+    let mut stdin = child.stdin.take();
+    let write_input = async {
+        if let Some(mut pipe) = stdin.take() {
+            // A tool that needs no input may end before it has read all of it.
             let _ = pipe.write_all(input.as_bytes()).await;
         }
     };
-    let ((), output) = tokio::join!(feed, child.wait_with_output());
-    let output = output.with_context(|| format!("the end of {what}"))?;
+    let ((), output) = tokio::join!(write_input, child.wait_with_output());
+    let output = output.with_context(|| format!("{operation}: cannot read the output"))?;
     ensure!(
         output.status.success(),
-        "{what} failed ({}): {}",
+        "{operation} failed ({}): {}",
         output.status,
         last_lines(&String::from_utf8_lossy(&output.stderr))
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// What a person needs of a long output: its end.
-pub fn last_lines(text: &str) -> String {
+/// Returns the last eight lines that are not blank.
+pub(crate) fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(8)..].join("\n")
+}
+
+/// Returns the last lines of a log file.
+pub(crate) fn log_tail(log: &Path) -> String {
+    last_lines(&String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()))
 }

@@ -1,21 +1,20 @@
-//! Where one system's databases and broker are, for each of its users.
+//! The URLs of one system's databases and broker, for each of their users.
 
-use crate::ports::Ports;
-use crate::service::Program;
+use crate::{ports::Ports, service::Program};
 
-/// Every user's password here: these servers are private to one checkout and listen on 127.0.0.1.
+/// The password of every user. The servers are private to one checkout and listen on 127.0.0.1 only.
 pub const PASSWORD: &str = "development-only";
 
-/// The same password's hash, for the list of customers. `marketing hash-password` made it.
+/// The hash of [`PASSWORD`] for the list of customers, made by `marketing hash-password`.
 pub const OPERATOR_PASSWORD_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$Zp9g94Kybat4QuXK2HLUUQ$oh2vp7faXWhurhEYh0r6/E8q8T9BIVGxlBHUszKd3rg";
 
 /// The two databases and the virtual host of one system on a set of servers.
-#[derive(Clone, Debug)]
+#[derive(Debug, Clone)]
 pub struct ConnectionUrls {
-    /// Where the servers listen.
+    /// The ports of the servers.
     pub ports: Ports,
-    /// The name of Web Store's database in Postgres.
+    /// The name of the Web Store's database in PostgreSQL.
     pub web_store_database: String,
     /// The name of Marketing's database in MySQL.
     pub marketing_database: String,
@@ -24,7 +23,7 @@ pub struct ConnectionUrls {
 }
 
 impl ConnectionUrls {
-    /// The system that the servers' rights are set up for.
+    /// Returns the URLs of the system for which the servers create databases, users, and permissions.
     #[must_use]
     pub fn main(ports: Ports) -> Self {
         Self {
@@ -35,28 +34,28 @@ impl ConnectionUrls {
         }
     }
 
-    /// Web Store's database, for `web_store`, `web_store_owner` or `postgres`.
+    /// Returns the URL of the Web Store's database for `web_store`, `web_store_owner`, or `postgres`.
     #[must_use]
     pub fn web_store_database_url(&self, user: &str) -> String {
-        let (port, database) = (self.ports.postgres, &self.web_store_database);
-        format!("postgres://{user}:{PASSWORD}@127.0.0.1:{port}/{database}")
+        let Self { ports, web_store_database, .. } = self;
+        format!("postgres://{user}:{PASSWORD}@127.0.0.1:{}/{web_store_database}", ports.postgres)
     }
 
-    /// Marketing's database, for `marketing`, `marketing_owner` or `root`.
+    /// Returns the URL of Marketing's database for `marketing`, `marketing_owner`, or `root`.
     #[must_use]
     pub fn marketing_database_url(&self, user: &str) -> String {
-        let (port, database) = (self.ports.mysql, &self.marketing_database);
-        format!("mysql://{user}:{PASSWORD}@127.0.0.1:{port}/{database}")
+        let Self { ports, marketing_database, .. } = self;
+        format!("mysql://{user}:{PASSWORD}@127.0.0.1:{}/{marketing_database}", ports.mysql)
     }
 
-    /// The broker, for `web-store`, `transformer`, `marketing` or `admin`.
+    /// Returns the URL of the broker for `web-store`, `transformer`, `marketing`, or `admin`.
     #[must_use]
     pub fn broker_url(&self, user: &str) -> String {
         let virtual_host = self.virtual_host.replace('/', "%2f");
         format!("amqp://{user}:{PASSWORD}@127.0.0.1:{}/{virtual_host}", self.ports.broker)
     }
 
-    /// The settings that connect a service, as environment variables.
+    /// Returns the environment variables that connect a service to its servers.
     #[must_use]
     pub fn settings(&self, program: Program) -> Vec<(&'static str, String)> {
         match program {
@@ -83,7 +82,7 @@ mod tests {
     use super::OPERATOR_PASSWORD_HASH;
 
     #[test]
-    fn docker_compose_has_the_same_password_for_the_list() {
+    fn docker_compose_has_the_same_operator_password() {
         let compose = include_str!("../../../docker-compose.yml");
         assert!(compose.contains(&OPERATOR_PASSWORD_HASH.replace('$', "$$")));
         assert!(include_str!("../../../.env.example").contains(&format!("'{OPERATOR_PASSWORD_HASH}'")));

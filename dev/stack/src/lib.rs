@@ -1,24 +1,23 @@
-//! The servers and the services of the whole system as private child processes of one program.
+#![doc = include_str!("../README.md")]
 
 mod banner;
 pub mod broker;
 mod broker_files;
+pub mod cli;
 pub mod command;
 pub mod connection_urls;
-mod installed;
-mod leftovers;
 pub mod mysql;
 pub mod ports;
 pub mod postgres;
-mod postgres_programs;
 pub mod process;
 mod process_tree;
-pub mod renamed;
+mod renamed;
 pub mod resource_usage;
-pub mod run;
+mod run;
 pub mod servers;
 pub mod service;
 pub mod stop_signal;
+mod supervisor;
 pub mod terminal;
-pub mod up;
+mod up;
 mod work_dir;

@@ -1,20 +1,20 @@
-//! The ports of one set of servers, all on 127.0.0.1, and how a program under them is told.
+//! The ports of one set of servers on 127.0.0.1, and their environment variables.
 
-use std::net::TcpListener;
+use std::{env, net::TcpListener};
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use rand::RngExt;
 
-/// Where the servers listen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The ports that the servers listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports {
-    /// PostgreSQL's.
+    /// PostgreSQL.
     pub postgres: u16,
-    /// MySQL's or MariaDB's.
+    /// MySQL or MariaDB.
     pub mysql: u16,
-    /// RabbitMQ's, for AMQP.
+    /// RabbitMQ, AMQP.
     pub broker: u16,
-    /// RabbitMQ's, for its management page and API.
+    /// RabbitMQ, management page and HTTP API.
     pub management: u16,
 }
 
@@ -24,7 +24,7 @@ const BROKER: &str = "STACK_SERVERS_BROKER_PORT";
 const MANAGEMENT: &str = "STACK_SERVERS_MANAGEMENT_PORT";
 
 impl Ports {
-    /// As environment variables.
+    /// Returns the environment variables for a program that uses these servers.
     #[must_use]
     pub fn to_env(self) -> [(&'static str, String); 4] {
         [
@@ -35,13 +35,13 @@ impl Ports {
         ]
     }
 
-    /// From the environment that [`Ports::to_env`] made.
+    /// Reads the environment variables of [`Ports::to_env`].
     ///
     /// # Errors
-    /// If a variable is missing or is no port.
-    pub fn from_env() -> Result<Self> {
-        let port = |name| -> Result<u16> {
-            let value = std::env::var(name).with_context(|| format!("{name} is not set"))?;
+    /// Returns an error if a variable is missing or is not a port.
+    pub fn from_env() -> anyhow::Result<Self> {
+        let port = |name| -> anyhow::Result<u16> {
+            let value = env::var(name).with_context(|| format!("{name} is not set"))?;
             value.parse().with_context(|| format!("{name}={value} is not a port"))
         };
         Ok(Self {
@@ -53,17 +53,17 @@ impl Ports {
     }
 }
 
-/// A port that nobody listens on.
+/// Returns a port without a listener.
 ///
-/// It is taken from below the range that the kernel gives to outgoing connections (from 32768), so
-/// a server that restarts finds its port still free; and at random, so that programs which choose
-/// at the same time hardly ever choose the same.
+/// The port is below the range of outgoing connections, which begins at 32768. A server that restarts
+/// therefore finds its port free. The choice is random, so programs that choose simultaneously rarely
+/// choose the same port.
 ///
 /// # Errors
-/// If a thousand tries find none.
-pub fn free_port() -> Result<u16> {
+/// Returns an error if 1,000 attempts find no free port.
+pub fn free_port() -> anyhow::Result<u16> {
     (0..1000)
         .map(|_| rand::rng().random_range(15_000..32_000))
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .context("no free port between 15000 and 32000 on 127.0.0.1; stop what listens there")
+        .context("no free port between 15000 and 32000 on 127.0.0.1; stop the programs that listen there")
 }

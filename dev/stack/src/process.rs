@@ -1,19 +1,23 @@
-//! One child process: its log, its signals, its end. It never outlives this program.
+//! One child process: its log, its signals, its exit. It never outlives this program.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::{
+    fs::File,
+    iter,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    process::{Child, Command},
+    time::{Instant, sleep, timeout},
+};
 
-use crate::command::last_lines;
-use crate::process_tree::descendants;
+use crate::{command::log_tail, process_tree::descendants};
 
-/// A running child. Dropped, it is killed.
+/// A child process. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -23,145 +27,149 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a command whose output goes to the end of the file `log`.
+    /// Starts a command whose output is appended to the file `log`.
     ///
     /// # Errors
-    /// If the log cannot be opened or the command not be started.
-    pub fn spawn(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
+    /// Returns an error if the log cannot be opened, or if the command cannot be started.
+    pub fn spawn(name: &str, command: &mut Command, log: &Path) -> anyhow::Result<Self> {
         let file = File::options().create(true).append(true).open(log);
-        let file = file.with_context(|| format!("{name}: its log {}", log.display()))?;
+        let file = file.with_context(|| format!("{name}: cannot open the log {}", log.display()))?;
         command.stdout(file.try_clone()?).stderr(file);
         let mut process = Self::spawn_piped(name, command)?;
         process.log = Some(log.to_owned());
         Ok(process)
     }
 
-    /// Starts a command whose output goes where `command` says.
+    /// Starts a command whose output goes to the destination that `command` names.
     ///
     /// # Errors
-    /// If it cannot be started.
-    pub fn spawn_piped(name: &str, command: &mut Command) -> Result<Self> {
-        // A process group of its own: a terminal's Ctrl-C reaches this program alone, which then
+    /// Returns an error if the command cannot be started.
+    pub fn spawn_piped(name: &str, command: &mut Command) -> anyhow::Result<Self> {
+        // The child has its own process group. A terminal's Ctrl-C then reaches only this program, which
         // stops its children in order.
         let child = command
             .stdin(Stdio::null())
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("{name} cannot be started; script/install installs it"))?;
+            .with_context(|| format!("cannot start {name}; run script/install"))?;
         let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
         let pid = pid.with_context(|| format!("{name} has no process id"))?;
         Ok(Self { name: name.to_owned(), child, pid, log: None })
     }
 
-    /// What this process is called in messages.
+    /// Returns the name of this process in messages.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its process id, as long as it has not ended.
+    /// Returns the process id. After the process has ended, another process may have the same id.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// The child, to take its pipes.
+    /// Returns the child, so that a caller can take its pipes.
     pub fn child(&mut self) -> &mut Child {
         &mut self.child
     }
 
-    /// Waits until `ready` says yes.
+    /// Waits until `ready` returns true. It is called every 50 ms.
     ///
     /// # Errors
-    /// If the process ends before, or is not ready by the deadline; with the end of its log.
-    pub async fn wait_ready(&mut self, deadline: Duration, ready: impl AsyncFn() -> bool) -> Result<()> {
+    /// Returns an error with the last lines of the log if the process ends, or if `deadline` passes.
+    pub async fn wait_ready(
+        &mut self,
+        deadline: Duration,
+        ready: impl AsyncFn() -> bool,
+    ) -> anyhow::Result<()> {
         let give_up = Instant::now() + deadline;
         loop {
-            if let Some(status) = self.exited()? {
-                bail!("{} ended ({status}) before it was ready{}", self.name, self.log_end());
+            if let Some(status) = self.exit_status()? {
+                bail!("{} ended ({status}) before it was ready{}", self.name, self.log_excerpt());
             }
             if timeout(Duration::from_secs(2), ready()).await.unwrap_or(false) {
                 return Ok(());
             }
             if Instant::now() > give_up {
-                bail!("{} is not ready after {deadline:?}{}", self.name, self.log_end());
+                bail!("{} is not ready after {deadline:?}{}", self.name, self.log_excerpt());
             }
             sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// The exit status, if it has ended.
+    /// Returns the exit status, or `None` while the process runs.
     ///
     /// # Errors
-    /// If the operating system does not tell.
-    pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
-        self.child.try_wait().with_context(|| format!("the state of {}", self.name))
+    /// Returns an error if the operating system does not report the state.
+    pub fn exit_status(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        self.child.try_wait().with_context(|| format!("cannot read the state of {}", self.name))
     }
 
-    /// Waits for its end.
+    /// Waits until the process has ended, and returns its exit status.
     ///
     /// # Errors
-    /// If the operating system does not tell.
-    pub async fn wait(&mut self) -> Result<ExitStatus> {
-        self.child.wait().await.with_context(|| format!("the end of {}", self.name))
+    /// Returns an error if the operating system does not report the exit.
+    pub async fn wait(&mut self) -> anyhow::Result<ExitStatus> {
+        self.child.wait().await.with_context(|| format!("cannot wait for the end of {}", self.name))
     }
 
-    /// Asks it to stop with a signal, and waits for its end; kills it at the deadline.
+    /// Sends a signal that asks the process to stop, and waits until it has ended.
     ///
     /// # Errors
-    /// If it had to be killed.
-    pub async fn stop(&mut self, signal: Signal, deadline: Duration) -> Result<ExitStatus> {
+    /// Returns an error if the process still runs after `deadline`. It has been killed then.
+    pub async fn stop(&mut self, signal: Signal, deadline: Duration) -> anyhow::Result<ExitStatus> {
         self.resume();
-        if self.exited()?.is_none() {
+        if self.exit_status()?.is_none() {
             self.send(self.pid, signal);
         }
         if let Ok(status) = timeout(deadline, self.wait()).await {
             return status;
         }
         self.kill().await?;
-        bail!("{} did not stop within {deadline:?} and was killed{}", self.name, self.log_end())
+        bail!("{} did not stop within {deadline:?} and was killed{}", self.name, self.log_excerpt())
     }
 
-    /// Kills it and its children at once (`kill -9`), and waits until it is gone.
+    /// Kills the process and its children (`kill -9`), and waits until the process has ended.
     ///
     /// # Errors
-    /// If the operating system does not tell of its end.
-    pub async fn kill(&mut self) -> Result<()> {
-        self.send_all(Signal::KILL);
+    /// Returns an error if the operating system does not report the exit.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.send_to_tree(Signal::KILL);
         self.wait().await?;
         Ok(())
     }
 
-    /// Freezes it and its children (SIGSTOP).
+    /// Freezes the process and its children (SIGSTOP).
     pub fn pause(&self) {
-        self.send_all(Signal::STOP);
+        self.send_to_tree(Signal::STOP);
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Resumes the process and its children after [`Process::pause`] (SIGCONT).
     pub fn resume(&self) {
-        self.send_all(Signal::CONT);
+        self.send_to_tree(Signal::CONT);
     }
 
-    fn send_all(&self, signal: Signal) {
-        // The parent first, so that a frozen or dead one makes no more children.
+    fn send_to_tree(&self, signal: Signal) {
+        // The parent is first: a frozen or dead process creates no more children.
         let children = descendants(self.pid);
-        for pid in std::iter::once(self.pid).chain(children) {
+        for pid in iter::once(self.pid).chain(children) {
             self.send(pid, signal);
         }
     }
 
     fn send(&self, pid: Pid, signal: Signal) {
-        // Once reaped, the number may be another process's. Whoever is gone needs no signal.
+        // After the child has been reaped, its id may belong to another process.
         if self.child.id().is_some() {
+            // A process that has ended in the meantime needs no signal.
             let _ = kill_process(pid, signal);
         }
     }
 
-    fn log_end(&self) -> String {
-        let Some(log) = &self.log else { return String::new() };
-        let text = std::fs::read(log).unwrap_or_default();
-        let end = last_lines(&String::from_utf8_lossy(&text));
-        format!("; its log {} ends with:\n{end}", log.display())
+    fn log_excerpt(&self) -> String {
+        self.log.as_ref().map_or_else(String::new, |log| {
+            format!("; the last lines of {}:\n{}", log.display(), log_tail(log))
+        })
     }
 }

@@ -1,54 +1,53 @@
-//! What processes use of the machine, as the kernel counts it.
+//! CPU time and memory of processes, as the kernel counts them in `/proc`.
 
-use std::fs;
-use std::time::Duration;
+use std::{fs, iter, time::Duration};
 
-use rustix::param::clock_ticks_per_second;
-use rustix::process::Pid;
+use rustix::{param::clock_ticks_per_second, process::Pid};
 
 use crate::process_tree::descendants;
 
-/// A process's resident memory in KiB; 0 if it is gone.
+/// Returns the resident memory of a process in KiB, or 0 if the process does not exist.
 pub fn resident_memory(pid: i32) -> u64 {
     memory(pid, "VmRSS:")
 }
 
-/// The most that ever was resident of a process, in KiB; 0 if it is gone.
+/// Returns the peak resident memory of a process in KiB, or 0 if the process does not exist.
 pub fn peak_memory(pid: i32) -> u64 {
     memory(pid, "VmHWM:")
 }
 
-/// The CPU time of a process alone.
+/// Returns the CPU time of a process without its children.
 pub fn cpu_time(pid: i32) -> Duration {
-    let [user, system, ..] = times(pid);
+    let [user, system, ..] = cpu_ticks(pid);
     from_ticks(user + system)
 }
 
-/// The CPU time of a process and of everything below it, also of what has ended there.
+/// Returns the CPU time of a process and all its descendants. Descendants that have ended are included.
 pub fn cpu_time_with_children(pid: i32) -> Duration {
-    let below = Pid::from_raw(pid).map(descendants).unwrap_or_default();
-    let below = below.iter().map(|pid| pid.as_raw_nonzero().get());
-    from_ticks(std::iter::once(pid).chain(below).flat_map(times).sum())
+    let children = Pid::from_raw(pid).map(descendants).unwrap_or_default();
+    let children = children.iter().map(|pid| pid.as_raw_nonzero().get());
+    from_ticks(iter::once(pid).chain(children).flat_map(cpu_ticks).sum())
 }
 
-/// The time that all CPUs were busy together, whoever kept them so, the host of a virtual machine as well.
+/// Returns the busy time of all CPUs together. The host of a virtual machine counts, too (steal).
 pub fn machine_cpu_time() -> Duration {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let line = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
     // user nice system idle iowait irq softirq steal: <https://docs.kernel.org/filesystems/proc.html>
-    let busy = line.take(8).enumerate().filter(|(at, _)| !matches!(at, 3 | 4));
+    let busy = line.take(8).enumerate().filter(|(field, _)| !matches!(field, 3 | 4));
     from_ticks(busy.filter_map(|(_, ticks)| ticks.parse::<u64>().ok()).sum())
 }
 
-fn memory(pid: i32, what: &str) -> u64 {
+fn memory(pid: i32, key: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(what));
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
     line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
 }
 
-/// Clock ticks: its own as a user and in the system, then the same of its children that were waited for.
-/// They are the fields 14 to 17 of `PID (NAME) STATE …`, where the name may hold spaces and brackets.
-fn times(pid: i32) -> [u64; 4] {
+/// Returns four numbers of clock ticks: user, system, and the same two for children that were waited for.
+///
+/// These are the fields 14 to 17 of `PID (NAME) STATE …`. The name may contain spaces and parentheses.
+fn cpu_ticks(pid: i32) -> [u64; 4] {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = stat.rsplit_once(')').map_or("", |(_, after)| after);
     let mut fields = after_name.split_whitespace().skip(11);
@@ -66,11 +65,13 @@ mod tests {
     use super::{cpu_time, cpu_time_with_children, machine_cpu_time, peak_memory, resident_memory};
 
     #[test]
-    fn a_process_is_seen_to_use_what_it_uses() {
+    fn usage_of_running_process_is_counted() {
         let own = std::process::id().try_into().unwrap();
-        let (before, machine_before, began) = (cpu_time(own), machine_cpu_time(), Instant::now());
-        while cpu_time(own) < before + Duration::from_millis(50) {
-            assert!(began.elapsed() < Duration::from_mins(1), "no CPU time is counted");
+        let cpu_before = cpu_time(own);
+        let machine_before = machine_cpu_time();
+        let began = Instant::now();
+        while cpu_time(own) < cpu_before + Duration::from_millis(50) {
+            assert!(began.elapsed() < Duration::from_mins(1), "the kernel counts no CPU time");
         }
         assert!(cpu_time_with_children(own) >= cpu_time(own));
         assert!(machine_cpu_time() > machine_before);
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_gone_uses_nothing() {
+    fn missing_process_uses_nothing() {
         assert_eq!((cpu_time(i32::MAX), resident_memory(i32::MAX)), (Duration::ZERO, 0));
     }
 }

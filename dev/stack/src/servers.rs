@@ -1,19 +1,19 @@
-//! The three servers together, under one directory.
+//! The three servers together, below one directory.
 
 use std::path::Path;
 
-use anyhow::Result;
+use crate::{
+    broker::Broker,
+    connection_urls::ConnectionUrls,
+    mysql::Mysql,
+    ports::{Ports, free_port},
+    postgres::Postgres,
+};
 
-use crate::broker::Broker;
-use crate::connection_urls::ConnectionUrls;
-use crate::mysql::Mysql;
-use crate::ports::{Ports, free_port};
-use crate::postgres::Postgres;
-
-/// Running servers. Dropped, they are killed; what was committed is kept even so.
+/// Running servers. Dropping them kills their processes; committed data is kept.
 #[derive(Debug)]
 pub struct Servers {
-    /// Web Store's database server.
+    /// The Web Store's database server.
     pub postgres: Postgres,
     /// Marketing's database server.
     pub mysql: Mysql,
@@ -22,37 +22,43 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts all three at once on free ports, with their data under `directory`, and says of each
-    /// when it is ready.
+    /// Starts all three simultaneously on free ports, with their data below `directory`.
+    ///
+    /// Calls `report` with a line when a server is ready.
     ///
     /// # Errors
-    /// If one of them does not start. Then none is left running.
-    pub async fn start(directory: &Path, say: impl Fn(&str)) -> Result<Self> {
-        let (postgres, mysql) = (directory.join("postgres"), directory.join("mysql"));
-        let broker = directory.join("broker");
-        let (postgres_port, mysql_port) = (free_port()?, free_port()?);
-        let (broker_port, management_port) = (free_port()?, free_port()?);
+    /// Returns an error if a server does not start. The others are killed then.
+    pub async fn start(directory: &Path, report: impl Fn(&str)) -> anyhow::Result<Self> {
+        let ports = Ports {
+            postgres: free_port()?,
+            mysql: free_port()?,
+            broker: free_port()?,
+            management: free_port()?,
+        };
+        let ready = |name: &str, port: u16, pid: i32| {
+            report(&format!("{name} is ready on 127.0.0.1:{port} (process {pid})"));
+        };
         let (postgres, mysql, broker) = tokio::try_join!(
             async {
-                let server = Postgres::start(&postgres, postgres_port).await?;
-                say(&format!("PostgreSQL is ready on 127.0.0.1:{postgres_port}"));
+                let server = Postgres::start(&directory.join("postgres"), ports.postgres).await?;
+                ready("PostgreSQL", ports.postgres, server.process.pid());
                 anyhow::Ok(server)
             },
             async {
-                let server = Mysql::start(&mysql, mysql_port).await?;
-                say(&format!("MySQL is ready on 127.0.0.1:{mysql_port}"));
+                let server = Mysql::start(&directory.join("mysql"), ports.mysql).await?;
+                ready("MySQL", ports.mysql, server.process.pid());
                 anyhow::Ok(server)
             },
             async {
-                let server = Broker::start(&broker, broker_port, management_port).await?;
-                say(&format!("RabbitMQ is ready on 127.0.0.1:{broker_port}"));
+                let server = Broker::start(&directory.join("broker"), ports.broker, ports.management).await?;
+                ready("RabbitMQ", ports.broker, server.process.pid());
                 anyhow::Ok(server)
             },
         )?;
         Ok(Self { postgres, mysql, broker })
     }
 
-    /// Where they listen.
+    /// Returns the ports of the servers.
     #[must_use]
     pub fn ports(&self) -> Ports {
         Ports {
@@ -63,30 +69,19 @@ impl Servers {
         }
     }
 
-    /// Where the system that their rights are set up for is.
+    /// Returns the URLs of the system for which the servers create databases, users, and permissions.
     #[must_use]
     pub fn connection_urls(&self) -> ConnectionUrls {
         ConnectionUrls::main(self.ports())
     }
 
-    /// Stops all three at once. What is stored is kept.
+    /// Stops all three simultaneously. Stored data is kept.
     ///
     /// # Errors
-    /// If one of them had to be killed; the others are stopped all the same.
-    pub async fn stop(&mut self) -> Result<()> {
+    /// Returns an error if a server had to be killed. The others are stopped in any case.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
         let (postgres, mysql, broker) =
             tokio::join!(self.postgres.stop(), self.mysql.stop(), self.broker.stop());
         postgres.and(mysql).and(broker)
-    }
-
-    /// Waits until one of them ends by itself, and says which and how.
-    pub async fn wait_for_failure(&mut self) -> String {
-        let (name, status) = tokio::select! {
-            status = self.postgres.process.wait() => ("PostgreSQL", status),
-            status = self.mysql.process.wait() => ("MySQL", status),
-            status = self.broker.process.wait() => ("RabbitMQ", status),
-        };
-        let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        format!("{name} ended by itself ({status})")
     }
 }

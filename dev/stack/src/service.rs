@@ -1,35 +1,40 @@
-//! One process of one of our services: started, awaited, killed, frozen, stopped.
+//! One process of one of the three services.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::{
+    env,
+    ffi::OsStr,
+    net::SocketAddr,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 use reqwest::Client;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::command::child_command;
-use crate::process::Process;
-use crate::terminal;
+use crate::{command::child_command, process::Process, terminal::forward_output};
 
-/// Which service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The environment variables of this program that every service inherits.
+const INHERITED: [&str; 3] = ["PATH", "RUST_LOG", "RUST_BACKTRACE"];
+
+/// One of the three services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
     /// The form, the customers, the outbox.
     WebStore,
-    /// Turns events into commands.
+    /// Maps events to commands.
     Transformer,
-    /// The table of customers that Marketing works with.
+    /// Marketing's own list of customers.
     Marketing,
 }
 
 impl Program {
-    /// In the order of the data's way.
+    /// All services, in the order in which a registration passes them.
     pub const ALL: [Self; 3] = [Self::WebStore, Self::Transformer, Self::Marketing];
 
-    /// The binary's name.
+    /// Returns the name of the binary.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -39,7 +44,7 @@ impl Program {
         }
     }
 
-    fn listen_setting(self) -> &'static str {
+    fn listen_variable(self) -> &'static str {
         match self {
             Self::WebStore => "WEB_STORE_LISTEN",
             Self::Transformer => "TRANSFORMER_LISTEN",
@@ -47,29 +52,30 @@ impl Program {
         }
     }
 
-    /// Next to this program's own binary, or where `STACK_BIN_DIR` says.
+    /// Returns the path of the binary; see [`sibling_program`].
     ///
     /// # Errors
-    /// If it is not built.
-    pub fn path(self) -> Result<PathBuf> {
+    /// Returns an error if the binary is not built.
+    pub fn path(self) -> anyhow::Result<PathBuf> {
         sibling_program(self.name())
     }
 }
 
-/// Returns the path of a program of this workspace: in the directory of this program's own binary, or in
-/// `STACK_BIN_DIR`.
+/// Returns the path of a program of this workspace.
+///
+/// The program is in `STACK_BIN_DIR`, or else in the directory of this program's own binary.
 ///
 /// # Errors
 /// Returns an error if the program is not built.
-pub fn sibling_program(name: &str) -> Result<PathBuf> {
-    let directory = if let Some(directory) = std::env::var_os("STACK_BIN_DIR") {
+pub fn sibling_program(name: &str) -> anyhow::Result<PathBuf> {
+    let directory = if let Some(directory) = env::var_os("STACK_BIN_DIR") {
         PathBuf::from(directory)
     } else {
-        let own = std::env::current_exe().context("cannot locate this program")?;
+        let own = env::current_exe().context("cannot locate this program")?;
         let directory = own.parent().context("this program has no directory")?;
         // Test programs are in `deps/`, below the binaries.
-        let below = directory.file_name().is_some_and(|name| name == "deps");
-        directory.parent().filter(|_| below).unwrap_or(directory).to_owned()
+        let parent = directory.parent().filter(|_| directory.file_name() == Some(OsStr::new("deps")));
+        parent.unwrap_or(directory).to_owned()
     };
     let path = directory.join(name);
     ensure!(
@@ -80,115 +86,144 @@ pub fn sibling_program(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Where a service's log lines go.
-#[derive(Clone, Debug)]
+/// The destination of a service's log lines.
+#[derive(Debug, Clone)]
 pub enum Output {
-    /// To this program's standard output, with the service's name in front.
-    Console,
-    /// To the end of a file.
+    /// This program's standard output. Each line begins with the service's name.
+    Terminal,
+    /// A file. Lines are appended.
     File(PathBuf),
 }
 
-/// A running service. Dropped, it is killed.
+/// A service that runs, or whose process has ended. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Service {
-    /// To kill, pause and resume it.
+    /// The process, which can be killed, paused, and resumed.
     pub process: Process,
+    launch: Launch,
+}
+
+/// The parameters of a start, for the first one and each restart.
+#[derive(Debug)]
+struct Launch {
+    program: Program,
     address: SocketAddr,
+    settings: Vec<(String, String)>,
+    output: Output,
 }
 
 impl Service {
-    /// Starts a service on an address of its own, with these settings and nothing else in its
-    /// environment, and does not wait until it is ready.
+    /// Starts a service that listens on `address`, and does not wait until it is ready.
+    ///
+    /// Its environment has only `settings` and a few inherited variables, such as `RUST_LOG`.
     ///
     /// # Errors
-    /// If the binary is not built or cannot be started.
+    /// Returns an error if the binary is not built or cannot be started.
     pub fn start<'a>(
         program: Program,
         address: SocketAddr,
         settings: impl IntoIterator<Item = (&'a str, String)>,
         output: &Output,
-    ) -> Result<Self> {
-        let mut command = child_command(program.path()?);
-        command.env_clear();
-        for name in ["PATH", "RUST_LOG", "RUST_BACKTRACE"] {
-            command.envs(std::env::var_os(name).map(|value| (name, value)));
-        }
-        command.env(program.listen_setting(), address.to_string()).envs(settings);
-        let process = match output {
-            Output::File(path) => Process::spawn(program.name(), &mut command, Path::new(path))?,
-            Output::Console => {
-                command.stdout(Stdio::piped()).stderr(Stdio::piped());
-                let mut process = Process::spawn_piped(program.name(), &mut command)?;
-                terminal::pass_on(program.name(), process.child());
-                process
-            }
-        };
-        Ok(Self { process, address })
+    ) -> anyhow::Result<Self> {
+        let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let launch = Launch { program, address, settings, output: output.clone() };
+        Ok(Self { process: launch.spawn()?, launch })
     }
 
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Its address as a URL, without a slash at the end.
-    #[must_use]
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    /// Waits until it says that it is ready.
+    /// Starts a process with the same parameters again. A process that still runs is killed.
     ///
     /// # Errors
-    /// If it ends before, or is not ready by the deadline.
-    pub async fn wait_ready(&mut self, deadline: Duration) -> Result<()> {
+    /// Returns an error if the binary cannot be started.
+    pub(crate) fn start_again(&mut self) -> anyhow::Result<()> {
+        self.process = self.launch.spawn()?;
+        Ok(())
+    }
+
+    /// Returns the address that the service listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.launch.address
+    }
+
+    /// Returns the URL of the service, without a slash at the end.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// Waits until the service reports that it is ready.
+    ///
+    /// # Errors
+    /// Returns an error if the process ends, or if `deadline` passes.
+    pub async fn wait_ready(&mut self, deadline: Duration) -> anyhow::Result<()> {
         self.wait_for("/health/ready", deadline).await
     }
 
-    /// Waits until it answers at all, and would hear a signal.
+    /// Waits until the service responds to requests. It handles signals then.
     ///
     /// # Errors
-    /// If it ends before, or does not answer by the deadline.
-    pub async fn wait_live(&mut self, deadline: Duration) -> Result<()> {
+    /// Returns an error if the process ends, or if `deadline` passes.
+    pub async fn wait_live(&mut self, deadline: Duration) -> anyhow::Result<()> {
         self.wait_for("/health/live", deadline).await
     }
 
-    async fn wait_for(&mut self, path: &str, deadline: Duration) -> Result<()> {
-        let check = format!("{}{path}", self.url());
+    async fn wait_for(&mut self, path: &str, deadline: Duration) -> anyhow::Result<()> {
+        let url = format!("{}{path}", self.url());
         let client = Client::new();
-        let answers = async || {
-            let answer = client.get(&check).timeout(Duration::from_secs(1)).send().await;
-            answer.is_ok_and(|answer| answer.status().is_success())
+        let succeeds = async || {
+            let response = client.get(&url).timeout(Duration::from_secs(1)).send().await;
+            response.is_ok_and(|response| response.status().is_success())
         };
-        self.process.wait_ready(deadline, answers).await
+        self.process.wait_ready(deadline, succeeds).await
     }
 
-    /// Kills it at once (`kill -9`).
+    /// Kills the process (`kill -9`).
     ///
     /// # Errors
-    /// If the operating system does not tell of its end.
-    pub async fn kill(&mut self) -> Result<()> {
+    /// Returns an error if the operating system does not report the exit.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
         self.process.kill().await
     }
 
-    /// Asks it to finish what is in hand and leave (SIGTERM).
+    /// Asks the process to complete its current work and to end (SIGTERM).
     ///
     /// # Errors
-    /// If it had to be killed at the deadline.
-    pub async fn terminate(&mut self, deadline: Duration) -> Result<ExitStatus> {
+    /// Returns an error if the process still runs after `deadline`. It has been killed then.
+    pub async fn terminate(&mut self, deadline: Duration) -> anyhow::Result<ExitStatus> {
         self.process.stop(Signal::TERM, deadline).await
     }
 }
 
-/// Whether the service at a URL says that each part it works with is up, also those that it can do without
-/// for a while.
+impl Launch {
+    fn spawn(&self) -> anyhow::Result<Process> {
+        let name = self.program.name();
+        let mut command = child_command(self.program.path()?);
+        command.env_clear();
+        for variable in INHERITED {
+            command.envs(env::var_os(variable).map(|value| (variable, value)));
+        }
+        command.env(self.program.listen_variable(), self.address.to_string());
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        match &self.output {
+            Output::File(path) => Process::spawn(name, &mut command, path),
+            Output::Terminal => {
+                command.stdout(Stdio::piped()).stderr(Stdio::piped());
+                let mut process = Process::spawn_piped(name, &mut command)?;
+                forward_output(name, process.child());
+                Ok(process)
+            }
+        }
+    }
+}
+
+/// Returns whether all health checks of the service at `url` pass.
+///
+/// A service can be ready while a check fails, if it works without that server for a while.
 pub async fn all_checks_pass(client: &Client, url: &str) -> bool {
-    let ask = async {
-        let answer = client.get(format!("{url}/health/ready")).send().await?;
-        answer.json::<Value>().await.context("health in JSON")
+    let request = async {
+        let response = client.get(format!("{url}/health/ready")).send().await?;
+        response.json::<Value>().await
     };
-    let Ok(health) = ask.await else { return false };
+    let Ok(health) = request.await else { return false };
     health["parts"].as_object().is_some_and(|parts| parts.values().all(|part| part == "up"))
 }

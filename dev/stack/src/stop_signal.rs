@@ -1,9 +1,9 @@
 //! The signals that ask this program to stop.
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Ctrl-C, SIGTERM, or the terminal closed.
+/// Receives SIGINT (Ctrl-C), SIGTERM, and SIGHUP (the terminal was closed).
 #[derive(Debug)]
 pub struct StopSignal {
     interrupt: Signal,
@@ -12,9 +12,12 @@ pub struct StopSignal {
 }
 
 impl StopSignal {
-    /// From now on none of them ends this program by itself.
-    pub fn listen() -> Result<Self> {
-        let on = |kind| signal(kind).context("listening for signals");
+    /// Installs the handlers. After this call, none of these signals ends the program by itself.
+    ///
+    /// # Errors
+    /// Returns an error if a handler cannot be installed.
+    pub fn listen() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             interrupt: on(SignalKind::interrupt())?,
             terminate: on(SignalKind::terminate())?,
@@ -22,7 +25,7 @@ impl StopSignal {
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub async fn wait(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => (),

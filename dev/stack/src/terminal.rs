@@ -1,40 +1,46 @@
-//! The combined log on the terminal: whose line it is, then the line.
+//! The combined log on standard output. Each line begins with the name of its source.
 
-use std::io::{IsTerminal, Write, stdout};
+use std::{
+    env,
+    io::{IsTerminal, Write, stdout},
+};
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::Child;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::Child,
+};
 
-/// Writes one line of somebody's.
-pub fn print_line(who: &str, line: &str) {
+/// Prints one line of `source`, in the color of the source if standard output is a terminal.
+pub fn print_line(source: &str, line: &str) {
     let mut out = stdout().lock();
-    // If nobody reads any more, the work goes on.
-    let _ = if out.is_terminal() && std::env::var_os("NO_COLOR").is_none() {
-        writeln!(out, "\x1b[{}m{who:<11} │\x1b[0m {line}", colour(who))
+    // The system keeps running when the reader of a pipe has closed it.
+    let _ = if out.is_terminal() && env::var_os("NO_COLOR").is_none() {
+        writeln!(out, "\x1b[{}m{source:<11} │\x1b[0m {line}", color(source))
     } else {
-        writeln!(out, "{who:<11} | {line}")
+        writeln!(out, "{source:<11} | {line}")
     };
 }
 
-/// Passes a child's lines on as they come.
-pub fn pass_on(who: &'static str, child: &mut Child) {
-    if let Some(lines) = child.stdout.take() {
-        tokio::spawn(pass_lines_on(who, lines));
+/// Prints each line that a child writes to its piped output.
+pub(crate) fn forward_output(source: &'static str, child: &mut Child) {
+    if let Some(output) = child.stdout.take() {
+        tokio::spawn(forward_lines(source, output));
     }
-    if let Some(lines) = child.stderr.take() {
-        tokio::spawn(pass_lines_on(who, lines));
+    if let Some(output) = child.stderr.take() {
+        tokio::spawn(forward_lines(source, output));
     }
 }
 
-async fn pass_lines_on(who: &str, lines: impl AsyncRead + Unpin) {
-    let mut lines = BufReader::new(lines).split(b'\n');
+async fn forward_lines(source: &str, output: impl AsyncRead + Unpin) {
+    let mut lines = BufReader::new(output).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
-        print_line(who, &String::from_utf8_lossy(&line));
+        print_line(source, &String::from_utf8_lossy(&line));
     }
 }
 
-fn colour(who: &str) -> u8 {
-    match who {
+/// Returns the parameter of the terminal's color sequence.
+fn color(source: &str) -> u8 {
+    match source {
         "web-store" => 36,
         "transformer" => 35,
         "marketing" => 33,

@@ -1,40 +1,47 @@
-//! `stack up`: the whole system in the foreground, until it is told to stop.
+//! `stack up`: the whole system in the foreground, until a signal stops it.
 
-use std::env;
-use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    env,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    time::Duration,
+};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, bail};
 use futures_util::future::select_all;
 use tokio::time::sleep;
 
-use crate::banner::{stack_env, welcome};
-use crate::servers::Servers;
-use crate::service::{Output, Program, Service};
-use crate::stop_signal::StopSignal;
-use crate::terminal::print_line;
-use crate::work_dir::WorkDir;
+use crate::{
+    banner::{banner, stack_env},
+    servers::Servers,
+    service::{Output, Program, Service},
+    stop_signal::StopSignal,
+    supervisor::supervise,
+    terminal::print_line,
+    work_dir::WorkDir,
+};
 
 const READY_DEADLINE: Duration = Duration::from_mins(1);
 
-/// Services leave within 10 seconds; a little more before they are killed.
+/// Services end within 10 seconds after SIGTERM. This is a little more.
 const STOP_DEADLINE: Duration = Duration::from_secs(12);
 
-/// Settings of the services that are handed through, where they are set.
-const HANDED_THROUGH: [&str; 3] =
+/// The services' settings that a user can set in the environment of `stack up`.
+const FORWARDED_SETTINGS: [&str; 3] =
     ["WEB_STORE_REGISTRATIONS_PER_MINUTE", "MARKETING_OPERATOR_PASSWORD_HASH", "TRUSTED_PROXIES"];
 
-/// Starts the servers and the three services, and stops them all at Ctrl-C. The data is kept.
+/// Starts the servers and the three services, restarts those that end, and stops all of them at Ctrl-C. The
+/// data is kept.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
-    /// Throw away the data of the last time and begin anew.
+pub(crate) struct Arguments {
+    /// Delete the data of earlier runs first.
     #[arg(long)]
     fresh: bool,
-    /// Where the servers keep their data and their logs, and where stack.env is written.
+    /// The directory for the data and logs of the servers, and for stack.env.
     #[arg(long, default_value = "target/stack")]
     dir: PathBuf,
-    /// The form's port on 127.0.0.1.
+    /// The Web Store's port on 127.0.0.1.
     #[arg(long, default_value_t = 8080)]
     web_store_port: u16,
     /// Marketing's port on 127.0.0.1.
@@ -45,39 +52,37 @@ pub struct Arguments {
     transformer_port: u16,
 }
 
-/// Runs until a signal asks to stop.
+/// Runs the system until a signal arrives.
 ///
 /// # Errors
-/// If something cannot be started, or ends by itself. Then nothing is left running.
-pub async fn run(arguments: &Arguments) -> Result<()> {
+/// Returns an error if a server or service does not start, or if it had to be killed at the end. No process
+/// is left running.
+pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut stop = StopSignal::listen()?;
-    let checkout = WorkDir::lock(&arguments.dir)?;
+    let work_dir = WorkDir::lock(&arguments.dir)?;
     if arguments.check_ports().is_err() {
-        // Whoever was killed just now may still be letting go of them.
+        // A system that was killed a moment ago may still release its ports.
         sleep(Duration::from_secs(1)).await;
         arguments.check_ports()?;
     }
     if arguments.fresh {
-        checkout.clear()?;
+        work_dir.clear()?;
     }
     let mut system = tokio::select! {
-        system = System::start(arguments, &checkout) => system?,
-        // What has been started is dropped, and so killed: what is stored survives that.
+        system = System::start(arguments, &work_dir) => system?,
+        // Dropping the processes kills them. Their data survives that.
         () = stop.wait() => return Ok(()),
     };
-    checkout.write_env(&stack_env(&system.servers.connection_urls(), &system.services))?;
-    print_line("stack", &welcome(&system.servers.connection_urls(), &system.services));
-    let failure = tokio::select! {
-        failure = system.wait_for_failure() => Some(failure),
-        () = stop.wait() => None,
-    };
-    print_line("stack", "stopping; the data stays for the next time");
-    checkout.remove_env()?;
-    let stopped = system.stop().await;
-    match failure {
-        Some(failure) => Err(failure),
-        None => stopped,
+    let urls = system.servers.connection_urls();
+    work_dir.write_env(&stack_env(&urls, &system.services))?;
+    print_line("stack", &banner(&urls, &system.services, &work_dir.env_path()));
+    tokio::select! {
+        never = system.supervise() => match never {},
+        () = stop.wait() => (),
     }
+    print_line("stack", "stopping; the data is kept");
+    work_dir.remove_env()?;
+    system.stop().await
 }
 
 impl Arguments {
@@ -89,15 +94,15 @@ impl Arguments {
         ]
     }
 
-    fn check_ports(&self) -> Result<()> {
-        // Held until all are checked, so that one port given twice is found, too.
-        let mut held = Vec::new();
+    fn check_ports(&self) -> anyhow::Result<()> {
+        // All listeners stay open until the last check, so that a port given twice is found.
+        let mut listeners = Vec::new();
         for (_, port, option) in self.services() {
             match TcpListener::bind(local(port)) {
-                Ok(listener) => held.push(listener),
+                Ok(listener) => listeners.push(listener),
                 Err(error) => bail!(
                     "port {port} on 127.0.0.1 is not free: {error}; \
-                     stop what listens there, or choose another with {option}"
+                     stop the program that uses it, or choose another port with {option}"
                 ),
             }
         }
@@ -105,55 +110,58 @@ impl Arguments {
     }
 }
 
-/// All that runs.
+/// All running processes.
 struct System {
-    // Services first: dropped in this order, none complains that its server is gone.
+    // Services are dropped before servers, so that no service logs a lost connection.
     services: Vec<Service>,
     servers: Servers,
 }
 
 impl System {
-    async fn start(arguments: &Arguments, checkout: &WorkDir) -> Result<Self> {
-        print_line("stack", "starting PostgreSQL, MySQL and RabbitMQ (some seconds, the first time longest)");
-        let servers = Servers::start(checkout.directory(), |line| print_line("stack", line)).await;
+    async fn start(arguments: &Arguments, work_dir: &WorkDir) -> anyhow::Result<Self> {
+        print_line("stack", "starting PostgreSQL, MySQL, and RabbitMQ (the first start takes the longest)");
+        let servers = Servers::start(work_dir.path(), |line| print_line("stack", line)).await;
         let servers =
-            servers.context("the servers do not start; --fresh begins anew, without the old data")?;
+            servers.context("a server does not start; --fresh starts again without the old data")?;
         print_line("stack", "starting the services");
         let mut services = Vec::new();
         for (program, port, _) in arguments.services() {
             let mut settings = servers.connection_urls().settings(program);
-            settings.extend(HANDED_THROUGH.into_iter().filter_map(|name| Some((name, env::var(name).ok()?))));
-            services.push(Service::start(program, local(port), settings, &Output::Console)?);
+            settings.extend(forwarded_settings());
+            services.push(Service::start(program, local(port), settings, &Output::Terminal)?);
         }
         for service in &mut services {
             service.wait_ready(READY_DEADLINE).await?;
+            let Service { process, .. } = service;
+            print_line("stack", &format!("{} is ready (process {})", process.name(), process.pid()));
         }
         Ok(Self { services, servers })
     }
 
-    async fn wait_for_failure(&mut self) -> anyhow::Error {
-        let services = select_all(self.services.iter_mut().map(|service| {
-            Box::pin(async {
-                let name = service.process.name().to_owned();
-                match service.process.wait().await {
-                    Ok(status) => format!("{name} ended by itself ({status}); its log is above"),
-                    Err(error) => format!("{error:#}"),
-                }
-            })
-        }));
+    /// Restarts each process that ends by itself.
+    async fn supervise(&mut self) -> Infallible {
+        let Servers { postgres, mysql, broker } = &mut self.servers;
         tokio::select! {
-            (reason, ..) = services => anyhow!(reason),
-            reason = self.servers.wait_for_failure() => anyhow!(reason),
+            (never, ..) = select_all(self.services.iter_mut().map(|service| Box::pin(supervise(service)))) => never,
+            never = supervise(postgres) => never,
+            never = supervise(mysql) => never,
+            never = supervise(broker) => never,
         }
     }
 
-    async fn stop(&mut self) -> Result<()> {
+    async fn stop(&mut self) -> anyhow::Result<()> {
         let mut outcome = Ok(());
         for service in &mut self.services {
             outcome = outcome.and(service.terminate(STOP_DEADLINE).await.map(drop));
         }
         outcome.and(self.servers.stop().await)
     }
+}
+
+/// Returns the settings from this program's environment. An empty variable counts as unset.
+fn forwarded_settings() -> impl Iterator<Item = (&'static str, String)> {
+    let settings = FORWARDED_SETTINGS.into_iter().filter_map(|name| Some((name, env::var(name).ok()?)));
+    settings.filter(|(_, value)| !value.is_empty())
 }
 
 fn local(port: u16) -> SocketAddr {

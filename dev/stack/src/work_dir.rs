@@ -1,14 +1,14 @@
-//! The directory where one checkout's system lives: held by one `up` at a time.
+//! The directory of one checkout's system. One `stack up` uses it at a time.
 
-use std::fs::{self, File, TryLockError};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, bail};
 
-use crate::leftovers;
-
-/// The directory, held until this is dropped, even by `kill -9`.
+/// A locked directory. The kernel releases the lock when the program ends, even by `kill -9`.
 #[derive(Debug)]
 pub(crate) struct WorkDir {
     directory: PathBuf,
@@ -19,53 +19,75 @@ const LOCK: &str = "lock";
 const ENV: &str = "stack.env";
 
 impl WorkDir {
-    /// Takes hold of the directory, and makes it if it is not there.
-    pub(crate) fn lock(directory: &Path) -> Result<Self> {
-        let what = || directory.display().to_string();
-        fs::create_dir_all(directory).with_context(what)?;
-        let directory = directory.canonicalize().with_context(what)?;
+    /// Creates the directory if it is missing, and locks it.
+    pub(crate) fn lock(directory: &Path) -> anyhow::Result<Self> {
+        let context = || directory.display().to_string();
+        fs::create_dir_all(directory).with_context(context)?;
+        let directory = directory.canonicalize().with_context(context)?;
         let path = directory.join(LOCK);
         let mut lock =
-            File::options().create(true).truncate(false).write(true).open(&path).with_context(what)?;
+            File::options().create(true).truncate(false).write(true).open(&path).with_context(context)?;
         match lock.try_lock() {
             Ok(()) => (),
             Err(TryLockError::WouldBlock) => bail!(
-                "the system in {} is up already (process {}); stop that one with Ctrl-C, \
-                 or start another with --dir and other ports",
+                "the system in {} is already up (process {}); stop it with Ctrl-C, \
+                 or start another one with --dir and other ports",
                 directory.display(),
                 fs::read_to_string(&path)?.trim()
             ),
-            Err(TryLockError::Error(error)) => return Err(error).with_context(what),
+            Err(TryLockError::Error(error)) => return Err(error).with_context(context),
         }
         lock.set_len(0)?;
         writeln!(lock, "{}", std::process::id())?;
-        let checkout = Self { directory, _lock: lock };
-        // One that was killed may have left its own.
-        checkout.remove_env()?;
-        Ok(checkout)
+        let work_dir = Self { directory, _lock: lock };
+        // A killed process has left its file behind.
+        work_dir.remove_env()?;
+        Ok(work_dir)
     }
 
-    pub(crate) fn directory(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.directory
     }
 
-    /// Removes everything that an earlier time has left.
-    pub(crate) fn clear(&self) -> Result<()> {
+    pub(crate) fn env_path(&self) -> PathBuf {
+        self.directory.join(ENV)
+    }
+
+    /// Removes the data of all servers.
+    pub(crate) fn clear(&self) -> anyhow::Result<()> {
         for server in ["postgres", "mysql", "broker"] {
-            leftovers::remove_directory(&self.directory.join(server))?;
+            remove_directory_if_exists(&self.directory.join(server))?;
         }
         Ok(())
     }
 
-    /// Writes `stack.env` as a whole: whoever sees it sees all of it.
-    pub(crate) fn write_env(&self, text: &str) -> Result<()> {
-        let (new, path) = (self.directory.join("stack.env.new"), self.directory.join(ENV));
+    /// Writes `stack.env` atomically: a reader never sees a part of it.
+    pub(crate) fn write_env(&self, text: &str) -> anyhow::Result<()> {
+        let new = self.directory.join("stack.env.new");
         fs::write(&new, text).with_context(|| new.display().to_string())?;
-        fs::rename(&new, &path).with_context(|| path.display().to_string())
+        fs::rename(&new, self.env_path()).with_context(|| self.env_path().display().to_string())
     }
 
-    /// Removes `stack.env`: nothing is at those addresses any more.
-    pub(crate) fn remove_env(&self) -> Result<()> {
-        leftovers::remove_file(&self.directory.join(ENV))
+    /// Removes `stack.env`, because its URLs are not valid any more.
+    pub(crate) fn remove_env(&self) -> anyhow::Result<()> {
+        remove_file_if_exists(&self.env_path())
+    }
+}
+
+pub(crate) fn remove_file_if_exists(path: &Path) -> anyhow::Result<()> {
+    ignore_missing(fs::remove_file(path), path)
+}
+
+/// Removes a directory and its contents if it exists.
+pub(crate) fn remove_directory_if_exists(path: &Path) -> anyhow::Result<()> {
+    ignore_missing(fs::remove_dir_all(path), path)
+}
+
+fn ignore_missing(outcome: io::Result<()>, path: &Path) -> anyhow::Result<()> {
+    match outcome {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
     }
 }
