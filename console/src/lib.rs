@@ -1,3 +1,3 @@
-//! The operators' program. It sees both applications and takes part in neither.
+#![doc = include_str!("../README.md")]
 
 pub mod reconcile;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use console::reconcile;
 
-/// Shows operators the state of the whole system.
+/// Shows operators the state of the whole system
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -19,12 +19,8 @@ enum Command {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let outcome = match service_kit::parse_config::<Arguments>().command {
+async fn main() -> anyhow::Result<ExitCode> {
+    match service_kit::parse_config::<Arguments>().command {
         Command::Reconcile(arguments) => reconcile::run(&arguments).await,
-    };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("console: {error:#}");
-        ExitCode::FAILURE
-    })
+    }
 }

@@ -1,7 +1,6 @@
-//! `stack reconcile`: the books. Every customer of the Web Store is in exactly one state.
+//! `console reconcile`: every customer of the Web Store gets exactly one state.
 
 mod comparison;
-mod deadline;
 mod marketing;
 mod report;
 mod search;
@@ -9,71 +8,88 @@ mod sources;
 mod unaccounted;
 mod web_store;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
-use anyhow::Result;
+use anyhow::Context;
+use tokio::time::timeout;
+
+pub use report::{DeadLetterCounts, Report};
+pub use sources::Sources;
 
 use marketing::Marketing;
-pub use report::{DeadLetters, Report};
-pub use sources::Sources;
 use unaccounted::Unaccounted;
 use web_store::WebStore;
 
-/// Accounts for every customer of the Web Store: arrived at Marketing's, in the outbox, on the way,
-/// dead-lettered, missing or doubled.
+/// The time limit of one query. A query reads one page.
+const QUERY_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Compares the customers of the Web Store with the rows of Marketing
 ///
-/// It reads only, and may run while the system does. Where nobody is missing or doubled the exit status
-/// is 0, else 1; it is 2 if something could not be read. What is missing can be sent again:
-/// `stack reconcile --missing-ids | web-store republish`.
+/// Each customer gets exactly one state: arrived, in the outbox, on the way, dead-lettered, missing, or
+/// duplicated. The command only reads, and the system may run meanwhile. The exit status is 0 if no customer is
+/// missing or duplicated, 1 if one is, and 2 if a server cannot be read. The Web Store can send the events of
+/// missing customers again: `console reconcile --missing-ids | web-store republish`.
 ///
-/// Somebody whom a service holds in its hands is not to be seen until it lets go. While a service waits
-/// for a server, or a broker's alarm blocks it, give it more patience.
+/// Messages that a service holds unacknowledged are invisible until it releases them. Increase --patience
+/// while a service waits for a server, or while an alarm of the broker blocks it.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    books: Sources,
-    /// Print JSON, for programs.
+    sources: Sources,
+    /// Prints JSON
     #[arg(long, conflicts_with = "missing_ids")]
     json: bool,
-    /// Print nothing but the ids of those who are missing, one a line; the table goes to standard error.
+    /// Prints only the ids of missing customers, one per line; the table goes to standard error
     #[arg(long)]
     missing_ids: bool,
 }
 
-/// Prints the books; the exit status tells of them.
+/// Prints the report. Returns the exit status that [`Arguments`] describes.
 ///
 /// # Errors
-/// If the report cannot be written as JSON, which is never.
-pub async fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let report = match reconcile(&arguments.books).await {
+/// Returns an error if standard output cannot be written, unless its reader has closed it.
+pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let report = match reconcile(&arguments.sources).await {
         Ok(report) => report,
         Err(error) => {
-            eprintln!("stack: the books cannot be read: {error:#}");
+            eprintln!("console: cannot reconcile: {error:#}");
             return Ok(ExitCode::from(2));
         }
     };
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+    let output = if arguments.json {
+        serde_json::to_string_pretty(&report)? + "\n"
     } else if arguments.missing_ids {
         eprint!("{report}");
-        report.missing_ids.iter().for_each(|id| println!("{id}"));
+        report.missing_ids.iter().map(|id| format!("{id}\n")).collect()
     } else {
-        print!("{report}");
-    }
-    Ok(if report.is_in_order() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        report.to_string()
+    };
+    service_kit::write_stdout(&output)?;
+    Ok(if report.is_consistent() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads the books.
+/// Returns the state of every customer of the Web Store.
 ///
 /// # Errors
-/// If a database or a broker cannot be read.
-pub async fn reconcile(books: &Sources) -> Result<Report> {
-    let mut web_store = WebStore::connect(&books.web_store_database_url).await?;
-    let mut marketing = Marketing::connect(&books.marketing_database_url).await?;
+/// Returns an error if a database or a broker cannot be read.
+pub async fn reconcile(sources: &Sources) -> anyhow::Result<Report> {
+    let mut web_store = WebStore::connect(&sources.web_store_database_url).await?;
+    let mut marketing = Marketing::connect(&sources.marketing_database_url).await?;
     let mut report = Report::default();
-    let mut candidates = Unaccounted::default();
-    comparison::compare(&mut web_store, &mut marketing, books.page, &mut report, &mut candidates).await?;
-    report.dead_letters = search::search(books, &mut web_store, &mut marketing, &mut candidates).await?;
-    candidates.tell(&mut report);
+    let mut unaccounted = Unaccounted::default();
+    comparison::compare(&mut web_store, &mut marketing, sources.page, &mut report, &mut unaccounted).await?;
+    report.dead_letters = search::locate(sources, &mut web_store, &mut marketing, &mut unaccounted).await?;
+    unaccounted.add_to(&mut report);
     Ok(report)
+}
+
+/// Awaits a query, and names its database in the error.
+async fn with_deadline<T>(
+    database: &'static str,
+    query: impl Future<Output = sqlx::Result<T>>,
+) -> anyhow::Result<T> {
+    timeout(QUERY_TIMEOUT, query)
+        .await
+        .with_context(|| format!("{database} did not respond in time"))?
+        .context(database)
 }

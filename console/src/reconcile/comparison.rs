@@ -1,46 +1,49 @@
-//! Both lists side by side, page by page, in the order of their ids.
+//! The comparison of both tables, page by page, in the order of the ids.
 
-use anyhow::Result;
+use std::{iter::Peekable, mem, vec};
+
 use futures_util::TryStreamExt;
 use uuid::Uuid;
 
-use super::deadline::with_deadline;
-use super::marketing::{self, Marketing, Rows};
-use super::report::Report;
-use super::unaccounted::Unaccounted;
-use super::web_store::{Customer, WebStore};
+use super::{
+    marketing::{self, CustomerRows, Marketing},
+    report::Report,
+    unaccounted::Unaccounted,
+    web_store::{Customer, WebStore},
+    with_deadline,
+};
 
-/// Counts who has arrived, who waits in the outbox and who is doubled; the others are candidates.
+/// Counts the customers that have arrived, are in the outbox, or are duplicated. Collects all others.
 ///
-/// The Web Store is read first, so whoever it has but Marketing has not may have moved on in between,
-/// and can be found further along.
+/// The Web Store's page is read first. A customer may move on before Marketing's page is read, so a customer that
+/// Marketing lacks may have arrived since.
 pub(super) async fn compare(
     web_store: &mut WebStore,
     marketing: &mut Marketing,
     page: u32,
     report: &mut Report,
-    candidates: &mut Unaccounted,
-) -> Result<()> {
+    unaccounted: &mut Unaccounted,
+) -> anyhow::Result<()> {
     let mut after = Uuid::nil();
     loop {
         let customers = web_store.customers(after, page).await?;
-        // After the Web Store's last customer, Marketing's rows go on to their end.
+        // The last page of the Web Store is compared with all remaining rows of Marketing.
         let last = customers.last().map(|customer| customer.id).filter(|_| customers.len() == page as usize);
         let mut rows = marketing.rows(after, last);
         report.customers += customers.len() as u64;
         let customers = customers.into_iter().peekable();
-        let mut merge = Merge { customers, report: &mut *report, candidates: &mut *candidates };
-        let mut strangers = Vec::new();
+        let mut merge = Merge { customers, report: &mut *report, unaccounted: &mut *unaccounted };
+        let mut unmatched = Vec::new();
         while let Some(row) = with_deadline(marketing::NAME, rows.try_next()).await? {
             if !merge.row(&row) && row.from_web_store > 0 {
-                strangers.push(row);
+                unmatched.push(row);
             }
-            if strangers.len() >= page as usize {
-                merge.report.unknown_rows += unknown(web_store, std::mem::take(&mut strangers)).await?;
+            if unmatched.len() >= page as usize {
+                merge.report.unknown_rows += count_unknown(web_store, mem::take(&mut unmatched)).await?;
             }
         }
-        merge.rest();
-        report.unknown_rows += unknown(web_store, strangers).await?;
+        merge.finish();
+        report.unknown_rows += count_unknown(web_store, unmatched).await?;
         match last {
             Some(last) => after = last,
             None => return Ok(()),
@@ -48,16 +51,16 @@ pub(super) async fn compare(
     }
 }
 
-/// One page of customers, as Marketing's rows go by.
+/// One page of customers that is merged with Marketing's rows.
 struct Merge<'a> {
-    customers: std::iter::Peekable<std::vec::IntoIter<Customer>>,
+    customers: Peekable<vec::IntoIter<Customer>>,
     report: &'a mut Report,
-    candidates: &'a mut Unaccounted,
+    unaccounted: &'a mut Unaccounted,
 }
 
 impl Merge<'_> {
-    /// Whether the Web Store has the customer of these rows.
-    fn row(&mut self, row: &Rows) -> bool {
+    /// Merges the rows of one id. Returns whether the page has a customer with this id.
+    fn row(&mut self, row: &CustomerRows) -> bool {
         let Ok(id) = row.customer_id.parse::<Uuid>() else { return false };
         while let Some(customer) = self.customers.next_if(|customer| customer.id < id) {
             self.without_rows(&customer);
@@ -71,7 +74,8 @@ impl Merge<'_> {
         true
     }
 
-    fn rest(mut self) {
+    /// Adds the customers after the last row.
+    fn finish(mut self) {
         while let Some(customer) = self.customers.next() {
             self.without_rows(&customer);
         }
@@ -81,14 +85,15 @@ impl Merge<'_> {
         if customer.in_outbox {
             self.report.in_outbox += 1;
         } else {
-            self.candidates.push(customer.id);
+            self.unaccounted.push(customer.id);
         }
     }
 }
 
-/// How many rows are of nobody whom the Web Store knows. Some have been registered since their page was read.
-async fn unknown(web_store: &mut WebStore, rows: Vec<Rows>) -> Result<u64> {
+/// Returns the number of rows whose customer does not exist in the Web Store. A customer may have registered
+/// after its page was read, so the Web Store is queried again.
+async fn count_unknown(web_store: &mut WebStore, rows: Vec<CustomerRows>) -> anyhow::Result<u64> {
     let ids: Vec<Uuid> = rows.iter().filter_map(|row| row.customer_id.parse().ok()).collect();
-    let known = if ids.is_empty() { 0 } else { web_store.count(&ids).await? };
-    Ok(rows.len() as u64 - known)
+    let existing = if ids.is_empty() { 0 } else { web_store.count(&ids).await? };
+    Ok(rows.len() as u64 - existing)
 }

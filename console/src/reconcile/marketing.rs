@@ -1,34 +1,36 @@
-//! Marketing's side of the books: the rows of its table.
+//! Queries on Marketing's database.
 
-use anyhow::Result;
 use futures_util::stream::BoxStream;
-use sqlx::mysql::MySqlConnectOptions;
-use sqlx::{Connection, MySql, MySqlConnection, QueryBuilder};
+use sqlx::{Connection, MySql, MySqlConnection, QueryBuilder, mysql::MySqlConnectOptions};
 use uuid::Uuid;
 
-use super::deadline::with_deadline;
+use super::with_deadline;
 
 pub(super) const NAME: &str = "Marketing's database";
 
-/// The rows with one customer's id. They are counted: that there is a primary key is not taken for granted.
+/// The number of rows with one customer's id. It is counted, so reconciliation does not rely on a primary key.
 #[derive(Debug, sqlx::FromRow)]
-pub(super) struct Rows {
+pub(super) struct CustomerRows {
     pub(super) customer_id: String,
     pub(super) count: i64,
-    /// How many of them say that they come from the Web Store.
+    /// The number of these rows whose source is the Web Store.
     pub(super) from_web_store: i64,
 }
 
 pub(super) struct Marketing(MySqlConnection);
 
 impl Marketing {
-    pub(super) async fn connect(database: &MySqlConnectOptions) -> Result<Self> {
+    pub(super) async fn connect(database: &MySqlConnectOptions) -> anyhow::Result<Self> {
         Ok(Self(with_deadline(NAME, MySqlConnection::connect_with(database)).await?))
     }
 
-    /// All rows after one id and up to another, by id; to the end if there is no other. Ids are stored as
-    /// text that sorts as they do.
-    pub(super) fn rows(&mut self, after: Uuid, last: Option<Uuid>) -> BoxStream<'_, sqlx::Result<Rows>> {
+    /// Streams the rows with ids after `after` and up to `last`, by id. Without `last` there is no upper limit.
+    /// The ids are text that sorts as UUIDs do.
+    pub(super) fn rows(
+        &mut self,
+        after: Uuid,
+        last: Option<Uuid>,
+    ) -> BoxStream<'_, sqlx::Result<CustomerRows>> {
         let select = "SELECT customer_id, COUNT(*) AS count,
                 COUNT(CASE WHEN source = 'web-store' THEN 1 END) AS from_web_store
             FROM customers WHERE customer_id > ? AND customer_id <= ?
@@ -38,8 +40,8 @@ impl Marketing {
         sqlx::query_as(select).bind(after).bind(last).fetch(&mut self.0)
     }
 
-    /// How many rows there are for each of some customers; nothing for those who have none.
-    pub(super) async fn count(&mut self, customers: &[Uuid]) -> Result<Vec<(Uuid, i64)>> {
+    /// Returns the number of rows of each of `customers`, without those that have no row.
+    pub(super) async fn count(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<(Uuid, i64)>> {
         let mut select =
             QueryBuilder::<MySql>::new("SELECT customer_id, COUNT(*) FROM customers WHERE customer_id IN (");
         let mut ids = select.separated(", ");

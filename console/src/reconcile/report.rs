@@ -1,45 +1,45 @@
-//! What the books say, for people and for programs.
+//! The result of reconciliation, as a table and as JSON.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
+use contracts::topology::QUEUES;
 use serde::Serialize;
 use uuid::Uuid;
 
-/// How many dead letters there are, by their queue and their reason.
-pub type DeadLetters = BTreeMap<String, BTreeMap<String, u64>>;
+/// The number of dead letters by queue and reason.
+pub type DeadLetterCounts = BTreeMap<String, BTreeMap<String, u64>>;
 
-/// Every customer of the Web Store in exactly one state. All numbers are customers, unless they say else.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+/// The states of all customers of the Web Store. Each number counts customers unless its field says otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// All of them.
+    /// All customers.
     pub customers: u64,
-    /// Marketing has exactly one row for them.
+    /// Customers with exactly one row in Marketing.
     pub arrived: u64,
-    /// Their event has not left the Web Store.
+    /// Customers whose event is in the outbox.
     pub in_outbox: u64,
-    /// Their message is in a queue; by its name.
+    /// Customers whose message is in a queue, by queue name.
     pub on_the_way: BTreeMap<&'static str, u64>,
-    /// Their message is a dead letter; by its reason.
+    /// Customers whose message is a dead letter, by reason.
     pub dead_lettered: BTreeMap<String, u64>,
-    /// They are nowhere.
+    /// Customers without a row and without a message.
     pub missing: u64,
-    /// Marketing has more than one row for them.
+    /// Customers with more than one row in Marketing.
     pub doubled: u64,
-    /// Who is missing.
+    /// The ids of the missing customers.
     pub missing_ids: Vec<Uuid>,
-    /// Who is doubled.
+    /// The ids of the duplicated customers.
     pub doubled_ids: Vec<Uuid>,
-    /// Rows of Marketing that say they come from the Web Store, which does not know them.
+    /// Rows of Marketing whose source is the Web Store, but whose customer does not exist there.
     pub unknown_rows: u64,
-    /// All dead letters, whoever they are about.
-    pub dead_letters: DeadLetters,
+    /// All dead letters, including those that concern no customer of the Web Store.
+    pub dead_letters: DeadLetterCounts,
 }
 
 impl Report {
-    /// Nobody is missing and nobody is doubled.
+    /// Returns whether no customer is missing and none is duplicated.
     #[must_use]
-    pub fn is_in_order(&self) -> bool {
+    pub fn is_consistent(&self) -> bool {
         self.missing == 0 && self.doubled == 0
     }
 }
@@ -47,22 +47,22 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line =
-            |what: &str, detail: &str, count: u64| writeln!(f, "{what:<16}{detail:<34}{count:>12}");
+            |state: &str, detail: &str, count: u64| writeln!(f, "{state:<16}{detail:<34}{count:>12}");
         line("arrived", "", self.arrived)?;
         line("in the outbox", "", self.in_outbox)?;
-        for queue in contracts::topology::QUEUES {
+        for queue in QUEUES {
             line("on the way", queue.name, self.on_the_way.get(queue.name).copied().unwrap_or(0))?;
         }
         for (reason, count) in &self.dead_lettered {
             line("dead-lettered", reason, *count)?;
         }
         line("missing", "", self.missing)?;
-        line("doubled", "", self.doubled)?;
+        line("duplicated", "", self.doubled)?;
         line("all customers", "of the Web Store", self.customers)?;
         if self.unknown_rows > 0 {
             writeln!(
                 f,
-                "\nMarketing has {} rows from the Web Store that it does not know.",
+                "\nMarketing has {} rows from the Web Store whose customer does not exist there.",
                 self.unknown_rows
             )?;
         }

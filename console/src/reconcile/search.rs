@@ -1,153 +1,161 @@
-//! Looks for those who were nowhere, in the order in which messages move, so that nobody slips by.
+//! The search for unaccounted customers, in the order in which messages move.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use contracts::topology::{QUEUES, Queue, WEB_STORE_EVENTS};
 use messaging::{BrokerUrl, Incoming, Session};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::marketing::Marketing;
-use super::report::DeadLetters;
-use super::sources::Sources;
-use super::unaccounted::{Place, Unaccounted};
-use super::web_store::WebStore;
+use super::{
+    marketing::Marketing,
+    report::DeadLetterCounts,
+    sources::Sources,
+    unaccounted::{Location, Unaccounted},
+    web_store::WebStore,
+};
 
-/// On a healthy system whoever is on the way has arrived soon, and no queue has to be looked into.
-const ARRIVING: [Duration; 4] = [
+/// Delays before the first inspection of a queue. On a healthy system the customers arrive meanwhile, and no
+/// queue needs to be inspected.
+const INITIAL_DELAYS: [Duration; 4] = [
     Duration::from_millis(100),
     Duration::from_millis(300),
     Duration::from_millis(600),
     Duration::from_secs(1),
 ];
 
-/// Between two looks at Marketing's table while somebody is still nowhere.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The interval between two queries of Marketing's table.
+const QUERY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Looks for all candidates, and counts the dead letters, which nobody but a person takes away.
+/// Locates the unaccounted customers. Returns the number of dead letters.
 ///
-/// What a service holds in its hands is not to be seen from outside, so whoever is nowhere is looked for
-/// again until patience ends. As a look into a queue counts as a delivery, these become rarer.
-pub(super) async fn search(
-    books: &Sources,
+/// Messages that a service holds unacknowledged are invisible. So the search repeats until `patience` ends.
+/// Each inspection of a queue counts as a delivery, so the intervals between inspections double.
+pub(super) async fn locate(
+    sources: &Sources,
     web_store: &mut WebStore,
     marketing: &mut Marketing,
-    candidates: &mut Unaccounted,
-) -> Result<DeadLetters> {
-    let mut search = Search { books, web_store, marketing, candidates };
-    for pause in ARRIVING {
-        search.pause(pause).await?;
+    unaccounted: &mut Unaccounted,
+) -> anyhow::Result<DeadLetterCounts> {
+    let mut search = Search { sources, web_store, marketing, unaccounted };
+    for delay in INITIAL_DELAYS {
+        search.wait_for_arrivals(delay).await?;
     }
-    let give_up = Instant::now() + books.patience;
-    let mut looks_until_queues = 1;
+    let deadline = Instant::now() + sources.patience;
+    let mut queries_until_inspection = 1;
     loop {
-        let dead_letters = search.everywhere().await?;
-        if search.candidates.all_found() || Instant::now() >= give_up {
+        let dead_letters = search.inspect_all().await?;
+        if search.unaccounted.is_complete() || Instant::now() >= deadline {
             return Ok(dead_letters);
         }
-        for _ in 0..looks_until_queues {
-            let left = give_up.saturating_duration_since(Instant::now());
-            search.pause(LOOK_AGAIN.min(left)).await?;
+        for _ in 0..queries_until_inspection {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            search.wait_for_arrivals(QUERY_INTERVAL.min(remaining)).await?;
         }
-        looks_until_queues *= 2;
+        queries_until_inspection *= 2;
     }
 }
 
 struct Search<'a> {
-    books: &'a Sources,
+    sources: &'a Sources,
     web_store: &'a mut WebStore,
     marketing: &'a mut Marketing,
-    candidates: &'a mut Unaccounted,
+    unaccounted: &'a mut Unaccounted,
 }
 
 impl Search<'_> {
-    /// Lets messages move, and looks who has arrived.
-    async fn pause(&mut self, pause: Duration) -> Result<()> {
-        if !self.candidates.all_found() {
-            sleep(pause).await;
-            self.at_marketing().await?;
+    /// Waits, and then locates the customers that have arrived.
+    async fn wait_for_arrivals(&mut self, delay: Duration) -> anyhow::Result<()> {
+        if !self.unaccounted.is_complete() {
+            sleep(delay).await;
+            self.inspect_marketing().await?;
         }
         Ok(())
     }
 
-    /// Who moves on while this looks is found further along.
-    async fn everywhere(&mut self) -> Result<DeadLetters> {
-        let mut dead_letters = DeadLetters::default();
-        let books = self.books;
+    /// Inspects all locations in the order in which messages move. A message that moves on meanwhile is found
+    /// at a later location.
+    async fn inspect_all(&mut self) -> anyhow::Result<DeadLetterCounts> {
+        let mut dead_letters = DeadLetterCounts::default();
+        let sources = self.sources;
         let broker = |queue: &Queue| match queue.exchange {
-            WEB_STORE_EVENTS => books.source(),
-            _ => books.target(),
+            WEB_STORE_EVENTS => sources.source_broker(),
+            _ => sources.target_broker(),
         };
-        self.in_outbox().await?;
-        for (n, queue) in (0..).zip(QUEUES) {
-            if !self.candidates.all_found() {
-                peek(broker(queue), queue.name, |message| {
-                    if let Some(customer) = customer(message) {
-                        self.candidates.found(customer, Place::Queue(n));
+        self.inspect_outbox().await?;
+        for (index, queue) in (0..).zip(QUEUES) {
+            if !self.unaccounted.is_complete() {
+                inspect_queue(broker(queue), queue.name, |message| {
+                    if let Some(customer) = customer_id(message) {
+                        self.unaccounted.locate(customer, Location::Queue(index));
                     }
                 })
                 .await?;
             }
         }
         for queue in QUEUES {
-            let letters = queue.dead_letter_queue();
+            let dead_letter_queue = queue.dead_letter_queue();
             let mut reasons = BTreeMap::new();
-            peek(broker(queue), &letters, |letter| {
+            inspect_queue(broker(queue), &dead_letter_queue, |letter| {
                 let reason = letter.rejection_code().unwrap_or("no-reason");
                 *reasons.entry(reason.to_owned()).or_default() += 1;
-                if let Some(customer) = customer(letter) {
-                    let place = self.candidates.dead_letters(reason);
-                    self.candidates.found(customer, place);
+                if let Some(customer) = customer_id(letter) {
+                    let location = self.unaccounted.dead_letters(reason);
+                    self.unaccounted.locate(customer, location);
                 }
             })
             .await?;
             if !reasons.is_empty() {
-                dead_letters.insert(letters, reasons);
+                dead_letters.insert(dead_letter_queue, reasons);
             }
         }
-        self.at_marketing().await?;
+        self.inspect_marketing().await?;
         Ok(dead_letters)
     }
 
-    async fn in_outbox(&mut self) -> Result<()> {
+    async fn inspect_outbox(&mut self) -> anyhow::Result<()> {
         let mut after = Uuid::nil();
         loop {
-            let ids = self.candidates.nowhere(after, self.books.page);
+            let ids = self.unaccounted.without_location(after, self.sources.page);
             let Some(last) = ids.last() else { return Ok(()) };
             after = *last;
             for id in self.web_store.in_outbox(&ids).await? {
-                self.candidates.found(id, Place::Outbox);
+                self.unaccounted.locate(id, Location::Outbox);
             }
         }
     }
 
-    async fn at_marketing(&mut self) -> Result<()> {
+    async fn inspect_marketing(&mut self) -> anyhow::Result<()> {
         let mut after = Uuid::nil();
         loop {
-            let ids = self.candidates.nowhere(after, self.books.page);
+            let ids = self.unaccounted.without_location(after, self.sources.page);
             let Some(last) = ids.last() else { return Ok(()) };
             after = *last;
             for (id, rows) in self.marketing.count(&ids).await? {
-                self.candidates.found(id, if rows > 1 { Place::Doubled } else { Place::Marketing });
+                let location = if rows > 1 { Location::Duplicated } else { Location::Marketing };
+                self.unaccounted.locate(id, location);
             }
         }
     }
 }
 
-/// By a connection of its own, which gives everything back when it is closed.
-async fn peek(broker: &BrokerUrl, queue: &str, see: impl FnMut(&Incoming)) -> Result<()> {
-    let session = Session::open(broker, "stack reconcile").await?;
-    session.peek(queue, see).await.with_context(|| format!("looking into {queue}"))
+/// Passes every ready message of a queue to `inspect`. Closing the connection returns the messages.
+async fn inspect_queue(
+    broker: &BrokerUrl,
+    queue: &str,
+    inspect: impl FnMut(&Incoming),
+) -> anyhow::Result<()> {
+    let session = Session::open(broker, "console reconcile").await?;
+    session.peek(queue, inspect).await.with_context(|| format!("cannot inspect {queue}"))
 }
 
-/// Whom a message is about, whatever else it says.
-fn customer(message: &Incoming) -> Option<Uuid> {
+/// Returns the customer's id in a message of any type.
+fn customer_id(message: &Incoming) -> Option<Uuid> {
     #[derive(Deserialize)]
-    struct About {
+    struct Body {
         customer_id: Uuid,
     }
-    serde_json::from_slice::<About>(message.body()).ok().map(|about| about.customer_id)
+    serde_json::from_slice::<Body>(message.body()).ok().map(|body| body.customer_id)
 }

@@ -1,88 +1,89 @@
-//! Who was neither in the outbox nor at Marketing's when the lists were compared, and what became of them.
+//! Customers that neither the outbox nor Marketing had when the tables were compared.
 
+use contracts::topology::QUEUES;
 use uuid::Uuid;
 
 use super::Report;
 
-/// Where somebody was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+/// A location of a customer's message or row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Location {
     Outbox,
-    /// One of [`contracts::topology::QUEUES`].
+    /// An index into [`QUEUES`].
     Queue(u8),
-    /// One of the reasons that were heard.
+    /// An index into the reasons of dead letters.
     DeadLetters(u8),
     Marketing,
-    /// At Marketing's, more than once.
-    Doubled,
+    /// More than one row of Marketing.
+    Duplicated,
 }
 
-/// People by id, in its order: 18 bytes each, since after a great loss there are many.
+/// Customers sorted by id. Each takes 18 bytes, because a large loss makes them many.
 #[derive(Debug, Default)]
 pub(super) struct Unaccounted {
     ids: Vec<Uuid>,
-    places: Vec<Option<Place>>,
-    nowhere: usize,
+    locations: Vec<Option<Location>>,
+    /// The number of customers without a location.
+    remaining: usize,
     reasons: Vec<String>,
 }
 
 impl Unaccounted {
-    /// Adds somebody; ids come in ascending order.
+    /// Adds a customer. The ids must ascend.
     pub(super) fn push(&mut self, id: Uuid) {
         self.ids.push(id);
-        self.places.push(None);
-        self.nowhere += 1;
+        self.locations.push(None);
+        self.remaining += 1;
     }
 
-    /// Whether everybody has been found.
-    pub(super) fn all_found(&self) -> bool {
-        self.nowhere == 0
+    /// Returns whether every customer has a location.
+    pub(super) fn is_complete(&self) -> bool {
+        self.remaining == 0
     }
 
-    /// Up to `most` ids that are nowhere yet, after `after`.
-    pub(super) fn nowhere(&self, after: Uuid, most: u32) -> Vec<Uuid> {
+    /// Returns up to `limit` ids after `after` that have no location.
+    pub(super) fn without_location(&self, after: Uuid, limit: u32) -> Vec<Uuid> {
         let first = self.ids.partition_point(|id| *id <= after);
-        let all = self.ids[first..].iter().zip(&self.places[first..]);
-        all.filter(|(_, place)| place.is_none()).map(|(id, _)| *id).take(most as usize).collect()
+        let all = self.ids[first..].iter().zip(&self.locations[first..]);
+        all.filter(|(_, location)| location.is_none()).map(|(id, _)| *id).take(limit as usize).collect()
     }
 
-    /// Notes where somebody is. Whoever is no candidate, or was found before, is left as they are.
-    pub(super) fn found(&mut self, id: Uuid, place: Place) {
-        if let Ok(n) = self.ids.binary_search(&id)
-            && self.places[n].is_none()
+    /// Records the first location of a customer. Ignores customers that are not in this list.
+    pub(super) fn locate(&mut self, id: Uuid, location: Location) {
+        if let Ok(index) = self.ids.binary_search(&id)
+            && self.locations[index].is_none()
         {
-            self.places[n] = Some(place);
-            self.nowhere -= 1;
+            self.locations[index] = Some(location);
+            self.remaining -= 1;
         }
     }
 
-    /// A reason's place. There are few; should there be more than fit, the last stands for the rest.
-    pub(super) fn dead_letters(&mut self, reason: &str) -> Place {
-        let known = self.reasons.iter().position(|known| known == reason);
-        let n = known.unwrap_or_else(|| {
+    /// Returns the location for a reason of dead letters. After 255 reasons, the last stands for all others.
+    pub(super) fn dead_letters(&mut self, reason: &str) -> Location {
+        let existing = self.reasons.iter().position(|existing| existing == reason);
+        let index = existing.unwrap_or_else(|| {
             if self.reasons.len() < usize::from(u8::MAX) {
                 self.reasons.push(reason.to_owned());
             }
             self.reasons.len() - 1
         });
-        Place::DeadLetters(u8::try_from(n).unwrap_or(u8::MAX))
+        Location::DeadLetters(u8::try_from(index).unwrap_or(u8::MAX))
     }
 
-    /// Adds everybody to the report. Who is still nowhere is missing.
-    pub(super) fn tell(self, report: &mut Report) {
-        for (id, place) in self.ids.into_iter().zip(self.places) {
-            match place {
-                Some(Place::Outbox) => report.in_outbox += 1,
-                Some(Place::Queue(n)) => {
-                    let queue = contracts::topology::QUEUES[usize::from(n)].name;
-                    *report.on_the_way.entry(queue).or_default() += 1;
+    /// Adds every customer to the report. A customer without a location is missing.
+    pub(super) fn add_to(self, report: &mut Report) {
+        for (id, location) in self.ids.into_iter().zip(self.locations) {
+            match location {
+                Some(Location::Outbox) => report.in_outbox += 1,
+                Some(Location::Queue(index)) => {
+                    *report.on_the_way.entry(QUEUES[usize::from(index)].name).or_default() += 1;
                 }
-                Some(Place::DeadLetters(n)) => {
-                    let reason = self.reasons[usize::from(n)].clone();
+                Some(Location::DeadLetters(index)) => {
+                    let reason = self.reasons[usize::from(index)].clone();
                     *report.dead_lettered.entry(reason).or_default() += 1;
                 }
-                Some(Place::Marketing) => report.arrived += 1,
-                Some(Place::Doubled) => report.doubled_ids.push(id),
+                Some(Location::Marketing) => report.arrived += 1,
+                Some(Location::Duplicated) => report.doubled_ids.push(id),
                 None => report.missing_ids.push(id),
             }
         }
