@@ -1,13 +1,13 @@
 #!/bin/sh
-# Sets up Marketing's database: an owner for its schema, and a user who may only add and change rows.
-# Arguments go to the client, before all others: where the server is, if not at the default socket.
+# Creates Marketing's database, an owner for its schema, and a user who may only insert and update rows.
+# Arguments are passed to the client, for example to name another server than the one at the default socket.
 set -eu
 
 : "${MARKETING_DATABASE_OWNER_PASSWORD:?}" "${MARKETING_DATABASE_PASSWORD:?}"
 
 case $MARKETING_DATABASE_OWNER_PASSWORD$MARKETING_DATABASE_PASSWORD in
 *[\'\\]*)
-    echo "mysql.sh: choose passwords for Marketing's database without quotes and backslashes" >&2
+    echo "mysql.sh: a password of Marketing's database contains a quote or a backslash; choose another one" >&2
     exit 1
     ;;
 esac

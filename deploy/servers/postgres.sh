@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sets up Web Store's database: an owner for its schema, and a user who may only touch rows.
+# Creates the Web Store's database, an owner for its schema, and a user who may only read and write rows.
 set -eu
 
 : "${WEB_STORE_DATABASE_OWNER_PASSWORD:?}" "${WEB_STORE_DATABASE_PASSWORD:?}"
@@ -17,7 +17,7 @@ GRANT CONNECT ON DATABASE web_store TO web_store;
 ALTER SCHEMA public OWNER TO web_store_owner;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO web_store;
--- The tables come later, with the owner's migrations.
+-- The owner's migrations create the tables later.
 ALTER DEFAULT PRIVILEGES FOR ROLE web_store_owner IN SCHEMA public
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO web_store;
 ALTER DEFAULT PRIVILEGES FOR ROLE web_store_owner IN SCHEMA public

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints the broker's users and their rights, as definitions for RabbitMQ to load at its start.
+# Prints the users of the broker and their permissions, as definitions that RabbitMQ loads when it starts.
 set -eu
 
 : "${BROKER_ADMIN_PASSWORD:?}" "${WEB_STORE_BROKER_PASSWORD:?}"
@@ -7,16 +7,16 @@ set -eu
 
 case $BROKER_ADMIN_PASSWORD$WEB_STORE_BROKER_PASSWORD$TRANSFORMER_BROKER_PASSWORD$MARKETING_BROKER_PASSWORD in
 *[\"\\[:cntrl:]]*)
-    echo "rabbitmq-definitions.sh: choose broker passwords without quotes, backslashes and control characters" >&2
+    echo "rabbitmq-definitions.sh: a broker password contains a quote, a backslash, or a control character; choose another one" >&2
     exit 1
     ;;
 esac
 
-# To declare a thing takes "configure". To publish takes "write" on the exchange, to consume "read"
-# on the queue, to bind "write" on the queue and "read" on the exchange.
+# Declaring needs "configure". Publishing needs "write" on the exchange, consuming needs "read" on the queue,
+# and binding needs "write" on the queue and "read" on the exchange.
 #
-# A service's own queues and dead-letter exchange carry its name in front, so a new message needs no
-# new right. Nobody but the administrator reads a dead-letter queue.
+# The names of a service's queues and of its dead-letter exchange start with the service's name, so a new
+# message needs no new permission. Only the administrator may read a dead-letter queue.
 cat <<JSON
 {
   "vhosts": [{ "name": "/" }],
