@@ -1,67 +1,121 @@
-//! The Web Store's settings.
+//! The Web Store's settings and subcommands.
 
 use std::net::SocketAddr;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 use messaging::BrokerUrl;
 use service_kit::{Logging, TrustedProxies};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::republish;
 
-/// The Web Store: registers customers and publishes `CustomerRegistered` and `CustomerDetailsChanged`
+/// Registers customers and publishes `CustomerRegistered` and `CustomerDetailsChanged`
 #[derive(Debug, Parser)]
-#[command(version, subcommand_negates_reqs = true)]
+#[command(version)]
 pub struct Config {
-    /// Where to serve HTTP
-    #[arg(long, env = "WEB_STORE_LISTEN", default_value = "127.0.0.1:8080")]
-    pub listen: SocketAddr,
+    /// Address on which HTTP is served
+    #[arg(long, env = "WEB_STORE_LISTEN", default_value = "127.0.0.1:8080", global = true)]
+    pub(crate) listen: SocketAddr,
 
-    /// The service's own database user: it reads and writes rows.
-    /// `postgres://user:password@host:port/database`
-    #[arg(long, env = "WEB_STORE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub database_url: PgConnectOptions,
+    /// Database, as the user that reads and writes rows: `postgres://user:password@host:port/database`.
+    /// Required by `serve` and `republish`
+    #[arg(long, env = "WEB_STORE_DATABASE_URL", value_name = "URL", hide_env_values = true, global = true)]
+    pub(crate) database_url: Option<PgConnectOptions>,
 
-    /// The database's owner, used at start to bring the schema up to date. Leave it out where something
-    /// else does that: the service then waits for the schema
-    #[arg(long, env = "WEB_STORE_OWNER_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub owner_database_url: Option<PgConnectOptions>,
+    /// Database, as its owner, who applies migrations. Required by `migrate`. With this setting, `serve` applies
+    /// migrations at start. Without it, `serve` waits until the schema is up to date
+    #[arg(
+        long,
+        env = "WEB_STORE_OWNER_DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        global = true
+    )]
+    pub(crate) owner_database_url: Option<PgConnectOptions>,
 
-    /// The broker to publish to; commands do without. `amqp://user:password@host:port/vhost`, `amqps://` for TLS
-    #[arg(long, env = "WEB_STORE_BROKER_URL", value_name = "URL", hide_env_values = true, required = true)]
-    pub broker_url: Option<BrokerUrl>,
+    /// Broker that takes the events: `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. Required by
+    /// `serve`
+    #[arg(long, env = "WEB_STORE_BROKER_URL", value_name = "URL", hide_env_values = true, global = true)]
+    pub(crate) broker_url: Option<BrokerUrl>,
 
-    /// Connections to the database for requests, besides the two that register
-    #[arg(long, env = "WEB_STORE_DATABASE_CONNECTIONS", value_name = "N", default_value_t = 10)]
-    pub database_connections: u32,
+    /// Largest number of database connections for requests. Registrations use two more, and the relay one
+    #[arg(
+        long,
+        env = "WEB_STORE_DATABASE_CONNECTIONS",
+        value_name = "N",
+        default_value_t = 10,
+        global = true
+    )]
+    pub(crate) database_connections: u32,
 
-    /// How often one client address may register somebody; 0 means without a limit
-    #[arg(long, env = "WEB_STORE_REGISTRATIONS_PER_MINUTE", value_name = "N", default_value_t = 60)]
-    pub registrations_per_minute: u32,
+    /// Largest number of registrations per minute from one client address. 0 means no limit
+    #[arg(
+        long,
+        env = "WEB_STORE_REGISTRATIONS_PER_MINUTE",
+        value_name = "N",
+        default_value_t = 60,
+        global = true
+    )]
+    pub(crate) registrations_per_minute: u32,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "the flattened struct has its own")]
-    pub proxies: TrustedProxies,
+    pub(crate) proxies: TrustedProxies,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "the flattened struct has its own")]
-    pub logging: Logging,
+    pub(crate) logging: Logging,
 
-    /// What to do instead of being the service
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
 }
 
-/// What the program can do besides being the service.
+/// Subcommands of the program.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
+    /// Runs the service (the default)
+    Serve,
+
+    /// Applies the missing migrations to the database and exits
+    Migrate,
+
+    /// Publishes events of customers again, under their original message ids
+    ///
+    /// Use it for customers whose messages were lost. It writes to the outbox, and a running Web Store publishes
+    /// from there. Duplicates have no effect in Marketing. Without arguments, the ids of customers are read from
+    /// standard input, one per line, as `console reconcile --missing-ids` prints them
+    Republish(republish::Arguments),
+
     /// Asks the service that runs on this machine whether it is ready: exit status 0 or 1
     Health,
+}
 
-    /// Send the events of customers again, under their original message ids
-    ///
-    /// For customers whose messages were lost on the way. It writes to the outbox, and a running Web Store
-    /// sends what it finds there; who has arrived already does not arrive twice. Without arguments the
-    /// customers' ids are read from standard input, one a line, as `stack reconcile --missing-ids` prints them
-    Republish(republish::Arguments),
+/// Returns a setting that the subcommand requires. If it is missing, ends the process as clap does for a
+/// required argument: with a message and exit status 2.
+pub(crate) fn required<T>(value: Option<T>, argument: &str) -> T {
+    value.unwrap_or_else(|| {
+        let message = format!("the following required arguments were not provided:\n  {argument}");
+        Config::command().error(ErrorKind::MissingRequiredArgument, message).exit()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use clap::Parser;
+
+    use super::{Command, Config};
+
+    #[test]
+    fn settings_work_with_and_without_a_subcommand() {
+        let listen: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        for arguments in [
+            &["--listen", "127.0.0.1:1"][..],
+            &["--listen", "127.0.0.1:1", "serve"],
+            &["serve", "--listen", "127.0.0.1:1"],
+        ] {
+            let config = Config::try_parse_from([&["web-store"], arguments].concat()).unwrap();
+            assert_eq!(config.listen, listen, "{arguments:?}");
+            assert!(matches!(config.command, None | Some(Command::Serve)));
+        }
+    }
 }

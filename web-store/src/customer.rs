@@ -1,12 +1,12 @@
-//! What a customer is: parsed once from what was typed, and trusted from then on.
+//! The customer and its fields: each value is parsed once and trusted afterwards.
 
 use chrono::{DateTime, SubsecRound, Utc};
-use contracts::CustomerRegistered;
+use thiserror::Error;
 use uuid::Uuid;
 
 const NAME_CHARACTERS: usize = 200;
 
-/// The longest address that fits into an SMTP path. RFC 5321, section 4.5.3.1.3, less the brackets.
+/// The longest address that fits into an SMTP path: RFC 5321, section 4.5.3.1.3, without the brackets.
 const EMAIL_BYTES: usize = 254;
 
 /// RFC 1035, section 2.3.4.
@@ -16,49 +16,77 @@ const LABEL_BYTES: usize = 63;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(String);
 
-/// An e-mail address as browsers accept it in `<input type=email>`, at most 254 bytes.
+/// The reason why a text is not a [`Name`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NameError {
+    /// The text has no visible characters.
+    #[error("the name is empty")]
+    Empty,
+    /// The text has more than 200 characters.
+    #[error("the name has more than {NAME_CHARACTERS} characters")]
+    TooLong,
+    /// The text contains a control character, such as a line break.
+    #[error("the name contains a control character")]
+    ControlCharacter,
+}
+
+/// An email address by the rule of `<input type=email>`, at most 254 bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Email(String);
 
-/// Somebody who is being registered, or was.
+/// The reason why a text is not an [`Email`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum EmailError {
+    /// The text has no visible characters.
+    #[error("the email address is empty")]
+    Empty,
+    /// The text has more than 254 bytes.
+    #[error("the email address has more than {EMAIL_BYTES} bytes")]
+    TooLong,
+    /// The text does not have the form of an address.
+    #[error("the email address is malformed")]
+    Malformed,
+}
+
+/// A customer: all details of one version.
 #[derive(Debug, Clone)]
 pub struct Customer {
-    /// A UUID v7, given here.
+    /// A UUID v7, assigned by [`Customer::new`].
     pub id: Uuid,
     /// The name.
     pub name: Name,
-    /// The address, as typed.
+    /// The email address in the case in which it was entered.
     pub email: Email,
-    /// Whether marketing messages are welcome.
+    /// Whether the customer agreed to receive marketing messages.
     pub marketing_consent: bool,
-    /// In whole microseconds, which is what the database and the event keep.
+    /// In whole microseconds, the precision of the database and of the event.
     pub registered_at: DateTime<Utc>,
 }
 
 impl Name {
-    /// Parses a name as typed.
+    /// Parses a name and trims it.
     ///
     /// # Errors
-    /// What to do about it, for the person who typed it.
-    pub fn parse(typed: &str) -> Result<Self, &'static str> {
-        let name = typed.trim();
+    /// Returns [`NameError`] if the text is empty, too long, or contains a control character.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let name = text.trim();
         if name.is_empty() {
-            Err("Enter your name.")
+            Err(NameError::Empty)
         } else if name.chars().count() > NAME_CHARACTERS {
-            Err("Use at most 200 characters for your name.")
+            Err(NameError::TooLong)
         } else if name.contains(char::is_control) {
-            Err("Leave out line breaks and other control characters from your name.")
+            Err(NameError::ControlCharacter)
         } else {
             Ok(Self(name.to_owned()))
         }
     }
 
-    /// A name that was parsed before it was stored.
-    pub(crate) fn stored(name: String) -> Self {
+    /// Wraps a name from the database, which was parsed before it was stored.
+    pub(crate) fn from_stored(name: String) -> Self {
         Self(name)
     }
 
-    /// The name.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -66,33 +94,33 @@ impl Name {
 }
 
 impl Email {
-    /// Parses an address as typed, by the definition of
+    /// Parses an address and trims it, by the definition of
     /// <https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address>.
     ///
     /// # Errors
-    /// What to do about it, for the person who typed it.
-    pub fn parse(typed: &str) -> Result<Self, &'static str> {
-        let email = typed.trim();
+    /// Returns [`EmailError`] if the text is empty, too long, or malformed.
+    pub fn parse(text: &str) -> Result<Self, EmailError> {
+        let email = text.trim();
         if email.is_empty() {
-            return Err("Enter your e-mail address.");
+            return Err(EmailError::Empty);
         }
         if email.len() > EMAIL_BYTES {
-            return Err("Use an e-mail address of at most 254 characters.");
+            return Err(EmailError::TooLong);
         }
         match email.split_once('@') {
             Some((local, domain)) if is_local_part(local) && domain.split('.').all(is_label) => {
                 Ok(Self(email.to_owned()))
             }
-            _ => Err("Enter an e-mail address like name@example.com."),
+            _ => Err(EmailError::Malformed),
         }
     }
 
-    /// An address that was parsed before it was stored.
-    pub(crate) fn stored(email: String) -> Self {
+    /// Wraps an address from the database, which was parsed before it was stored.
+    pub(crate) fn from_stored(email: String) -> Self {
         Self(email)
     }
 
-    /// The address.
+    /// Returns the address as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -112,32 +140,20 @@ fn is_label(label: &str) -> bool {
 }
 
 impl Customer {
-    /// Somebody new, as of now.
+    /// Creates a customer with a new id, registered now.
     #[must_use]
     pub fn new(name: Name, email: Email, marketing_consent: bool) -> Self {
         let registered_at = Utc::now().trunc_subsecs(6);
         Self { id: Uuid::now_v7(), name, email, marketing_consent, registered_at }
     }
-
-    /// The fact that is to be told.
-    #[must_use]
-    pub fn registered(&self) -> CustomerRegistered {
-        CustomerRegistered {
-            customer_id: self.id,
-            name: self.name.0.clone(),
-            email: self.email.0.clone(),
-            marketing_consent: self.marketing_consent,
-            registered_at: self.registered_at,
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Email, Name};
+    use super::{Email, EmailError, Name, NameError};
 
     #[test]
-    fn a_name_is_any_text_of_1_to_200_characters() {
+    fn name_of_1_to_200_characters_in_any_script_is_accepted() {
         let longest = "王".repeat(200);
         for name in ["X", "Zoë Ó Dálaigh", "O'Brien <b>", "محمد", longest.as_str()] {
             assert_eq!(Name::parse(&format!("  {name}\t")).unwrap().as_str(), name);
@@ -145,14 +161,22 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_not_empty_too_long_or_with_control_characters() {
-        for name in ["", " \u{2003} ", &"x".repeat(201), "a\nb", "a\0b", "a\u{85}b"] {
-            assert!(Name::parse(name).is_err(), "{name:?}");
+    fn empty_long_or_control_character_name_is_refused() {
+        let too_long = "x".repeat(201);
+        for (name, error) in [
+            ("", NameError::Empty),
+            (" \u{2003} ", NameError::Empty),
+            (too_long.as_str(), NameError::TooLong),
+            ("a\nb", NameError::ControlCharacter),
+            ("a\0b", NameError::ControlCharacter),
+            ("a\u{85}b", NameError::ControlCharacter),
+        ] {
+            assert_eq!(Name::parse(name), Err(error), "{name:?}");
         }
     }
 
     #[test]
-    fn an_email_is_what_a_browser_accepts() {
+    fn email_that_browsers_accept_is_accepted() {
         let longest_label = format!("a@{}", "x".repeat(63));
         let longest = format!("{}@example.org", "x".repeat(242));
         for email in
@@ -163,11 +187,12 @@ mod tests {
     }
 
     #[test]
-    fn an_email_is_not_what_a_browser_refuses() {
+    fn email_that_browsers_refuse_is_refused() {
         let too_long = format!("{}@example.org", "x".repeat(243));
+        assert_eq!(Email::parse(&too_long), Err(EmailError::TooLong));
+        assert_eq!(Email::parse(" "), Err(EmailError::Empty));
         let too_long_label = format!("a@{}", "x".repeat(64));
         for email in [
-            "",
             "a",
             "@b",
             "a@",
@@ -180,10 +205,9 @@ mod tests {
             "é@b",
             "a@é",
             "\"a\"@b",
-            &too_long,
             &too_long_label,
         ] {
-            assert!(Email::parse(email).is_err(), "{email:?}");
+            assert_eq!(Email::parse(email), Err(EmailError::Malformed), "{email:?}");
         }
     }
 }

@@ -1,27 +1,26 @@
-//! The key to a customer's details: whoever has it may change them.
+//! The key that allows its holder to see and change a customer's details.
 
 use std::{fmt, str::FromStr};
 
 use uuid::Uuid;
 
-/// 122 random bits, made with the registration. It stays out of logs: shown by no `Debug`, and by `Display`
-/// only where a link is made.
+/// A secret of 122 random bits, created with the registration. `Debug` hides it, so it stays out of logs.
+/// `Display` shows it and is only for building links.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct EditKey(Uuid);
+pub(crate) struct EditKey(Uuid);
 
 impl EditKey {
-    /// One that nobody can guess.
-    #[must_use]
-    pub fn random() -> Self {
+    /// Returns a new random key.
+    pub(crate) fn random() -> Self {
         Self(Uuid::new_v4())
     }
 
-    /// One from the database.
-    pub(crate) fn stored(key: Uuid) -> Self {
+    /// Wraps a key from the database.
+    pub(crate) fn from_stored(key: Uuid) -> Self {
         Self(key)
     }
 
-    /// For the database.
+    /// Returns the key as the database stores it.
     pub(crate) fn uuid(self) -> Uuid {
         self.0
     }
@@ -52,7 +51,7 @@ mod tests {
     use super::EditKey;
 
     #[test]
-    fn a_key_is_in_its_link_but_not_in_a_log() {
+    fn key_is_shown_in_links_and_hidden_in_logs() {
         let key = EditKey::random();
         assert_eq!(key.to_string().parse::<EditKey>().unwrap(), key);
         assert!(!format!("{key:?}").contains(&key.to_string()[..4]));

@@ -1,163 +1,190 @@
-//! The Web Store's HTTP: routes and handlers. Strings become a customer here, and only here.
+//! The HTTP interface: routes, and what the handlers share. Only here does input become a customer.
 
-mod answer;
 mod details;
-mod idempotency_key;
-mod link;
+mod edit_link;
+mod field_errors;
+mod form;
 mod pages;
-mod submission;
-
-pub(crate) use pages::STYLE;
-pub use submission::{Invalid, Submission};
+mod problem;
+mod register;
+mod response;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use axum::body::Bytes;
 use axum::{
     Router,
-    extract::{ConnectInfo, DefaultBodyLimit, Path, RawQuery, State, rejection::BytesRejection},
+    body::Bytes,
+    extract::{DefaultBodyLimit, rejection::BytesRejection},
     http::{HeaderMap, StatusCode, header},
     response::Response,
     routing::{get, post},
 };
 use messaging::{ConnectionStatus, child_traceparent};
 use service_kit::{HealthCheck, RateLimit, Stylesheet, TrustedProxies, health};
-use uuid::Uuid;
 
-use crate::{
-    attempt::Attempt,
-    customer::Customer,
-    edit_key::EditKey,
-    relay::Relay,
-    store::{RegisterError, Registration, Store},
-};
-use answer::{Failure, Format};
-use idempotency_key::idempotency_key;
+use crate::{relay::Relay, store::Store};
+use problem::Problem;
+use response::Format;
 
-/// Far more than any honest form needs.
+pub use field_errors::FieldErrors;
+pub use form::{FormError, RegistrationForm};
+pub(crate) use pages::STYLE;
+
+/// Far more than any valid form needs.
 const BODY_BYTES: usize = 16 * 1024;
 
-/// What the handlers work with.
+/// The state that the handlers share.
 #[derive(Debug, Clone)]
-pub struct App {
-    /// The customers.
-    pub store: Store,
-    /// Told of each registration.
-    pub relay: Arc<Relay>,
-    /// The relay's state, for health.
-    pub broker: ConnectionStatus,
-    /// How often one client may register somebody.
-    pub limit: Arc<RateLimit>,
-    /// Whose word on the client's address is taken.
-    pub proxies: TrustedProxies,
+pub(crate) struct App {
+    pub(crate) store: Store,
+    /// Woken after each commit that writes to the outbox.
+    pub(crate) relay: Arc<Relay>,
+    /// The relay's connection, for health checks.
+    pub(crate) broker: ConnectionStatus,
+    /// Limits the registrations of one client address.
+    pub(crate) rate_limit: Arc<RateLimit>,
+    /// The proxies whose `X-Forwarded-For` is trusted.
+    pub(crate) proxies: TrustedProxies,
 }
 
-/// All routes of the Web Store.
-pub fn router(app: App) -> Router {
+/// Returns all routes of the Web Store.
+pub(crate) fn router(app: App) -> Router {
     let checked = app.clone();
-    let health = health(move || parts(checked.clone()));
+    let health = health(move || health_checks(checked.clone()));
     Router::new()
         .route("/", get(pages::empty_form))
         .route(Stylesheet::ROUTE, get(async |version| STYLE.serve(version)))
-        .route("/customers", post(register))
-        .route("/customers/{customer_id}", get(registered).post(details::edit))
+        .route("/customers", post(register::register))
+        .route("/customers/{customer_id}", get(details::show).post(details::update))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(app)
         .merge(health)
-        .fallback(async |headers: HeaderMap| fails(&headers, &Failure::NotFound))
-        .method_not_allowed_fallback(async |headers: HeaderMap| fails(&headers, &Failure::MethodNotAllowed))
+        .fallback(async |headers: HeaderMap| render_problem(&headers, &Problem::NotFound))
+        .method_not_allowed_fallback(async |headers: HeaderMap| {
+            render_problem(&headers, &Problem::MethodNotAllowed)
+        })
 }
 
-async fn register(
-    State(app): State<App>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    let format = Format::of_answer(&headers);
-    let submission = match read(&headers, body) {
-        Ok(submission) => submission,
-        Err(failure) => return format.failure(&failure, None),
-    };
-    let (name, email, consent) = match submission.parse() {
-        Ok(parsed) => parsed,
-        Err(invalid) => return format.invalid(StatusCode::UNPROCESSABLE_ENTITY, &submission, &invalid),
-    };
-    let customer = Customer::new(name, email, consent);
-    let attempt = match idempotency_key(&headers, &submission) {
-        Ok(key) => key.map(|key| Attempt::new(key, &customer)),
-        Err(detail) => return format.failure(&Failure::Malformed(detail), Some(submission)),
-    };
-    if let Err(wait) = app.limit.try_acquire(app.proxies.client(peer, &headers)) {
-        return format.failure(&Failure::TooMany(wait), Some(submission));
-    }
-    let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
-    let traceparent = child_traceparent(traceparent);
-    let registration = Registration { customer, key: EditKey::random(), attempt, traceparent };
-    match app.store.register(registration).await {
-        Ok(registered) => {
-            app.relay.wake.notify_one();
-            tracing::debug!(customer_id = %registered.customer_id, "registered");
-            format.registered(&registered)
-        }
-        Err(RegisterError::EmailTaken) => {
-            format.invalid(StatusCode::CONFLICT, &submission, &Invalid::email_taken())
-        }
-        Err(RegisterError::KeyUsed) => format.failure(&Failure::KeyUsed, Some(submission.with_new_key())),
-        Err(RegisterError::Unavailable(error)) => {
-            tracing::warn!("refused a registration: {error}");
-            format.failure(&Failure::Unavailable, Some(submission))
-        }
+impl App {
+    /// Counts a registration of this client.
+    ///
+    /// # Errors
+    /// Returns [`Problem::TooManyRegistrations`] if the client has reached its limit.
+    fn check_rate_limit(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Problem> {
+        let client = self.proxies.client(peer, headers);
+        self.rate_limit.try_acquire(client).map_err(Problem::TooManyRegistrations)
     }
 }
 
-fn read(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Submission, Failure> {
+/// Reads the fields of a form or of a JSON object, by the content type.
+///
+/// # Errors
+/// Returns [`Problem`] if the body is too large, incomplete, malformed, or of another type.
+fn read_form(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<RegistrationForm, Problem> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let media_type = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    let read = match media_type.as_str() {
-        "application/x-www-form-urlencoded" => Submission::from_form,
-        "application/json" => Submission::from_json,
-        _ => return Err(Failure::UnsupportedMediaType),
+    let decode = match media_type.as_str() {
+        "application/x-www-form-urlencoded" => RegistrationForm::from_urlencoded,
+        "application/json" => RegistrationForm::from_json,
+        _ => return Err(Problem::UnsupportedMediaType),
     };
     let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Failure::TooLarge,
-        _ => Failure::Malformed("The request broke off.".to_owned()),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge,
+        _ => Problem::Malformed("The request is incomplete.".to_owned()),
     })?;
-    read(&body).map_err(Failure::Malformed)
+    Ok(decode(&body)?)
 }
 
-async fn registered(
-    State(app): State<App>,
-    headers: HeaderMap,
-    Path(customer_id): Path<String>,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let format = Format::of_accept(&headers);
-    if link::has_key(query.as_deref()) {
-        return details::show(&app, &customer_id, query.as_deref(), format).await;
-    }
-    let Ok(customer_id) = customer_id.parse::<Uuid>() else {
-        return format.failure(&Failure::NotFound, None);
-    };
-    match app.store.registered_at(customer_id).await {
-        Ok(Some(registered_at)) => format.confirmation(customer_id, registered_at),
-        Ok(None) => format.failure(&Failure::NotFound, None),
-        Err(error) => {
-            tracing::warn!("could not show a confirmation: {error}");
-            format.failure(&Failure::Unavailable, None)
-        }
-    }
+/// Returns the `traceparent` for what the request causes, in the trace of the request if it has one.
+fn traceparent(headers: &HeaderMap) -> String {
+    child_traceparent(headers.get("traceparent").and_then(|value| value.to_str().ok()))
 }
 
-fn fails(headers: &HeaderMap, failure: &Failure) -> Response {
-    Format::of_accept(headers).failure(failure, None)
+fn render_problem(headers: &HeaderMap, problem: &Problem) -> Response {
+    Format::from_accept(headers).problem(problem)
 }
 
-/// The broker is optional: registering goes on without it, and events wait in the outbox.
-async fn parts(app: App) -> Vec<HealthCheck> {
+/// The broker is optional: registration continues without it, and events wait in the outbox.
+async fn health_checks(app: App) -> Vec<HealthCheck> {
     let postgres = app.store.check().await.err().map(|error| error.to_string());
     vec![
         HealthCheck { name: "postgres", problem: postgres, optional: false },
         HealthCheck { name: app.broker.name(), problem: app.broker.problem(), optional: true },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io, iter,
+        net::SocketAddr,
+        sync::{Arc, Mutex},
+    };
+
+    use axum::{
+        body::Body,
+        extract::{ConnectInfo, Request},
+        http::{Method, StatusCode, header},
+    };
+    use messaging::ConnectionStatus;
+    use service_kit::RateLimit;
+    use tokio::{sync::Notify, task::JoinSet};
+    use tower::ServiceExt;
+
+    use super::{App, router};
+    use crate::{relay::Relay, store::Store};
+
+    static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+    struct LogWriter;
+
+    impl io::Write for LogWriter {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            LOG.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Returns an app whose servers refuse connections: port 1 of this machine is closed.
+    fn app_without_servers() -> App {
+        let database: sqlx::postgres::PgConnectOptions = "postgres://user@127.0.0.1:1/none".parse().unwrap();
+        let broker = "amqp://user:password@127.0.0.1:1/%2f".parse().unwrap();
+        App {
+            store: Store::new(database.clone(), 20),
+            relay: Arc::new(Relay { database, broker, wake: Notify::new() }),
+            broker: ConnectionStatus::new("broker"),
+            rate_limit: Arc::new(RateLimit::per_minute(0)),
+            proxies: service_kit::TrustedProxies::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn outage_of_postgres_logs_one_line_per_operation() {
+        let subscriber = tracing_subscriber::fmt().with_writer(|| LogWriter).with_ansi(false).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let router = router(app_without_servers());
+        let details = "/customers/01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71?key=01938c5e7b1a7c3e9f005d2a8e4b6c71";
+        let mut responses = JoinSet::new();
+        let requests = [(Method::POST, "/customers"), (Method::GET, details), (Method::POST, details)];
+        for (method, uri) in iter::repeat_n(requests, 20).flatten() {
+            let request = Request::builder().method(method).uri(uri);
+            let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+            let mut request = request.body(Body::from("name=Ann&email=ann%40example.org")).unwrap();
+            request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1))));
+            responses.spawn(router.clone().oneshot(request));
+        }
+        while let Some(response) = responses.join_next().await {
+            let response = response.unwrap().unwrap();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()[header::RETRY_AFTER], "5");
+        }
+        let log = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
+        for operation in ["registration", "page load", "details update"] {
+            assert_eq!(log.matches(&format!("{operation} failed: ")).count(), 1, "{operation}: {log}");
+        }
+        assert_eq!(log.lines().count(), 3, "{log}");
+    }
 }

@@ -1,13 +1,77 @@
-//! The Web Store: registers customers and tells whoever wants to know, through the events
-//! `CustomerRegistered` and `CustomerDetailsChanged`.
+#![doc = include_str!("../README.md")]
 
-pub mod attempt;
 pub mod config;
 pub mod customer;
-pub mod edit_key;
-pub mod http;
-pub mod outbox;
-pub mod relay;
-pub mod republish;
-pub mod store;
+mod edit_key;
+mod http;
+mod idempotency;
+mod outbox;
+mod postgres;
+mod relay;
+mod republish;
+mod schema;
+mod store;
 pub mod version;
+
+pub use http::{FieldErrors, FormError, RegistrationForm};
+pub use outbox::OutboxEvent;
+
+use std::sync::Arc;
+
+use messaging::{ConnectionStatus, supervise};
+use service_kit::{RateLimit, write_stdout};
+use tokio::sync::Notify;
+
+use config::{Command, Config, required};
+use http::{App, router};
+use relay::Relay;
+use store::Store;
+
+/// Runs the program: the service, or the subcommand.
+///
+/// # Errors
+/// Returns an error if the service cannot start or its HTTP server breaks, or if the subcommand fails.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    match config.command {
+        None | Some(Command::Serve) => serve(config).await,
+        Some(Command::Migrate) => {
+            schema::migrate(&required(config.owner_database_url, "--owner-database-url <URL>")).await?;
+            Ok(write_stdout("the schema is up to date\n")?)
+        }
+        Some(Command::Republish(arguments)) => {
+            republish::run(arguments, &required(config.database_url, "--database-url <URL>")).await
+        }
+        Some(Command::Health) => service_kit::probe_health(config.listen).await,
+    }
+}
+
+/// Serves HTTP and relays events until SIGTERM or SIGINT.
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let database = required(config.database_url, "--database-url <URL>");
+    let broker_url = required(config.broker_url, "--broker-url <URL>");
+    config.logging.init()?;
+    service_kit::fix_mmap_threshold();
+    let listener = service_kit::bind(config.listen).await?;
+    let shutdown = service_kit::shutdown_on_signal()?;
+
+    let schema = ConnectionStatus::new("schema");
+    let broker = ConnectionStatus::new("broker");
+    let store = Store::new(database.clone(), config.database_connections);
+    let relay = Arc::new(Relay { database, broker: broker_url, wake: Notify::new() });
+    let app = App {
+        store,
+        relay: Arc::clone(&relay),
+        broker: broker.clone(),
+        rate_limit: Arc::new(RateLimit::per_minute(config.registrations_per_minute)),
+        proxies: config.proxies,
+    };
+
+    let relaying = async {
+        if let Some(owner) = &config.owner_database_url {
+            supervise(&schema, &shutdown, || schema::migrate(owner)).await;
+        }
+        supervise(&broker, &shutdown, || relay.session(&broker, &shutdown)).await;
+    };
+    let (served, ()) = tokio::join!(service_kit::serve(listener, router(app), &shutdown), relaying);
+    served
+}

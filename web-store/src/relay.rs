@@ -1,4 +1,4 @@
-//! The relay: moves messages from the outbox to the broker, and deletes only what the broker confirmed.
+//! The relay: moves events from the outbox to the broker, and deletes only what the broker confirmed.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -13,43 +13,45 @@ use tokio_util::sync::CancellationToken;
 
 use crate::outbox::Outbox;
 
-/// The most messages in one claim.
-const BATCH: i64 = 256;
+/// The largest number of events in one claim.
+const MAX_BATCH: i64 = 256;
 
-/// How often to look for messages of which this process was not told: another instance's that crashed,
-/// or an operator's.
-const POLL: Duration = Duration::from_secs(1);
+/// How often the relay queries the outbox without a notification. It finds events of an instance that crashed
+/// and events that an operator republished.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a relay works with.
+/// The relay's connections, and the notification of new events.
 #[derive(Debug)]
-pub struct Relay {
-    /// The outbox's database.
-    pub database: PgConnectOptions,
-    /// Where to publish to.
-    pub broker: BrokerUrl,
-    /// Told after each commit that there is something in the outbox.
-    pub wake: Notify,
+pub(crate) struct Relay {
+    pub(crate) database: PgConnectOptions,
+    pub(crate) broker: BrokerUrl,
+    /// Notified after each commit that writes to the outbox.
+    pub(crate) wake: Notify,
 }
 
 impl Relay {
-    /// One session: until shutdown, or until anything goes wrong.
+    /// Runs one session until shutdown or until the first error.
     ///
     /// # Errors
-    /// The broker or the database broke. Claimed messages are free again, since their claim ends with
-    /// the connection; those that the broker took all the same will be sent once more.
-    pub async fn session(&self, link: &ConnectionStatus, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    /// Returns an error if the broker or the database fails. The database then releases claimed events with
+    /// the connection. Events that the broker took without a received confirm are published again.
+    pub(crate) async fn session(
+        &self,
+        status: &ConnectionStatus,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<()> {
         let broker = Session::open_publisher(&self.broker, "web-store relay").await?;
         broker.declare_exchange(topology::WEB_STORE_EVENTS).await?;
         let mut outbox = Outbox::connect(&self.database).await?;
-        link.up();
-        let mut undeliverable = Undeliverable::default();
+        status.up();
+        let mut paused = PausedTypes::default();
         while !shutdown.is_cancelled() {
-            if move_batch(&mut outbox, &broker, &mut undeliverable).await? {
+            if relay_batch(&mut outbox, &broker, &mut paused).await? {
                 continue;
             }
             tokio::select! {
                 () = self.wake.notified() => {}
-                () = sleep(POLL) => {}
+                () = sleep(POLL_INTERVAL) => {}
                 () = shutdown.cancelled() => {}
                 () = broker.wait_closed() => return Err(SessionError::Lost.into()),
             }
@@ -59,52 +61,52 @@ impl Relay {
     }
 }
 
-/// Moves one batch; whether there may be more to move at once.
-async fn move_batch(
+/// Relays one batch. Returns whether the batch was full, so that more events may be waiting.
+async fn relay_batch(
     outbox: &mut Outbox,
     broker: &Session,
-    undeliverable: &mut Undeliverable,
+    paused: &mut PausedTypes,
 ) -> anyhow::Result<bool> {
-    let claim = outbox.claim(BATCH, &undeliverable.types()).await?;
+    let claim = outbox.claim(MAX_BATCH, &paused.excluded()).await?;
     if claim.messages.is_empty() {
         return Ok(false);
     }
-    let receipts = broker.publish(&claim.messages).await?;
-    let mut left = Vec::with_capacity(receipts.len());
-    for (message, receipt) in claim.messages.iter().zip(receipts) {
-        match receipt {
+    let outcomes = broker.publish(&claim.messages).await?;
+    let mut delivered = Vec::with_capacity(outcomes.len());
+    for (message, outcome) in claim.messages.iter().zip(outcomes) {
+        match outcome {
             PublishOutcome::Confirmed => {
-                undeliverable.forget(message);
-                left.push(message.envelope.message_id);
+                paused.resume(message);
+                delivered.push(message.envelope.message_id);
             }
-            PublishOutcome::Returned | PublishOutcome::Nacked => undeliverable.note(message, receipt),
+            PublishOutcome::Returned | PublishOutcome::Nacked => paused.pause(message, outcome),
         }
     }
-    let more = claim.messages.len() == usize::try_from(BATCH)?;
-    claim.finish(&left).await?;
-    Ok(more)
+    let full = claim.messages.len() == usize::try_from(MAX_BATCH)?;
+    claim.complete(&delivered).await?;
+    Ok(full)
 }
 
-/// Message types that the broker does not take at the moment, because nobody is bound to receive them or
-/// their queue refuses. They stay in the outbox for as long as it takes, without holding up the others.
+/// Message types that the broker currently refuses: no queue is bound, or a queue is full. Their events stay
+/// in the outbox until the broker accepts them, and do not delay events of other types.
 #[derive(Default)]
-struct Undeliverable(HashMap<String, (Instant, Backoff)>);
+struct PausedTypes(HashMap<String, (Instant, Backoff)>);
 
-impl Undeliverable {
-    /// The types that it is too early to try again.
-    fn types(&self) -> Vec<String> {
+impl PausedTypes {
+    /// Returns the types whose next attempt is not due yet.
+    fn excluded(&self) -> Vec<String> {
         let now = Instant::now();
         let waiting = self.0.iter().filter(|(_, (retry_at, _))| *retry_at > now);
         waiting.map(|(message_type, _)| message_type.clone()).collect()
     }
 
-    fn note(&mut self, message: &Outgoing, receipt: PublishOutcome) {
+    fn pause(&mut self, message: &Outgoing, outcome: PublishOutcome) {
         let message_type = message.envelope.message_type.to_string();
         if !self.0.contains_key(&message_type) {
             tracing::warn!(
                 message_type,
-                ?receipt,
-                "the broker does not take these events; they wait in the outbox"
+                ?outcome,
+                "the broker does not accept these events; they wait in the outbox"
             );
         }
         let now = Instant::now();
@@ -115,9 +117,9 @@ impl Undeliverable {
         }
     }
 
-    fn forget(&mut self, message: &Outgoing) {
+    fn resume(&mut self, message: &Outgoing) {
         if self.0.remove(message.envelope.message_type.as_ref()).is_some() {
-            tracing::info!(message_type = %message.envelope.message_type, "the broker takes these events again");
+            tracing::info!(message_type = %message.envelope.message_type, "the broker accepts these events again");
         }
     }
 }

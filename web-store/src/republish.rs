@@ -1,89 +1,112 @@
-//! Sending events again: for customers whose message was lost on the way, such as in a purged queue.
+//! `web-store republish`: publishes events again, for customers whose messages were lost, for example in a
+//! purged queue.
 
-mod selection;
+mod arguments;
 mod versions;
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
-use tokio::time::timeout;
+use anyhow::ensure;
+use messaging::child_traceparent;
+use service_kit::write_stdout;
+use sqlx::{PgConnection, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-pub use selection::Arguments;
-use selection::Selection;
-use versions::{insert_events, of, within};
+use crate::{
+    outbox::{self, OutboxEvent},
+    postgres::{PostgresError, connect, with_deadline},
+    version::{CustomerVersion, StoredVersion},
+};
 
-/// For one step. The customers of a period are looked for among all.
-const DEADLINE: Duration = Duration::from_mins(1);
+pub(crate) use arguments::Arguments;
+use arguments::Selection;
+use versions::{by_customer_ids, by_period};
 
-/// Customers, or events of a period, that are read and written at once.
+/// The limit for one query. A query by period scans all customers.
+const QUERY_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The number of customers, or of events of a period, in one query.
 const PAGE: usize = 1000;
 
-/// What became of the chosen customers.
+/// The result of a run.
 #[derive(Debug, Default)]
-struct Tally {
+struct Summary {
     written: u64,
+    /// Events that were in the outbox already.
     waiting: u64,
     unknown: u64,
 }
 
-/// Writes the chosen events to the outbox, all of a customer's or those of a period, each under its original
-/// message id, and says how many. The relay of a running Web Store finds them there within a second.
+/// Writes the selected events to the outbox under their original message ids, and prints how many. The relay
+/// of a running Web Store finds them within a second.
 ///
 /// # Errors
-/// The choice is malformed: nothing was written. Or the database is away: what was written until then is
-/// said, and doing all of it again does no harm. Or some ids are unknown: they are listed, and the events
-/// of all others were written.
-pub async fn run(arguments: Arguments, database: &PgConnectOptions) -> anyhow::Result<()> {
+/// Returns an error if
+/// - the selection is malformed: nothing was written;
+/// - the database is unavailable: the printed number was written, and a second run does no harm;
+/// - ids are unknown: they are listed, and the events of all other customers were written.
+pub(crate) async fn run(arguments: Arguments, database: &PgConnectOptions) -> anyhow::Result<()> {
     let selection = arguments.selection()?;
-    let mut tally = Tally::default();
-    let outcome = write(&selection, database, &mut tally).await;
-    let Tally { written, waiting, unknown } = tally;
-    println!(
-        "events: {written} written to the outbox, {waiting} waiting there already; unknown ids: {unknown}"
-    );
+    let mut summary = Summary::default();
+    let outcome = republish(&selection, database, &mut summary).await;
+    let Summary { written, waiting, unknown } = summary;
+    write_stdout(&format!(
+        "events: {written} written to the outbox, {waiting} waiting there already; unknown ids: {unknown}\n"
+    ))?;
     outcome?;
-    ensure!(unknown == 0, "the ids listed above are no customer's");
+    ensure!(unknown == 0, "no customers have the ids listed above");
     Ok(())
 }
 
-async fn write(selection: &Selection, database: &PgConnectOptions, tally: &mut Tally) -> anyhow::Result<()> {
-    let mut connection = in_time(PgConnection::connect_with(database)).await?;
+async fn republish(
+    selection: &Selection,
+    database: &PgConnectOptions,
+    summary: &mut Summary,
+) -> Result<(), PostgresError> {
+    let mut connection = connect(database, QUERY_TIMEOUT).await?;
     match selection {
         Selection::Customers(ids) => {
             for ids in ids.chunks(PAGE) {
-                let page = in_time(of(&mut connection, ids)).await?;
+                let page = with_deadline(QUERY_TIMEOUT, by_customer_ids(&mut connection, ids)).await?;
                 for id in ids {
-                    if page.binary_search_by_key(id, |found| found.customer_id).is_err() {
+                    if page.binary_search_by_key(id, |version| version.customer_id).is_err() {
                         eprintln!("unknown: {id}");
-                        tally.unknown += 1;
+                        summary.unknown += 1;
                     }
                 }
-                tally.count(page.len(), in_time(insert_events(&mut connection, page)).await?);
+                summary.add(page.len(), insert_events(&mut connection, page).await?);
             }
         }
         Selection::Period { since, until } => {
             let mut after = (Uuid::nil(), 0);
             loop {
-                let page = in_time(within(&mut connection, *since, *until, after, PAGE)).await?;
+                let page = by_period(&mut connection, *since, *until, after, PAGE);
+                let page = with_deadline(QUERY_TIMEOUT, page).await?;
                 let Some(last) = page.last() else { break };
                 after = (last.customer_id, last.version);
-                tally.count(page.len(), in_time(insert_events(&mut connection, page)).await?);
+                summary.add(page.len(), insert_events(&mut connection, page).await?);
             }
         }
     }
     Ok(())
 }
 
-impl Tally {
-    fn count(&mut self, events: usize, written: u64) {
+/// Inserts the events of a page in one commit. Returns how many were not in the outbox already.
+async fn insert_events(
+    connection: &mut PgConnection,
+    page: Vec<StoredVersion>,
+) -> Result<u64, PostgresError> {
+    let event = |stored: StoredVersion| {
+        let message_id = stored.message_id;
+        CustomerVersion::from(stored).event(message_id, child_traceparent(None))
+    };
+    let events: Vec<OutboxEvent> = page.into_iter().map(event).collect();
+    with_deadline(QUERY_TIMEOUT, outbox::insert(connection, &events)).await
+}
+
+impl Summary {
+    fn add(&mut self, events: usize, written: u64) {
         self.written += written;
         self.waiting += events as u64 - written;
     }
-}
-
-async fn in_time<T>(step: impl Future<Output = sqlx::Result<T>>) -> anyhow::Result<T> {
-    let answer = timeout(DEADLINE, step).await.context("the Web Store's database did not answer in time")?;
-    answer.context("the Web Store's database")
 }

@@ -1,9 +1,9 @@
 //! The customers in Postgres.
 
-mod edits;
-mod registering;
+mod batcher;
+mod details;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::{
@@ -14,128 +14,108 @@ use sqlx::{
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use crate::{attempt::Attempt, customer::Customer, edit_key::EditKey, outbox::schema_steps};
-use registering::Registering;
+use crate::{
+    customer::Customer, edit_key::EditKey, idempotency::IdempotencyRecord, postgres::PostgresError, schema,
+};
+use batcher::RegistrationBatcher;
 
-/// A visitor is told within 3 s that Postgres is away; this leaves time for the answer.
-const DEADLINE: Duration = Duration::from_millis(2500);
+/// A visitor gets a response within 3 s even if Postgres is unavailable. This leaves time to send it.
+const QUERY_TIMEOUT: Duration = Duration::from_millis(2500);
 
-/// The database of customers.
+/// The store of customers. Clones share their connections.
 #[derive(Debug, Clone)]
-pub struct Store {
-    registering: Registering,
+pub(crate) struct Store {
+    batcher: RegistrationBatcher,
     pool: PgPool,
 }
 
-/// Somebody who is to be registered.
+/// A customer to register, with everything that is stored in the same commit.
 #[derive(Debug)]
-pub struct Registration {
-    /// Who.
-    pub customer: Customer,
-    /// The key to their details.
-    pub key: EditKey,
-    /// The attempt that this is, where the client can tell.
-    pub attempt: Option<Attempt>,
-    /// Of the request.
-    pub traceparent: String,
+pub(crate) struct Registration {
+    pub(crate) customer: Customer,
+    pub(crate) edit_key: EditKey,
+    /// `None` if the request has no idempotency key.
+    pub(crate) idempotency: Option<IdempotencyRecord>,
+    pub(crate) traceparent: String,
 }
 
-/// Who is registered, and the key to their details.
+/// A registered customer's id, and the key to the customer's details.
 #[derive(Debug, Clone, Copy)]
-pub struct Registered {
-    /// The customer's id.
-    pub customer_id: Uuid,
-    /// The key that they have.
-    pub key: EditKey,
+pub(crate) struct RegisteredCustomer {
+    pub(crate) customer_id: Uuid,
+    pub(crate) edit_key: EditKey,
 }
 
-/// Why a customer was not registered.
+/// The reason why a customer was not registered.
 #[derive(Debug, thiserror::Error)]
-pub enum RegisterError {
-    /// Somebody is registered with this address already, in whatever case.
-    #[error("the e-mail address is registered already")]
+pub(crate) enum RegisterError {
+    /// Another customer has this address. Case does not matter.
+    #[error("another customer has this email address")]
     EmailTaken,
-    /// The request's key was used before, to register somebody else.
-    #[error("the idempotency key was used before, to register somebody else")]
-    KeyUsed,
-    /// The database is away.
+    /// An earlier request under the same key registered a customer with other details.
+    #[error("the idempotency key was used for other details")]
+    IdempotencyKeyReused,
     #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
-/// The database is away or does not answer in time.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Unavailable {
-    /// It failed, for everybody who was in the same statement.
-    #[error("Postgres is away: {0}")]
-    Failed(Arc<sqlx::Error>),
-    /// Its schema is not up to date yet.
-    #[error("the schema in Postgres is not up to date")]
-    NoSchema,
-    /// It did not answer. What was asked of it may yet take effect, as a whole or not at all.
-    #[error("Postgres did not answer in time")]
-    NoAnswer,
+    Unavailable(#[from] PostgresError),
 }
 
 impl Store {
-    /// Connects when the first request needs it, so that it can be built while the database is away. So many
-    /// connections are for all that is not registering.
-    #[must_use]
-    pub fn new(database: PgConnectOptions, connections: u32) -> Self {
-        let registering = Registering::start(&database);
-        let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(DEADLINE);
-        Self { registering, pool: pool.connect_lazy_with(database) }
+    /// Creates a store that connects when a request needs it, so Postgres may be unavailable at first.
+    ///
+    /// `connections` limits the connections for everything except registrations.
+    pub(crate) fn new(database: PgConnectOptions, connections: u32) -> Self {
+        let batcher = RegistrationBatcher::start(&database);
+        let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(QUERY_TIMEOUT);
+        Self { batcher, pool: pool.connect_lazy_with(database) }
     }
 
-    /// Saves the customer and, by the same commit, the event that tells of it. Who is registered: for
-    /// an attempt that succeeded before, the customer of then.
+    /// Saves the customer and the event in one commit. If an earlier request under the same idempotency key
+    /// registered this customer, returns the customer of that request.
     ///
     /// # Errors
-    /// Nothing was saved; unless the database did not answer: then both may yet be, or neither.
-    pub async fn register(&self, registration: Registration) -> Result<Registered, RegisterError> {
-        self.registering.register(registration).await
+    /// Returns [`RegisterError`] if nothing was saved. After [`PostgresError::NoReply`] customer and event
+    /// may still be saved, both or neither.
+    pub(crate) async fn register(
+        &self,
+        registration: Registration,
+    ) -> Result<RegisteredCustomer, RegisterError> {
+        self.batcher.register(registration).await
     }
 
-    /// When a customer was registered; `None` if there is no such customer.
+    /// Returns when a customer was registered, or `None` if the customer does not exist.
     ///
     /// # Errors
-    /// The database is away.
-    pub async fn registered_at(&self, customer_id: Uuid) -> Result<Option<DateTime<Utc>>, Unavailable> {
+    /// Returns [`PostgresError`] if the database is unavailable.
+    pub(crate) async fn registered_at(
+        &self,
+        customer_id: Uuid,
+    ) -> Result<Option<DateTime<Utc>>, PostgresError> {
         let select = sqlx::query_scalar!("SELECT registered_at FROM customers WHERE id = $1", customer_id);
-        self.in_time(async |connection| select.fetch_optional(&mut **connection).await).await
+        self.query(async |connection| select.fetch_optional(&mut **connection).await).await
     }
 
-    /// Whether registering would work: the database answers and has the whole of its schema.
+    /// Checks that registering works: the database responds and its schema is complete.
     ///
     /// # Errors
-    /// It is away, or its schema is on its way.
-    pub async fn check(&self) -> Result<(), Unavailable> {
-        // Not checked against the schema's offline data, which has no such table.
-        let count = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success");
-        let done: i64 = self.in_time(async |connection| count.fetch_one(&mut **connection).await).await?;
-        let ready = usize::try_from(done).is_ok_and(|done| done >= schema_steps());
-        if ready { Ok(()) } else { Err(Unavailable::NoSchema) }
+    /// Returns [`PostgresError`] if the database is unavailable or migrations are missing.
+    pub(crate) async fn check(&self) -> Result<(), PostgresError> {
+        let up_to_date = self.query(async |connection| schema::check(connection).await).await?;
+        if up_to_date { Ok(()) } else { Err(PostgresError::SchemaOutdated) }
     }
 
-    /// Runs a query within the deadline. A connection that missed it is closed: it may be half dead, and
-    /// would keep its place in the pool for as long as the network keeps silent.
-    async fn in_time<T>(
+    /// Runs a query on a pooled connection. On a timeout, closes the connection: it may be half dead and
+    /// would occupy its place in the pool for as long as the network is silent.
+    async fn query<T>(
         &self,
         query: impl AsyncFnOnce(&mut PoolConnection<Postgres>) -> sqlx::Result<T>,
-    ) -> Result<T, Unavailable> {
-        let deadline = Instant::now() + DEADLINE;
+    ) -> Result<T, PostgresError> {
+        let deadline = Instant::now() + QUERY_TIMEOUT;
         let acquired = timeout_at(deadline, self.pool.acquire()).await;
-        let mut connection = acquired.map_err(|_| Unavailable::NoAnswer)??;
-        if let Ok(answer) = timeout_at(deadline, query(&mut connection)).await {
-            return Ok(answer?);
+        let mut connection = acquired.map_err(|_| PostgresError::NoReply)??;
+        if let Ok(result) = timeout_at(deadline, query(&mut connection)).await {
+            return Ok(result?);
         }
         connection.close_on_drop();
-        Err(Unavailable::NoAnswer)
-    }
-}
-
-impl From<sqlx::Error> for Unavailable {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Failed(Arc::new(error))
+        Err(PostgresError::NoReply)
     }
 }

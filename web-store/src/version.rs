@@ -1,55 +1,76 @@
-//! A customer in one of their versions, and the event that tells of it.
+//! The versions of a customer, and the one builder of events.
 
 use chrono::{DateTime, SubsecRound, Utc};
 use contracts::{CustomerDetailsChanged, CustomerRegistered, Message};
 use uuid::Uuid;
 
-use crate::customer::{Customer, Email, Name};
+use crate::{
+    customer::{Customer, Email, Name},
+    outbox::OutboxEvent,
+};
 
-/// A customer as they were registered, or as they are since a change.
+/// One version of a customer: the registration or a later change.
 #[derive(Debug, Clone)]
-pub struct Version {
-    /// The customer: all of them, whatever was changed.
+pub struct CustomerVersion {
+    /// All details of the customer in this version.
     pub customer: Customer,
-    /// 1 is the registration, each change adds 1.
+    /// The registration is version 1. Each change adds 1.
     pub number: i32,
-    /// When the change was accepted, in whole microseconds; `None` for the registration.
+    /// When the change was accepted, in whole microseconds. `None` for the registration.
     pub changed_at: Option<DateTime<Utc>>,
 }
 
-/// What tells of a version, apart from its envelope.
-#[derive(Debug)]
-pub(crate) struct Event {
-    pub(crate) message_type: &'static str,
-    pub(crate) occurred_at: DateTime<Utc>,
-    pub(crate) body: String,
+/// The details that a customer can change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DetailsUpdate {
+    /// The new name.
+    pub name: Name,
+    /// Whether the customer agrees to receive marketing messages.
+    pub marketing_consent: bool,
 }
 
-impl Version {
-    /// The next version, as of now; `None` where nothing would change.
+impl CustomerVersion {
+    /// Returns the first version of a customer.
     #[must_use]
-    pub fn next(&self, name: &Name, marketing_consent: bool) -> Option<Self> {
-        if self.customer.name == *name && self.customer.marketing_consent == marketing_consent {
+    pub fn first(customer: Customer) -> Self {
+        Self { customer, number: 1, changed_at: None }
+    }
+
+    /// Returns the next version, changed now, or `None` if the update changes nothing.
+    #[must_use]
+    pub fn next(&self, update: &DetailsUpdate) -> Option<Self> {
+        let DetailsUpdate { name, marketing_consent } = update;
+        if self.customer.name == *name && self.customer.marketing_consent == *marketing_consent {
             return None;
         }
-        let customer = Customer { name: name.clone(), marketing_consent, ..self.customer.clone() };
+        let customer =
+            Customer { name: name.clone(), marketing_consent: *marketing_consent, ..self.customer.clone() };
         Some(Self { customer, number: self.number + 1, changed_at: Some(Utc::now().trunc_subsecs(6)) })
     }
 
-    /// The fact that is to be told: the same for the same version, whenever it is told.
-    pub(crate) fn event(&self) -> Event {
+    /// Builds the event for this version. Type, time, and body depend on the version only, so republishing
+    /// yields the same event.
+    #[must_use]
+    pub fn event(&self, message_id: Uuid, traceparent: String) -> OutboxEvent {
+        let (message_type, occurred_at, body) = match self.changed_at {
+            None => {
+                (CustomerRegistered::TYPE, self.customer.registered_at, self.customer_registered().to_json())
+            }
+            Some(changed_at) => {
+                (CustomerDetailsChanged::TYPE, changed_at, self.details_changed(changed_at).to_json())
+            }
+        };
+        OutboxEvent { message_id, message_type, traceparent, occurred_at, body }
+    }
+
+    fn customer_registered(&self) -> CustomerRegistered {
         let customer = &self.customer;
-        match self.changed_at {
-            None => Event {
-                message_type: CustomerRegistered::TYPE,
-                occurred_at: customer.registered_at,
-                body: customer.registered().to_json(),
-            },
-            Some(changed_at) => Event {
-                message_type: CustomerDetailsChanged::TYPE,
-                occurred_at: changed_at,
-                body: self.details_changed(changed_at).to_json(),
-            },
+        CustomerRegistered {
+            customer_id: customer.id,
+            name: customer.name.as_str().to_owned(),
+            email: customer.email.as_str().to_owned(),
+            marketing_consent: customer.marketing_consent,
+            registered_at: customer.registered_at,
         }
     }
 
@@ -67,9 +88,9 @@ impl Version {
     }
 }
 
-/// A version as the database has it, with the message id of its event.
+/// A version as the database stores it, with the message id of its event.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub(crate) struct StoredVersion {
     pub(crate) customer_id: Uuid,
     pub(crate) version: i32,
     pub(crate) name: String,
@@ -80,15 +101,51 @@ pub(crate) struct Row {
     pub(crate) message_id: Uuid,
 }
 
-impl From<Row> for Version {
-    fn from(row: Row) -> Self {
+impl From<StoredVersion> for CustomerVersion {
+    fn from(stored: StoredVersion) -> Self {
         let customer = Customer {
-            id: row.customer_id,
-            name: Name::stored(row.name),
-            email: Email::stored(row.email),
-            marketing_consent: row.marketing_consent,
-            registered_at: row.registered_at,
+            id: stored.customer_id,
+            name: Name::from_stored(stored.name),
+            email: Email::from_stored(stored.email),
+            marketing_consent: stored.marketing_consent,
+            registered_at: stored.registered_at,
         };
-        Self { customer, number: row.version, changed_at: row.changed_at }
+        Self { customer, number: stored.version, changed_at: stored.changed_at }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::{CustomerDetailsChanged, CustomerRegistered, Message};
+    use uuid::Uuid;
+
+    use super::{CustomerVersion, DetailsUpdate};
+    use crate::customer::{Customer, Email, Name};
+
+    fn registered() -> CustomerVersion {
+        let (name, email) = (Name::parse("Ann").unwrap(), Email::parse("ann@example.org").unwrap());
+        CustomerVersion::first(Customer::new(name, email, false))
+    }
+
+    #[test]
+    fn event_of_a_version_is_always_the_same() {
+        let update = DetailsUpdate { name: Name::parse("Bea").unwrap(), marketing_consent: true };
+        let first = registered();
+        let second = first.next(&update).unwrap();
+        for (version, message_type) in
+            [(first, CustomerRegistered::TYPE), (second, CustomerDetailsChanged::TYPE)]
+        {
+            let events = [(); 2].map(|()| version.event(Uuid::nil(), String::new()));
+            assert_eq!(events[0], events[1]);
+            assert_eq!(events[0].message_type, message_type);
+        }
+    }
+
+    #[test]
+    fn update_without_a_change_has_no_next_version() {
+        let version = registered();
+        let same = DetailsUpdate { name: version.customer.name.clone(), marketing_consent: false };
+        assert!(version.next(&same).is_none());
+        assert_eq!(version.next(&DetailsUpdate { marketing_consent: true, ..same }).unwrap().number, 2);
     }
 }

@@ -7,13 +7,13 @@
 
 use std::{env, fmt, hint::black_box};
 
-use contracts::{CustomerRegistered, Message, topology};
+use contracts::topology;
 use divan::Bencher;
 use marketing::{command::COMMANDS, customer::Customer as MarketingCustomer, store::statement};
 use messaging::{Envelope, Incoming, Outgoing, child_traceparent};
 use transformer::flows::FLOWS;
 use uuid::Uuid;
-use web_store::{customer::Customer, http::Submission};
+use web_store::{RegistrationForm, customer::Customer, version::CustomerVersion};
 
 /// As many as Marketing takes at most at once.
 const BATCH: usize = 256;
@@ -55,8 +55,9 @@ fn step(bencher: Bencher, step: &Step) {
 }
 
 fn customer_to_event() -> Box<dyn FnMut()> {
-    let customer = customer();
-    Box::new(move || drop(black_box(black_box(&customer).registered().to_json())))
+    let version = CustomerVersion::first(customer());
+    let message_id = Uuid::now_v7();
+    Box::new(move || drop(black_box(black_box(&version).event(message_id, String::new()))))
 }
 
 fn envelope() -> Box<dyn FnMut()> {
@@ -84,26 +85,25 @@ fn customers_to_statement() -> Box<dyn FnMut()> {
 }
 
 fn customer() -> Customer {
-    let submission = Submission::from_form(black_box(FORM)).expect("it is a form");
-    let (name, email, consent) = submission.parse().expect("nothing is wrong with it");
-    Customer::new(name, email, consent)
+    let form = RegistrationForm::from_urlencoded(black_box(FORM)).expect("the form is well-formed");
+    form.parse_customer().expect("all fields are valid")
 }
 
 /// As the relay finds it in the outbox.
 fn event() -> Outgoing {
-    let (customer, message_id) = (customer(), Uuid::now_v7());
+    let event = CustomerVersion::first(customer()).event(Uuid::now_v7(), child_traceparent(None));
     Outgoing {
         exchange: topology::WEB_STORE_EVENTS,
         envelope: Envelope {
-            message_id,
-            message_type: CustomerRegistered::TYPE.into(),
-            correlation_id: message_id.to_string(),
+            message_id: event.message_id,
+            message_type: event.message_type.into(),
+            correlation_id: event.message_id.to_string(),
             causation_id: None,
-            traceparent: child_traceparent(None),
-            timestamp: customer.registered_at,
+            traceparent: event.traceparent,
+            timestamp: event.occurred_at,
             app_id: "web-store",
         },
-        body: customer.registered().to_json().into_bytes(),
+        body: event.body.into_bytes(),
     }
 }
 

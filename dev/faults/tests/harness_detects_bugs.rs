@@ -25,15 +25,15 @@ fn a_consumer_that_acks_before_the_commit_is_found_out() {
 fn a_relay_that_deletes_before_the_confirm_is_found_out() {
     let changes = [
         (
-            "let receipts = broker.publish(&claim.messages).await?;",
+            "let outcomes = broker.publish(&claim.messages).await?;",
             "let messages = claim.messages.clone();
     let all: Vec<_> = messages.iter().map(|message| message.envelope.message_id).collect();
-    claim.finish(&all).await?;
-    let receipts = broker.publish(&messages).await?;",
+    claim.complete(&all).await?;
+    let outcomes = broker.publish(&messages).await?;",
         ),
-        ("in claim.messages.iter().zip(receipts)", "in messages.iter().zip(receipts)"),
-        ("let more = claim.messages.len()", "let more = messages.len()"),
-        ("claim.finish(&left).await?;", "drop(left);"),
+        ("in claim.messages.iter().zip(outcomes)", "in messages.iter().zip(outcomes)"),
+        ("let full = claim.messages.len()", "let full = messages.len()"),
+        ("claim.complete(&delivered).await?;", "drop(delivered);"),
     ];
     let built = build_mutated("delete-before-confirm", "web-store/src/relay.rs", &changes);
     assert_loss(&faults(&built, &["sweep", "--link", "web-store-to-broker"]));

@@ -84,7 +84,7 @@ async fn an_event_that_the_broker_refuses_stays_in_the_outbox_and_is_tried_again
     channel.queue_bind("full".into(), exchange, key, options, FieldTable::default()).await.unwrap();
 
     let id = register(&system.web_store, "Ann").await;
-    eventually(SOON, "the broker has refused", async || site.logs_contain("receipt=Refused").then_some(()))
+    eventually(SOON, "the broker has refused", async || site.logs_contain("outcome=Nacked").then_some(()))
         .await;
     assert_eq!(outbox_depth(&site).await, Some(1));
 

@@ -80,7 +80,7 @@ async fn no_log_holds_personal_data_or_a_password() {
     web_store.wait_ready(SOON).await.unwrap();
     // Returned by the broker at first, since nobody is bound to receive it.
     post_form(&web_store, "Wilhelmina Secretperson").await;
-    eventually(SOON, "it was returned", async || site.logs_contain("receipt=Returned").then_some(())).await;
+    eventually(SOON, "it was returned", async || site.logs_contain("outcome=Returned").then_some(())).await;
     // Rejected by Marketing's database.
     let mut marketing = site.start(Program::Marketing, &tell_more);
     marketing.wait_ready(SOON).await.unwrap();

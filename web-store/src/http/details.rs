@@ -1,72 +1,190 @@
-//! A customer's details: seen and changed by whoever has the link that they were given.
+//! `/customers/{customer_id}`: shows a customer's details and updates them, for holders of the edit link.
 
 use axum::{
+    Json,
     body::Bytes,
     extract::{Path, RawQuery, State, rejection::BytesRejection},
-    http::HeaderMap,
-    response::Response,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Redirect, Response},
 };
-use messaging::child_traceparent;
+use chrono::SecondsFormat;
+use serde_json::json;
+use service_kit::FailureLog;
+use uuid::Uuid;
 
 use super::{
     App,
-    answer::{Failure, Format},
-    link::{link, parameters, whose},
-    pages::Occasion,
-    read,
+    edit_link::{edit_link, has_parameter, parse_edit_link},
+    field_errors::FieldErrors,
+    form::RegistrationForm,
+    pages::{self, DetailsNotice},
+    problem::Problem,
+    read_form,
+    response::{Format, invalid_fields_json},
+    traceparent,
 };
-pub(super) async fn show(app: &App, customer_id: &str, query: Option<&str>, format: Format) -> Response {
-    let Some(whose) = whose(customer_id, query) else {
-        return format.failure(&Failure::NotFound, None);
+use crate::{postgres::PostgresError, store::RegisteredCustomer, version::CustomerVersion};
+
+static PAGE_LOADS: FailureLog = FailureLog::new("page load");
+static UPDATES: FailureLog = FailureLog::new("details update");
+
+/// The reason why a request updates no details.
+#[derive(Debug)]
+enum UpdateFailure {
+    Problem(Problem),
+    InvalidFields(FieldErrors),
+    NotSaved,
+}
+
+pub(super) async fn show(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Path(customer_id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let (format, query) = (Format::from_accept(&headers), query.as_deref());
+    let shown = if has_parameter(query, "key") {
+        try_show_details(&app, format, &customer_id, query).await
+    } else {
+        try_show_confirmation(&app, format, &customer_id).await
     };
-    match app.store.version(whose.customer_id, whose.key).await {
-        Ok(Some(version)) => {
-            let occasion = match version.number {
-                _ if parameters(query).any(|(name, _)| name == "saved") => Occasion::Saved,
-                1 => Occasion::Registered,
-                _ => Occasion::Return,
-            };
-            format.details(&link(&whose), &version, occasion)
+    shown.unwrap_or_else(|problem| format.problem(&problem))
+}
+
+async fn try_show_details(
+    app: &App,
+    format: Format,
+    customer_id: &str,
+    query: Option<&str>,
+) -> Result<Response, Problem> {
+    let customer = parse_edit_link(customer_id, query).ok_or(Problem::NotFound)?;
+    let version = loaded(app.store.current_version(&customer).await)?;
+    let notice = match version.number {
+        _ if has_parameter(query, "saved") => DetailsNotice::Saved,
+        1 => DetailsNotice::Registered,
+        _ => DetailsNotice::Returned,
+    };
+    Ok(match format {
+        Format::Page => {
+            let (link, form) = (edit_link(&customer), RegistrationForm::from_version(&version));
+            pages::details(StatusCode::OK, &link, &form, &FieldErrors::default(), notice)
         }
-        Ok(None) => format.failure(&Failure::NotFound, None),
+        Format::Json => details_json(&version),
+    })
+}
+
+/// Without the key, a confirmation shows that the customer exists and no details.
+async fn try_show_confirmation(app: &App, format: Format, customer_id: &str) -> Result<Response, Problem> {
+    let customer_id: Uuid = customer_id.parse().map_err(|_| Problem::NotFound)?;
+    let registered_at = loaded(app.store.registered_at(customer_id).await)?;
+    Ok(match format {
+        Format::Page => pages::confirmation(),
+        Format::Json => {
+            let registered_at = registered_at.to_rfc3339_opts(SecondsFormat::Micros, true);
+            Json(json!({"customer_id": customer_id, "registered_at": registered_at})).into_response()
+        }
+    })
+}
+
+/// Returns what was loaded, and logs failures of the database.
+fn loaded<T>(result: Result<Option<T>, PostgresError>) -> Result<T, Problem> {
+    match result {
+        Ok(found) => {
+            PAGE_LOADS.succeeded();
+            found.ok_or(Problem::NotFound)
+        }
         Err(error) => {
-            tracing::warn!("could not show a customer's details: {error}");
-            format.failure(&Failure::Unavailable, None)
+            PAGE_LOADS.failed(&error);
+            Err(Problem::Unavailable)
         }
     }
 }
 
-pub(super) async fn edit(
+pub(super) async fn update(
     State(app): State<App>,
     Path(customer_id): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let format = Format::of_answer(&headers);
-    let Some(whose) = whose(&customer_id, query.as_deref()) else {
-        return format.failure(&Failure::NotFound, None);
+    let format = Format::negotiate(&headers);
+    let Some(customer) = parse_edit_link(&customer_id, query.as_deref()) else {
+        return format.problem(&Problem::NotFound);
     };
-    let submission = match read(&headers, body) {
-        Ok(submission) => submission,
-        Err(failure) => return format.failure(&failure, None),
-    };
-    let (name, consent) = match submission.parse_details() {
-        Ok(parsed) => parsed,
-        Err(invalid) => return format.invalid_details(&link(&whose), &submission, &invalid),
-    };
-    let traceparent = headers.get("traceparent").and_then(|value| value.to_str().ok());
-    let traceparent = child_traceparent(traceparent);
-    match app.store.edit(whose.customer_id, whose.key, (&name, consent), &traceparent).await {
-        Ok(Some(version)) => {
-            app.relay.wake.notify_one();
-            tracing::debug!(customer_id = %whose.customer_id, version = version.number, "has these details");
-            format.saved(&link(&whose), &version)
+    let mut form = RegistrationForm::default();
+    let outcome = try_update(&app, &customer, &headers, body, &mut form).await;
+    render_update(format, outcome, &edit_link(&customer), &form)
+}
+
+/// Updates the details and leaves the fields in `form`, so that a page can show them again.
+async fn try_update(
+    app: &App,
+    customer: &RegisteredCustomer,
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+    form: &mut RegistrationForm,
+) -> Result<CustomerVersion, UpdateFailure> {
+    *form = read_form(headers, body)?;
+    let update = form.parse_details()?;
+    let updated = app.store.update_details(customer, &update, &traceparent(headers)).await;
+    let updated = updated.inspect(|_| UPDATES.succeeded()).inspect_err(|error| UPDATES.failed(error));
+    let version = updated?.ok_or(Problem::NotFound)?;
+    app.relay.wake.notify_one();
+    tracing::debug!(customer_id = %customer.customer_id, version = version.number, "updated details");
+    Ok(version)
+}
+
+fn render_update(
+    format: Format,
+    outcome: Result<CustomerVersion, UpdateFailure>,
+    link: &str,
+    form: &RegistrationForm,
+) -> Response {
+    match (format, outcome) {
+        (Format::Page, Ok(_)) => Redirect::to(&format!("{link}&saved")).into_response(),
+        (Format::Json, Ok(version)) => details_json(&version),
+        (Format::Page, Err(UpdateFailure::InvalidFields(errors))) => {
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            pages::details(status, link, form, &errors, DetailsNotice::InvalidFields)
         }
-        Ok(None) => format.failure(&Failure::NotFound, None),
-        Err(error) => {
-            tracing::warn!("could not save a customer's details: {error}");
-            format.unsaved_details(&link(&whose), &submission)
+        (Format::Json, Err(UpdateFailure::InvalidFields(errors))) => {
+            invalid_fields_json(StatusCode::UNPROCESSABLE_ENTITY, &errors)
         }
+        (Format::Page, Err(UpdateFailure::NotSaved)) => {
+            let problem = Problem::DetailsNotSaved;
+            let (errors, notice) = (FieldErrors::default(), DetailsNotice::Problem(&problem));
+            problem.with_retry_after(pages::details(problem.status(), link, form, &errors, notice))
+        }
+        (Format::Json, Err(UpdateFailure::NotSaved)) => format.problem(&Problem::DetailsNotSaved),
+        (_, Err(UpdateFailure::Problem(problem))) => format.problem(&problem),
+    }
+}
+
+fn details_json(version: &CustomerVersion) -> Response {
+    let customer = &version.customer;
+    Json(json!({
+        "customer_id": customer.id,
+        "version": version.number,
+        "name": customer.name.as_str(),
+        "marketing_consent": customer.marketing_consent,
+    }))
+    .into_response()
+}
+
+impl From<Problem> for UpdateFailure {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<FieldErrors> for UpdateFailure {
+    fn from(errors: FieldErrors) -> Self {
+        Self::InvalidFields(errors)
+    }
+}
+
+impl From<PostgresError> for UpdateFailure {
+    fn from(_: PostgresError) -> Self {
+        Self::NotSaved
     }
 }

@@ -1,4 +1,4 @@
-//! The pages. Every value reaches HTML through the templates, which escape it.
+//! The pages. All values reach HTML through the templates, which escape them.
 
 use std::borrow::Cow;
 
@@ -7,99 +7,91 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Response},
 };
-
 use service_kit::Stylesheet;
 
-use super::submission::{Invalid, Submission};
+use super::{field_errors::FieldErrors, form::RegistrationForm, problem::Problem};
 
 pub(crate) const STYLE: Stylesheet = Stylesheet::new(include_str!("../../assets/style.css"));
 
 #[derive(Template)]
 #[template(path = "form.html")]
-struct Form<'a> {
-    typed: &'a Submission,
-    invalid: &'a Invalid,
-    /// A title and what to do, where the whole registration failed.
-    failure: Option<(&'a str, &'a str)>,
+struct FormPage<'a> {
+    form: &'a RegistrationForm,
+    errors: &'a FieldErrors,
+    /// The problem of the registration as a whole.
+    problem: Option<&'a Problem>,
 }
 
 #[derive(Template)]
 #[template(path = "confirmation.html")]
-struct Confirmation;
+struct ConfirmationPage;
 
 #[derive(Template)]
 #[template(path = "details.html")]
-struct Details<'a> {
-    /// To this very page.
+struct DetailsPage<'a> {
+    /// The link to this page.
     link: &'a str,
-    typed: &'a Submission,
-    occasion: Occasion<'a>,
+    form: &'a RegistrationForm,
+    errors: &'a FieldErrors,
+    notice: DetailsNotice<'a>,
 }
 
-impl Details<'_> {
-    /// What is wrong with each field.
-    fn invalid(&self) -> Invalid {
-        match self.occasion {
-            Occasion::Mistake(invalid) => invalid.clone(),
-            _ => Invalid::default(),
-        }
-    }
-}
-
-/// Why a customer's details are shown.
+/// The heading and the message above a customer's details.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Occasion<'a> {
-    /// They have just been registered, or nothing has changed since.
+pub(super) enum DetailsNotice<'a> {
+    /// The customer is registered, and nothing has changed since.
     Registered,
-    /// They come back.
-    Return,
-    /// What they typed is saved.
+    /// The customer has come back to the page.
+    Returned,
     Saved,
-    /// What they typed needs another look.
-    Mistake(&'a Invalid),
-    /// A title and what to do, where it could not be saved.
-    Failure(&'a str, &'a str),
+    InvalidFields,
+    Problem(&'a Problem),
 }
 
 #[derive(Template)]
-#[template(path = "failure.html")]
-struct Failure<'a> {
-    title: &'a str,
-    detail: &'a str,
+#[template(path = "problem.html")]
+struct ProblemPage<'a> {
+    problem: &'a Problem,
 }
 
-/// The form as yet holds nothing of anybody, so it may be kept for the back button, whose form then has the
-/// same key and registers nobody twice.
+/// The empty form holds no personal data, so a browser may keep it for the back button. The form then has the
+/// same idempotency key and registers one customer only.
 pub(super) async fn empty_form() -> Response {
-    let mut response = form(StatusCode::OK, &Submission::empty(), &Invalid::default(), None);
+    let mut response = form(StatusCode::OK, &RegistrationForm::empty(), &FieldErrors::default(), None);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     response
 }
 
+/// Renders the form with its fields. A form without an idempotency key gets one.
 pub(super) fn form(
     status: StatusCode,
-    typed: &Submission,
-    invalid: &Invalid,
-    failure: Option<(&str, &str)>,
+    form: &RegistrationForm,
+    errors: &FieldErrors,
+    problem: Option<&Problem>,
 ) -> Response {
-    // What was sent without a key gets one now.
-    let typed = match typed.idempotency_key.as_str() {
-        "" => Cow::Owned(typed.clone().with_new_key()),
-        _ => Cow::Borrowed(typed),
+    let form = match form.idempotency_key.as_str() {
+        "" => Cow::Owned(form.clone().with_new_key()),
+        _ => Cow::Borrowed(form),
     };
-    page(status, &Form { typed: &typed, invalid, failure })
+    page(status, &FormPage { form: &form, errors, problem })
 }
 
 pub(super) fn confirmation() -> Response {
-    page(StatusCode::OK, &Confirmation)
+    page(StatusCode::OK, &ConfirmationPage)
 }
 
-pub(super) fn details(status: StatusCode, link: &str, typed: &Submission, occasion: Occasion) -> Response {
-    page(status, &Details { link, typed, occasion })
+pub(super) fn details(
+    status: StatusCode,
+    link: &str,
+    form: &RegistrationForm,
+    errors: &FieldErrors,
+    notice: DetailsNotice,
+) -> Response {
+    page(status, &DetailsPage { link, form, errors, notice })
 }
 
-pub(super) fn failure(status: StatusCode, title: &str, detail: &str) -> Response {
-    page(status, &Failure { title, detail })
+pub(super) fn problem(problem: &Problem) -> Response {
+    page(problem.status(), &ProblemPage { problem })
 }
 
 fn page(status: StatusCode, template: &impl Template) -> Response {

@@ -138,7 +138,7 @@ async fn the_web_store_is_without_barriers_when_it_cannot_register() {
     register(&limited, "Ann").await;
     let browser = Browser::open().await;
     for (web_store, title, state) in [
-        (&limited, "That was a lot at once", "store-too-many"),
+        (&limited, "Too many registrations", "store-too-many"),
         (&away, "We cannot do that right now", "store-away"),
     ] {
         send(&browser, &web_store.url(), "Bob", "bob@example.org").await;

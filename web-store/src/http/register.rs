@@ -1,0 +1,157 @@
+//! `POST /customers`: registers a customer.
+
+use std::net::SocketAddr;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{ConnectInfo, State, rejection::BytesRejection},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Redirect, Response},
+};
+use serde_json::json;
+use service_kit::FailureLog;
+
+use super::{
+    App,
+    edit_link::edit_link,
+    field_errors::FieldErrors,
+    form::RegistrationForm,
+    pages,
+    problem::Problem,
+    read_form,
+    response::{Format, invalid_fields_json},
+    traceparent,
+};
+use crate::{
+    edit_key::EditKey,
+    idempotency::{IdempotencyRecord, idempotency_key},
+    store::{RegisterError, RegisteredCustomer, Registration},
+};
+
+static REGISTRATIONS: FailureLog = FailureLog::new("registration");
+
+/// The reason why a request registers no customer.
+#[derive(Debug)]
+enum RegisterFailure {
+    Problem(Problem),
+    InvalidFields(FieldErrors),
+    Store(RegisterError),
+}
+
+pub(super) async fn register(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let mut form = None;
+    let outcome = try_register(&app, peer, &headers, body, &mut form).await;
+    render(Format::negotiate(&headers), outcome, form)
+}
+
+/// Registers the customer and leaves the fields in `form`, so that a page can show them again.
+async fn try_register(
+    app: &App,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+    form: &mut Option<RegistrationForm>,
+) -> Result<RegisteredCustomer, RegisterFailure> {
+    let form = form.insert(read_form(headers, body)?);
+    let customer = form.parse_customer()?;
+    let key = idempotency_key(headers, &form.idempotency_key).map_err(Problem::from)?;
+    let idempotency = key.map(|key| IdempotencyRecord::new(key, &customer));
+    app.check_rate_limit(peer, headers)?;
+    let traceparent = traceparent(headers);
+    let registration = Registration { customer, edit_key: EditKey::random(), idempotency, traceparent };
+    let outcome = app.store.register(registration).await;
+    match &outcome {
+        Err(RegisterError::Unavailable(error)) => REGISTRATIONS.failed(error),
+        _ => REGISTRATIONS.succeeded(),
+    }
+    let registered = outcome?;
+    app.relay.wake.notify_one();
+    tracing::debug!(customer_id = %registered.customer_id, "registered");
+    Ok(registered)
+}
+
+fn render(
+    format: Format,
+    outcome: Result<RegisteredCustomer, RegisterFailure>,
+    form: Option<RegistrationForm>,
+) -> Response {
+    let failure = match outcome {
+        Ok(customer) => return render_registered(format, &customer),
+        Err(failure) => failure,
+    };
+    match failure {
+        RegisterFailure::InvalidFields(errors) => {
+            render_invalid_fields(format, StatusCode::UNPROCESSABLE_ENTITY, &errors, form)
+        }
+        RegisterFailure::Store(RegisterError::EmailTaken) => {
+            render_invalid_fields(format, StatusCode::CONFLICT, &FieldErrors::email_taken(), form)
+        }
+        RegisterFailure::Store(RegisterError::IdempotencyKeyReused) => {
+            render_problem(format, &Problem::IdempotencyKeyReused, form.map(RegistrationForm::with_new_key))
+        }
+        RegisterFailure::Store(RegisterError::Unavailable(_)) => {
+            render_problem(format, &Problem::Unavailable, form)
+        }
+        RegisterFailure::Problem(problem) => render_problem(format, &problem, form),
+    }
+}
+
+/// Redirects a browser to the customer's details. A program gets 201 with the id and the link to the details.
+fn render_registered(format: Format, customer: &RegisteredCustomer) -> Response {
+    let (customer_id, link) = (customer.customer_id, edit_link(customer));
+    match format {
+        Format::Page => Redirect::to(&link).into_response(),
+        Format::Json => {
+            let location = format!("/customers/{customer_id}");
+            let body = Json(json!({"customer_id": customer_id, "details": link}));
+            (StatusCode::CREATED, [(header::LOCATION, location)], body).into_response()
+        }
+    }
+}
+
+fn render_invalid_fields(
+    format: Format,
+    status: StatusCode,
+    errors: &FieldErrors,
+    form: Option<RegistrationForm>,
+) -> Response {
+    match format {
+        Format::Page => pages::form(status, &form.unwrap_or_default(), errors, None),
+        Format::Json => invalid_fields_json(status, errors),
+    }
+}
+
+/// Renders a problem above the form, if the form could be read.
+fn render_problem(format: Format, problem: &Problem, form: Option<RegistrationForm>) -> Response {
+    match (format, form) {
+        (Format::Page, Some(form)) => {
+            let page = pages::form(problem.status(), &form, &FieldErrors::default(), Some(problem));
+            problem.with_retry_after(page)
+        }
+        _ => format.problem(problem),
+    }
+}
+
+impl From<Problem> for RegisterFailure {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<FieldErrors> for RegisterFailure {
+    fn from(errors: FieldErrors) -> Self {
+        Self::InvalidFields(errors)
+    }
+}
+
+impl From<RegisterError> for RegisterFailure {
+    fn from(error: RegisterError) -> Self {
+        Self::Store(error)
+    }
+}

@@ -1,0 +1,221 @@
+//! Registers customers in write batches (group commit): one statement and one commit for many requests.
+//!
+//! A worker takes the registrations that are waiting, and never waits for more. Registrations that arrive
+//! during a commit go into the next batch. So a single visitor gets a separate commit, and many simultaneous
+//! visitors cost the database little more.
+
+use std::{slice, sync::Arc, time::Duration};
+
+use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
+use uuid::Uuid;
+
+use super::{QUERY_TIMEOUT, RegisterError, RegisteredCustomer, Registration};
+use crate::{
+    customer::Customer,
+    edit_key::EditKey,
+    idempotency::IdempotencyRecord,
+    outbox::OutboxEvent,
+    postgres::{PostgresError, with_deadline},
+    version::CustomerVersion,
+};
+
+/// The largest number of registrations in one statement.
+const MAX_BATCH: usize = 64;
+
+/// Each worker has one connection. One worker collects while the other commits; more make smaller batches.
+const WORKERS: usize = 2;
+
+/// When the queue is full, callers wait for a free slot.
+const QUEUE_CAPACITY: usize = 1024;
+
+/// A connection that was idle for longer is pinged before a batch depends on it.
+const IDLE_BEFORE_PING: Duration = Duration::from_millis(500);
+
+type Outcome = Result<RegisteredCustomer, RegisterError>;
+
+/// A registration, its event, and the caller that waits for the outcome.
+struct PendingRegistration {
+    customer: Customer,
+    edit_key: EditKey,
+    idempotency: Option<IdempotencyRecord>,
+    event: OutboxEvent,
+    reply: oneshot::Sender<Outcome>,
+}
+
+/// The queue of registrations, which the workers share.
+#[derive(Debug, Clone)]
+pub(super) struct RegistrationBatcher {
+    queue: mpsc::Sender<PendingRegistration>,
+}
+
+impl RegistrationBatcher {
+    /// Starts the workers. They connect when the first registration arrives, and end when the last clone of
+    /// the batcher is dropped.
+    pub(super) fn start(database: &PgConnectOptions) -> Self {
+        let (queue, pending) = mpsc::channel(QUEUE_CAPACITY);
+        let pending = Arc::new(Mutex::new(pending));
+        for _ in 0..WORKERS {
+            let worker = BatchWorker { database: database.clone(), idle: None };
+            tokio::spawn(worker.run(Arc::clone(&pending)));
+        }
+        Self { queue }
+    }
+
+    /// Builds the event, queues the registration, and waits for its outcome.
+    pub(super) async fn register(&self, registration: Registration) -> Outcome {
+        let deadline = Instant::now() + QUERY_TIMEOUT;
+        let Registration { customer, edit_key, idempotency, traceparent } = registration;
+        let version = CustomerVersion::first(customer);
+        let event = version.event(Uuid::now_v7(), traceparent);
+        let (reply, outcome) = oneshot::channel();
+        let pending = PendingRegistration { customer: version.customer, edit_key, idempotency, event, reply };
+        let queued_and_saved = async {
+            self.queue.send(pending).await.ok()?;
+            outcome.await.ok()
+        };
+        match timeout_at(deadline, queued_and_saved).await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) | Err(_) => Err(PostgresError::NoReply.into()),
+        }
+    }
+}
+
+/// One task with one connection, which saves batches.
+struct BatchWorker {
+    database: PgConnectOptions,
+    /// The connection and the time of its last use. It is taken out while a statement runs, so any error or
+    /// timeout drops a connection that may be half dead.
+    idle: Option<(PgConnection, Instant)>,
+}
+
+impl BatchWorker {
+    async fn run(mut self, queue: Arc<Mutex<mpsc::Receiver<PendingRegistration>>>) {
+        let mut batch = Vec::with_capacity(MAX_BATCH);
+        while queue.lock().await.recv_many(&mut batch, MAX_BATCH).await > 0 {
+            // Skips callers that have timed out: they have already received an error.
+            batch.retain(|pending| !pending.reply.is_closed());
+            if batch.is_empty() {
+                continue;
+            }
+            let outcomes = self.register(&batch).await;
+            for (pending, outcome) in batch.drain(..).zip(outcomes) {
+                let _ = pending.reply.send(outcome);
+            }
+        }
+    }
+
+    /// Returns one outcome for each registration, in order.
+    async fn register(&mut self, batch: &[PendingRegistration]) -> Vec<Outcome> {
+        let saved = with_deadline(QUERY_TIMEOUT, self.save(batch)).await;
+        saved.unwrap_or_else(|error| batch.iter().map(|_| Err(error.clone().into())).collect())
+    }
+
+    /// Saves the batch. If the database refuses the statement, saves each registration alone, so that one
+    /// refused row does not affect the others.
+    async fn save(&mut self, batch: &[PendingRegistration]) -> sqlx::Result<Vec<Outcome>> {
+        let mut connection = self.connection().await?;
+        let outcomes = match insert_batch(&mut connection, batch).await {
+            Err(sqlx::Error::Database(_)) if batch.len() > 1 => {
+                insert_individually(&mut connection, batch).await?
+            }
+            outcomes => outcomes?,
+        };
+        self.idle = Some((connection, Instant::now()));
+        Ok(outcomes)
+    }
+
+    async fn connection(&mut self) -> sqlx::Result<PgConnection> {
+        if let Some((mut connection, last_used)) = self.idle.take()
+            && (last_used.elapsed() < IDLE_BEFORE_PING || connection.ping().await.is_ok())
+        {
+            return Ok(connection);
+        }
+        let mut connection = PgConnection::connect_with(&self.database).await?;
+        // One plan fits every batch. Without this setting the server plans each execution again.
+        connection.execute("SET plan_cache_mode = force_generic_plan").await?;
+        Ok(connection)
+    }
+}
+
+/// Inserts the batch in one statement. Rows skipped by `ON CONFLICT` are resolved individually.
+async fn insert_batch(
+    connection: &mut PgConnection,
+    batch: &[PendingRegistration],
+) -> sqlx::Result<Vec<Outcome>> {
+    let inserted = insert(connection, batch).await?;
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for PendingRegistration { customer, edit_key, idempotency, event, .. } in batch {
+        outcomes.push(if inserted.contains(&event.message_id) {
+            Ok(RegisteredCustomer { customer_id: customer.id, edit_key: *edit_key })
+        } else {
+            resolve_conflict(connection, *idempotency).await?
+        });
+    }
+    Ok(outcomes)
+}
+
+/// Inserts each registration in a separate statement.
+async fn insert_individually(
+    connection: &mut PgConnection,
+    batch: &[PendingRegistration],
+) -> sqlx::Result<Vec<Outcome>> {
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for pending in batch {
+        match insert_batch(connection, slice::from_ref(pending)).await {
+            Ok(outcome) => outcomes.extend(outcome),
+            Err(error @ sqlx::Error::Database(_)) => outcomes.push(Err(PostgresError::from(error).into())),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(outcomes)
+}
+
+/// Inserts all rows without a conflict, each with its event. Returns the message ids of the inserted rows.
+async fn insert(connection: &mut PgConnection, batch: &[PendingRegistration]) -> sqlx::Result<Vec<Uuid>> {
+    let customers = || batch.iter().map(|pending| &pending.customer);
+    let events = || batch.iter().map(|pending| &pending.event);
+    let idempotency = || batch.iter().map(|pending| pending.idempotency);
+    let insert = sqlx::query_file_scalar!(
+        "src/store/register.sql",
+        &customers().map(|customer| customer.id).collect::<Vec<_>>(),
+        &customers().map(|customer| customer.name.as_str()).collect::<Vec<_>>() as &[&str],
+        &customers().map(|customer| customer.email.as_str()).collect::<Vec<_>>() as &[&str],
+        &customers().map(|customer| customer.marketing_consent).collect::<Vec<_>>(),
+        &events().map(|event| event.occurred_at).collect::<Vec<_>>(),
+        &events().map(|event| event.message_id).collect::<Vec<_>>(),
+        &events().map(|event| event.traceparent.as_str()).collect::<Vec<_>>() as &[&str],
+        &events().map(|event| event.body.as_str()).collect::<Vec<_>>() as &[&str],
+        &idempotency().map(|record| Some(record?.key_hash)).collect::<Vec<_>>() as &[Option<Uuid>],
+        &idempotency().map(|record| Some(record?.request_fingerprint)).collect::<Vec<_>>()
+            as &[Option<Uuid>],
+        &batch.iter().map(|pending| pending.edit_key.uuid()).collect::<Vec<_>>(),
+        // All events of a batch have the type of a first version.
+        batch[0].event.message_type,
+    );
+    insert.fetch_all(connection).await
+}
+
+/// Returns the reason why a row was skipped: an earlier request under the same key, or a taken address.
+/// Queries only after a conflict, so a first request costs nothing more.
+async fn resolve_conflict(
+    connection: &mut PgConnection,
+    idempotency: Option<IdempotencyRecord>,
+) -> sqlx::Result<Outcome> {
+    let Some(record) = idempotency else { return Ok(Err(RegisterError::EmailTaken)) };
+    let select = sqlx::query!(
+        r#"SELECT id, request AS "request!", edit_key FROM customers WHERE idempotency_key = $1"#,
+        record.key_hash,
+    );
+    Ok(match select.fetch_optional(connection).await? {
+        Some(earlier) if earlier.request == record.request_fingerprint => Ok(RegisteredCustomer {
+            customer_id: earlier.id,
+            edit_key: EditKey::from_stored(earlier.edit_key),
+        }),
+        Some(_) => Err(RegisterError::IdempotencyKeyReused),
+        None => Err(RegisterError::EmailTaken),
+    })
+}

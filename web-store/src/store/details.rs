@@ -1,0 +1,77 @@
+//! Reads and updates a customer's details. Each update is one statement and one commit with its event.
+
+use uuid::Uuid;
+
+use super::{RegisteredCustomer, Store};
+use crate::{
+    postgres::PostgresError,
+    version::{CustomerVersion, DetailsUpdate, StoredVersion},
+};
+
+impl Store {
+    /// Returns the current version of a customer, or `None` if id and key do not belong together.
+    ///
+    /// # Errors
+    /// Returns [`PostgresError`] if the database is unavailable.
+    pub(crate) async fn current_version(
+        &self,
+        customer: &RegisteredCustomer,
+    ) -> Result<Option<CustomerVersion>, PostgresError> {
+        let select = sqlx::query_as!(
+            StoredVersion,
+            "SELECT id AS customer_id, version, name, email, marketing_consent, registered_at, changed_at,
+                message_id
+            FROM customers WHERE id = $1 AND edit_key = $2",
+            customer.customer_id,
+            customer.edit_key.uuid(),
+        );
+        let stored = self.query(async |connection| select.fetch_optional(&mut **connection).await).await?;
+        Ok(stored.map(CustomerVersion::from))
+    }
+
+    /// Saves the details as the next version, together with the previous version and the event.
+    ///
+    /// An update that changes nothing saves nothing. Returns the version that is current afterwards, or
+    /// `None` if id and key do not belong together.
+    ///
+    /// # Errors
+    /// Returns [`PostgresError`] if nothing was saved. After [`PostgresError::NoReply`] everything may
+    /// still be saved, completely or not at all.
+    pub(crate) async fn update_details(
+        &self,
+        customer: &RegisteredCustomer,
+        update: &DetailsUpdate,
+        traceparent: &str,
+    ) -> Result<Option<CustomerVersion>, PostgresError> {
+        loop {
+            let Some(version) = self.current_version(customer).await? else { return Ok(None) };
+            let Some(next) = version.next(update) else { return Ok(Some(version)) };
+            if self.insert_version(&next, traceparent).await? {
+                return Ok(Some(next));
+            }
+            // Another update took this version number. Retry on top of that update.
+        }
+    }
+
+    /// Inserts the next version. Returns `false` if another update took its number.
+    ///
+    /// All parts of the statement read the same snapshot, so it keeps exactly the version that it replaces.
+    async fn insert_version(&self, next: &CustomerVersion, traceparent: &str) -> Result<bool, PostgresError> {
+        let customer = &next.customer;
+        let event = next.event(Uuid::now_v7(), traceparent.to_owned());
+        let update = sqlx::query_file!(
+            "src/store/update_details.sql",
+            customer.id,
+            next.number,
+            customer.name.as_str(),
+            customer.marketing_consent,
+            event.occurred_at,
+            event.message_id,
+            event.message_type,
+            event.traceparent,
+            event.body,
+        );
+        let updated = self.query(async |connection| update.execute(&mut **connection).await).await?;
+        Ok(updated.rows_affected() == 1)
+    }
+}
