@@ -1,10 +1,10 @@
-"""Prints the id of everybody who registers. AMQP_URL says where the broker is, and who you are there."""
+"""Prints the id of each customer who registers. AMQP_URL has the broker's address and your credentials."""
 
 import json, os, pathlib
 import jsonschema, pika
 
 TYPE = "web-store.customer-registered.v1"
-QUEUE = "loyalty.customer-registered"  # your application's name in front
+QUEUE = "loyalty.customer-registered"  # starts with the name of your application
 DEAD_LETTERS = "loyalty.dead-letters"
 QUORUM = {"x-queue-type": "quorum"}
 
@@ -19,7 +19,7 @@ def received(channel, method, properties, body):
         validator.validate(event)
     except (ValueError, jsonschema.ValidationError):
         return channel.basic_reject(method.delivery_tag, requeue=False)  # to the dead letters
-    print(event["customer_id"], flush=True)  # your work; doing it twice must do no harm
+    print(event["customer_id"], flush=True)  # your work: doing it twice must be harmless
     channel.basic_ack(method.delivery_tag)
 
 

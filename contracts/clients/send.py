@@ -1,4 +1,4 @@
-"""Asks Marketing to have a customer: JSON on standard input. AMQP_URL says where the broker is."""
+"""Sends a command from standard input (JSON) to Marketing. AMQP_URL has the broker's address."""
 
 import json, os, pathlib, sys, uuid
 import jsonschema, pika
@@ -11,7 +11,7 @@ command = json.load(sys.stdin)
 Validator(schema, format_checker=Validator.FORMAT_CHECKER).validate(command)
 
 channel = pika.BlockingConnection(pika.URLParameters(os.environ["AMQP_URL"])).channel()
-channel.confirm_delivery()  # from here on, publishing fails unless the broker has taken the message
+channel.confirm_delivery()  # makes publishing fail unless the broker takes the message
 channel.basic_publish(
     exchange="marketing.commands",
     routing_key=TYPE,
@@ -19,7 +19,7 @@ channel.basic_publish(
     mandatory=True,
     properties=pika.BasicProperties(
         type=TYPE,
-        message_id=str(uuid.uuid4()),  # when you send the same again, send the same id
+        message_id=str(uuid.uuid4()),  # reuse this id if you send the same message again
         content_type="application/json",
         delivery_mode=2,
     ),

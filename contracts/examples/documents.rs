@@ -1,4 +1,4 @@
-//! Makes the committed documents anew from the contracts.
+//! Regenerates the committed documents from the contracts.
 
 use std::{fs, io, path::Path};
 
@@ -9,9 +9,9 @@ fn main() -> io::Result<()> {
     for document in documents() {
         let path = directory.join(&document.path);
         if fs::read_to_string(&path).ok().as_ref() != Some(&document.text) {
-            fs::create_dir_all(path.parent().expect("a directory"))?;
+            fs::create_dir_all(path.parent().expect("a document is in a directory"))?;
             fs::write(&path, document.text)?;
-            println!("made {} anew", document.path);
+            println!("regenerated {}", document.path);
         }
     }
     Ok(())

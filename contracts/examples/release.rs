@@ -1,4 +1,4 @@
-//! Keeps what the contracts say now as their next released revision, with a sample.
+//! Releases the current contracts: saves each changed one as its next revision, with a sample.
 
 use std::{fs, path::Path, process::ExitCode};
 
@@ -11,9 +11,8 @@ fn main() -> ExitCode {
     for (name, schema) in generated::schemas() {
         let released = directory.join("released").join(&name);
         let revisions: Vec<Value> = (1..).map_while(|n| read(&released.join(format!("{n}.json")))).collect();
-        let found: Vec<_> = revisions.iter().flat_map(|revision| breakages(revision, &schema)).collect();
-        if !found.is_empty() {
-            eprintln!("{name} breaks what was released; `cargo test -p contracts` says how");
+        if revisions.iter().any(|revision| !breakages(revision, &schema).is_empty()) {
+            eprintln!("{name} breaks a released revision; `cargo test -p contracts` shows how");
             broken = true;
         } else if revisions.last() != Some(&schema) {
             let number = revisions.len() + 1;
@@ -33,7 +32,7 @@ fn read(path: &Path) -> Option<Value> {
 }
 
 fn write(path: &Path, text: &str) {
-    let directory = path.parent().expect("a directory");
+    let directory = path.parent().expect("a document is in a directory");
     fs::create_dir_all(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }

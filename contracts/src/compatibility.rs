@@ -1,8 +1,8 @@
-//! Whether a contract still is what was released: in structure and in meaning.
+//! Compares a contract with its released revisions, in structure and in meaning.
 //!
-//! The rule is stricter than it would have to be for one side alone: while versions change, the same contract
-//! is written by new and old and read by old and new, and messages wait in queues for both. So, of a released
-//! major version, nothing changes but for new optional fields.
+//! During an upgrade, old and new writers and old and new readers use the same contract, and messages of both
+//! wait in queues. The rule therefore protects readers and writers: a released major version may only gain
+//! optional fields.
 
 mod breakage;
 mod fields;
@@ -11,11 +11,12 @@ use serde_json::Value;
 
 pub use breakage::{Breakage, Change};
 
-/// What a contract may say anew at any time: nobody relies on it.
-const FREE: [&str; 3] = ["examples", "$schema", "title"];
+/// The keywords that may change at any time, because no reader or writer relies on them.
+const IGNORED_KEYWORDS: [&str; 3] = ["examples", "$schema", "title"];
 
-/// Says what could break readers or writers of a released contract. Both are JSON Schemas as in
-/// [`crate::generated::schemas`].
+/// Returns the changes that can break readers or writers of a released contract.
+///
+/// Both arguments are JSON Schemas, as returned by [`crate::generated::schemas`].
 #[must_use]
 pub fn breakages(released: &Value, current: &Value) -> Vec<Breakage> {
     let mut found = Vec::new();
@@ -23,30 +24,31 @@ pub fn breakages(released: &Value, current: &Value) -> Vec<Breakage> {
     found
 }
 
-/// Compares a schema, then those within it. `path` is empty for the message itself, else a field's.
+/// Compares two schemas and the schemas within them. `path` is the field's, and empty for the message itself.
 fn compare(path: &str, released: &Value, current: &Value, found: &mut Vec<Breakage>) {
-    for keyword in all_keys(released, current).filter(|keyword| !FREE.contains(keyword)) {
+    for keyword in all_keys(released, current).filter(|keyword| !IGNORED_KEYWORDS.contains(keyword)) {
         match (keyword, released.get(keyword), current.get(keyword)) {
             (_, before, after) if before == after => {}
             ("properties" | "required", ..) => {}
             ("items", Some(before), Some(after)) => compare(&format!("{path}[]"), before, after, found),
             (keyword, before, after) => {
-                let words = format!("`{keyword}`: {} became {}", shown(before), shown(after));
-                found.push(Breakage::new(path, change(keyword, before, after, words)));
+                let details =
+                    format!("`{keyword}`: {} became {}", display_value(before), display_value(after));
+                found.push(Breakage::new(path, classify(keyword, before, after, details)));
             }
         }
     }
     fields::compare(path, released, current, found);
 }
 
-/// What a different value of a keyword amounts to.
-fn change(keyword: &str, before: Option<&Value>, after: Option<&Value>, words: String) -> Change {
+/// Classifies the change of a keyword's value.
+fn classify(keyword: &str, before: Option<&Value>, after: Option<&Value>, details: String) -> Change {
     let number = |value: Option<&Value>| value.and_then(Value::as_f64);
     let widened = match keyword {
-        "type" => return Change::Retyped(words),
-        "format" if before.is_some() && after.is_some() => return Change::Retyped(words),
-        "description" => return Change::MeaningChanged(words),
-        keyword if keyword.starts_with("x-") => return Change::MeaningChanged(words),
+        "type" => return Change::Retyped(details),
+        "format" if before.is_some() && after.is_some() => return Change::Retyped(details),
+        "description" => return Change::MeaningChanged(details),
+        keyword if keyword.starts_with("x-") => return Change::MeaningChanged(details),
         "minLength" | "minimum" | "minItems" => number(after) < number(before),
         "maxLength" | "maximum" | "maxItems" => {
             after.is_none() || (before.is_some() && number(after) > number(before))
@@ -58,11 +60,11 @@ fn change(keyword: &str, before: Option<&Value>, after: Option<&Value>, words: S
                 (_, after) => after.is_none(),
             }
         }
-        // What is left limits the values somehow, and whether another pattern, say, allows for less
-        // cannot be told.
+        // The other keywords limit the values. It is undecidable in general whether, for example, one pattern
+        // allows fewer values than another, so any change counts as narrower.
         _ => after.is_none(),
     };
-    if widened { Change::Widened(words) } else { Change::Narrowed(words) }
+    if widened { Change::Widened(details) } else { Change::Narrowed(details) }
 }
 
 fn all_keys<'a>(one: &'a Value, other: &'a Value) -> impl Iterator<Item = &'a str> {
@@ -70,6 +72,6 @@ fn all_keys<'a>(one: &'a Value, other: &'a Value) -> impl Iterator<Item = &'a st
     keys(one).chain(keys(other).filter(|key| one.get(key).is_none()))
 }
 
-fn shown(value: Option<&Value>) -> String {
+fn display_value(value: Option<&Value>) -> String {
     value.map_or_else(|| "nothing".to_owned(), Value::to_string)
 }

@@ -9,7 +9,7 @@ use crate::{Kind, Message, timestamp, topology};
 /// Add this customer to Marketing's list.
 ///
 /// # When it is sent
-/// After the customer exists in the source, by any application with a customer that Marketing should know.
+/// By any application whose customer Marketing should know, once the person is a customer there.
 ///
 /// # What holds afterwards
 /// Nothing yet, because a command is a request. Once Marketing has carried it out, its list contains this
@@ -17,8 +17,8 @@ use crate::{Kind, Message, timestamp, topology};
 /// therefore has no effect.
 ///
 /// # What it does not say
-/// The sender, apart from `source`. Marketing sends no reply. It keeps rejected commands with the reason among
-/// its dead letters, for an operator.
+/// The application that makes the request, apart from `source`. Marketing sends no reply. It keeps rejected
+/// commands with the reason among its dead letters, for an operator.
 ///
 /// # Delivery
 /// At least once and in no particular order. Copies have the same `message_id`. Each `customer_id` makes one

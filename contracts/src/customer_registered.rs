@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{Kind, Message, timestamp, topology};
 
-/// A customer has registered with the Web Store.
+/// A person has become a customer of the Web Store.
 ///
 /// # When it is sent
 /// Once for each customer, after the registration is saved. The same commit saves the registration and the

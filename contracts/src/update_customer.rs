@@ -9,7 +9,7 @@ use crate::{Kind, Message, timestamp, topology};
 /// Bring this customer in Marketing's list up to this version.
 ///
 /// # When it is sent
-/// When a customer's details have changed at the source, by the source.
+/// By the source of a customer, when the customer's details have changed there.
 ///
 /// # What holds afterwards
 /// Nothing yet, because a command is a request. Once Marketing has carried it out, its list contains the

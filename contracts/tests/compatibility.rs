@@ -1,5 +1,4 @@
-//! Both verdicts of the gate, for each kind of change: on a released contract that is changed here, and on
-//! types as somebody might write them.
+//! The verdicts of the gate for each kind of change: on a modified released contract, and on typical types.
 
 use contracts::{
     CustomerRegistered, Message,
@@ -14,7 +13,7 @@ fn released() -> Value {
     schemas().into_iter().find(|(name, _)| name == CustomerRegistered::TYPE).unwrap().1
 }
 
-/// What the gate says after a change.
+/// Returns the verdict of the gate after a change.
 fn verdict(change: impl FnOnce(&mut Value)) -> Vec<(String, Change)> {
     let mut current = released();
     change(&mut current);
@@ -22,7 +21,7 @@ fn verdict(change: impl FnOnce(&mut Value)) -> Vec<(String, Change)> {
     found.into_iter().map(|breakage| (breakage.field, breakage.change)).collect()
 }
 
-/// As [`verdict`], when one breakage is expected.
+/// Returns the only breakage after a change.
 fn broken(change: impl FnOnce(&mut Value)) -> (String, Change) {
     let mut found = verdict(change);
     assert_eq!(found.len(), 1, "{found:?}");
@@ -41,7 +40,7 @@ fn require(schema: &mut Value, field: &str) {
     schema["required"].as_array_mut().unwrap().push(field.into());
 }
 
-fn do_not_require(schema: &mut Value, field: &str) {
+fn make_optional(schema: &mut Value, field: &str) {
     schema["required"].as_array_mut().unwrap().retain(|name| name != field);
 }
 
@@ -51,7 +50,7 @@ fn no_change_passes() {
 }
 
 #[test]
-fn a_new_optional_field_passes_and_a_new_required_one_does_not() {
+fn new_field_passes_only_if_optional() {
     let field = json!({"type": "string", "maxLength": 20, "description": "How they found us."});
     passes(|schema| schema["properties"]["found_by"] = field.clone());
     let (name, change) = broken(|schema| {
@@ -62,12 +61,12 @@ fn a_new_optional_field_passes_and_a_new_required_one_does_not() {
 }
 
 #[test]
-fn removing_a_field_breaks_its_readers_even_if_another_comes() {
-    for and_add_another in [false, true] {
+fn removed_field_is_reported_even_beside_new_one() {
+    for with_new_field in [false, true] {
         let (name, change) = broken(|schema| {
             remove(&mut schema["properties"], "email");
-            do_not_require(schema, "email");
-            if and_add_another {
+            make_optional(schema, "email");
+            if with_new_field {
                 schema["properties"]["telephone"] = json!({"type": "string"});
             }
         });
@@ -76,17 +75,17 @@ fn removing_a_field_breaks_its_readers_even_if_another_comes() {
 }
 
 #[test]
-fn renaming_a_field_is_seen_as_such() {
+fn renamed_field_is_reported_as_renamed() {
     let (name, change) = broken(|schema| {
         schema["properties"]["email_address"] = remove(&mut schema["properties"], "email");
-        do_not_require(schema, "email");
+        make_optional(schema, "email");
         require(schema, "email_address");
     });
     assert_eq!((name.as_str(), change), ("email", Change::Renamed("email_address".into())));
 }
 
 #[test]
-fn another_type_or_format_breaks_both_sides() {
+fn changed_type_or_format_is_reported_as_retyped() {
     for (field, keyword, value) in
         [("marketing_consent", "type", "string"), ("customer_id", "format", "uri"), ("name", "type", "array")]
     {
@@ -97,19 +96,19 @@ fn another_type_or_format_breaks_both_sides() {
 }
 
 #[test]
-fn an_optional_field_stays_optional_and_a_required_one_required() {
-    let (name, change) = broken(|schema| do_not_require(schema, "name"));
+fn changed_requirement_is_reported_in_both_directions() {
+    let (name, change) = broken(|schema| make_optional(schema, "name"));
     assert_eq!((name.as_str(), change), ("name", Change::MadeOptional));
 
     let mut before = released();
-    do_not_require(&mut before, "name");
+    make_optional(&mut before, "name");
     let found = breakages(&before, &released());
     assert_eq!((found.len(), &found[0].change), (1, &Change::MadeRequired));
     assert_eq!(breakages(&before, &before), []);
 }
 
 #[test]
-fn narrower_limits_break_writers_and_wider_ones_readers() {
+fn changed_limits_are_reported_as_narrowed_or_widened() {
     let narrower = [
         ("name", "minLength", json!(2)),
         ("name", "maxLength", json!(199)),
@@ -134,7 +133,7 @@ fn narrower_limits_break_writers_and_wider_ones_readers() {
 }
 
 #[test]
-fn a_choice_fewer_breaks_writers_and_a_choice_more_readers() {
+fn changed_choices_are_reported_as_narrowed_or_widened() {
     let choices = |choices: &[&str]| json!({"properties": {"tier": {"type": "string", "enum": choices}}});
     let verdict = |before: &[&str], after: &[&str]| breakages(&choices(before), &choices(after));
     assert_eq!(verdict(&["gold", "lead"], &["gold", "lead"]), []);
@@ -143,8 +142,8 @@ fn a_choice_fewer_breaks_writers_and_a_choice_more_readers() {
 }
 
 #[test]
-fn another_meaning_breaks_both_sides_and_another_example_nobody() {
-    let (name, change) = broken(|schema| schema["description"] = "Somebody left the Web Store.".into());
+fn changed_meaning_is_reported_and_changed_example_passes() {
+    let (name, change) = broken(|schema| schema["description"] = "A customer has left the Web Store.".into());
     assert!(name.is_empty() && matches!(change, Change::MeaningChanged(_)), "{change:?}");
     for (keyword, value) in [
         ("description", "The time of the e-mail's confirmation."),
@@ -160,7 +159,7 @@ fn another_meaning_breaks_both_sides_and_another_example_nobody() {
 }
 
 #[test]
-fn what_is_within_a_field_is_compared_too() {
+fn nested_fields_are_compared() {
     let with = |inner: Value| json!({"properties": {"outer": {"properties": {"inner": inner}}, "list": {"items": inner}}});
     let found = breakages(&with(json!({"type": "string"})), &with(json!({"type": "integer"})));
     let fields: Vec<&str> = found.iter().map(|breakage| breakage.field.as_str()).collect();
@@ -168,57 +167,57 @@ fn what_is_within_a_field_is_compared_too() {
 }
 
 #[test]
-fn the_verdict_says_who_breaks_and_why() {
+fn verdict_explains_which_side_breaks() {
     let mut current = released();
     remove(&mut current["properties"], "email");
     current["properties"]["name"]["maxLength"] = 100.into();
-    let said: Vec<String> = breakages(&released(), &current).iter().map(ToString::to_string).collect();
+    let texts: Vec<String> = breakages(&released(), &current).iter().map(ToString::to_string).collect();
     assert!(
-        said.iter().any(|text| text.starts_with("`email` was removed: a reader of the released version")),
-        "{said:?}"
+        texts.iter().any(|text| text.starts_with("`email` was removed: a reader of the released version")),
+        "{texts:?}"
     );
     let narrowed = "`name` was narrowed, `maxLength`: 200 became 100: a writer of the released version";
-    assert!(said.iter().any(|text| text.starts_with(narrowed)), "{said:?}");
+    assert!(texts.iter().any(|text| text.starts_with(narrowed)), "{texts:?}");
 }
 
-/// What it says.
+/// The summary.
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Released {
-    /// A size, in metres.
+    /// A size, in meters.
     size: u32,
 }
 
-/// What it says.
+/// The summary.
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct WithOptionalField {
-    /// A size, in metres.
+    /// A size, in meters.
     size: u32,
-    /// A colour, by its English name.
-    colour: Option<String>,
+    /// A color, by its English name.
+    color: Option<String>,
 }
 
-/// What it says.
+/// The summary.
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct InFeet {
     /// A size, in feet.
     size: u32,
 }
 
-/// What it says.
+/// The summary.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Strict {
-    /// A size, in metres.
+    /// A size, in meters.
     size: u32,
 }
 
 #[test]
-fn types_as_somebody_writes_them_get_the_same_verdicts() {
+fn typical_types_get_same_verdicts() {
     let released = schema::<Released>();
     assert_eq!(breakages(&released, &schema::<WithOptionalField>()), []);
     assert!(
         serde_json::from_str::<WithOptionalField>(r#"{"size": 1}"#).is_ok(),
-        "what was sent before is read"
+        "a message of the released version is parsed"
     );
     let changes =
         |current| breakages(&released, &current).into_iter().map(|found| found.change).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! The gate: no change of a contract breaks whoever reads or writes a released version of it.
+//! The gate: no change of a contract breaks a reader or a writer of a released version.
 
 use std::{
     fs,
@@ -13,15 +13,13 @@ use contracts::{
 use serde_json::Value;
 
 #[test]
-fn no_released_contract_has_changed_in_structure_or_meaning() {
+fn released_contracts_keep_structure_and_meaning() {
     let current = schemas();
     let mut broken = Vec::new();
     for directory in entries(&released()) {
         let name = directory.file_name().unwrap().to_str().unwrap();
         let Some((_, current)) = current.iter().find(|(known, _)| known == name) else {
-            broken.push(format!(
-                "{name}: the contract is no more, and whoever reads or writes it is left alone"
-            ));
+            broken.push(format!("{name}: the contract was removed, which breaks its readers and writers"));
             continue;
         };
         for revision in files(&directory) {
@@ -32,19 +30,20 @@ fn no_released_contract_has_changed_in_structure_or_meaning() {
     }
     assert!(
         broken.is_empty(),
-        "\n{}\n\nMake it a new type next to this one, or a change that breaks nobody; \
-         contracts/README.md says which, under \"How a contract changes\".\n",
+        "\n{}\n\nAdd a new type beside this one, or make a change that breaks no reader or writer. \
+         See \"How a contract changes\" in contracts/README.md.\n",
         broken.join("\n")
     );
 }
 
 #[test]
-fn every_contract_is_released_with_a_sample() {
+fn every_contract_has_a_released_revision_and_sample() {
     for (name, _) in schemas() {
         let directory = released().join(&name);
         assert!(
             directory.join("1.json").exists(),
-            "{name} was never released; `cargo run -p contracts --example release` does it"
+            "{name} was never released; \
+             run `cargo run -p contracts --features generated --example release`"
         );
         if name != "envelope.v1" {
             assert!(!files(&directory.join("samples")).is_empty(), "{name} has no released sample");
@@ -53,17 +52,18 @@ fn every_contract_is_released_with_a_sample() {
 }
 
 #[test]
-fn every_sample_ever_released_is_still_read_and_still_valid() {
+fn every_released_sample_is_still_valid_and_parsed() {
     for contract in contracts() {
         let validator = named_validator(contract.message_type);
         for sample in files(&released().join(contract.message_type).join("samples")) {
             let text = fs::read_to_string(&sample).unwrap();
             let written = (contract.rewrite)(&text)
-                .unwrap_or_else(|error| panic!("{} is not read any more: {error}", sample.display()));
+                .unwrap_or_else(|error| panic!("{} cannot be parsed any more: {error}", sample.display()));
             assert_valid(&validator, &text);
             assert_valid(&validator, &written);
-            let (read, written): (Value, Value) = (read(&sample), serde_json::from_str(&written).unwrap());
-            for (field, value) in read.as_object().unwrap() {
+            let released = read(&sample);
+            let written: Value = serde_json::from_str(&written).unwrap();
+            for (field, value) in released.as_object().unwrap() {
                 assert_eq!(written[field], *value, "{field} of {}", sample.display());
             }
         }

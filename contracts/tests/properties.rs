@@ -1,5 +1,5 @@
-//! Strict writers and tolerant readers: over all valid values, what is written is what the schema says, and
-//! what a later writer adds is ignored. And the schema says no to what is not allowed.
+//! Strict writers and tolerant readers. Every valid message is serialized by its schema, and readers ignore the
+//! fields that a later writer adds. The schemas reject invalid values.
 
 use std::fmt::Debug;
 
@@ -11,26 +11,26 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 #[test]
-fn every_customer_registered_is_written_as_its_schema_says_and_read_again() {
-    every_valid_one_is_written_and_read::<CustomerRegistered>();
+fn every_customer_registered_matches_its_schema() {
+    assert_round_trip::<CustomerRegistered>();
 }
 
 #[test]
-fn every_customer_details_changed_is_written_as_its_schema_says_and_read_again() {
-    every_valid_one_is_written_and_read::<CustomerDetailsChanged>();
+fn every_customer_details_changed_matches_its_schema() {
+    assert_round_trip::<CustomerDetailsChanged>();
 }
 
 #[test]
-fn every_create_customer_is_written_as_its_schema_says_and_read_again() {
-    every_valid_one_is_written_and_read::<CreateCustomer>();
+fn every_create_customer_matches_its_schema() {
+    assert_round_trip::<CreateCustomer>();
 }
 
 #[test]
-fn every_update_customer_is_written_as_its_schema_says_and_read_again() {
-    every_valid_one_is_written_and_read::<UpdateCustomer>();
+fn every_update_customer_matches_its_schema() {
+    assert_round_trip::<UpdateCustomer>();
 }
 
-fn every_valid_one_is_written_and_read<M: Message + PartialEq + Debug>() {
+fn assert_round_trip<M: Message + PartialEq + Debug>() {
     let validator = validator::<M>();
     proptest!(|(message in valid::<M>())| {
         let body = message.to_json();
@@ -45,12 +45,12 @@ fn every_valid_one_is_written_and_read<M: Message + PartialEq + Debug>() {
 }
 
 #[test]
-fn a_schema_refuses_what_its_contract_does_not_allow() {
+fn schema_rejects_invalid_values() {
     let registered = (CustomerRegistered::TYPE, &validator::<CustomerRegistered>());
     let create = (CreateCustomer::TYPE, &validator::<CreateCustomer>());
     let changed = (CustomerDetailsChanged::TYPE, &validator::<CustomerDetailsChanged>());
     let long_email = format!("{}@example.org", "x".repeat(243));
-    let refused: &[((&str, &jsonschema::Validator), &str, &[Value])] = &[
+    let invalid: &[((&str, &jsonschema::Validator), &str, &[Value])] = &[
         (
             registered,
             "customer_id",
@@ -83,7 +83,7 @@ fn a_schema_refuses_what_its_contract_does_not_allow() {
         (
             create,
             "email_address",
-            &[json!("nobody"), json!("a@b@c"), json!("a@b c"), json!(long_email), json!("a@\u{0}")],
+            &[json!("ann"), json!("a@b@c"), json!("a@b c"), json!(long_email), json!("a@\u{0}")],
         ),
         (
             changed,
@@ -92,7 +92,7 @@ fn a_schema_refuses_what_its_contract_does_not_allow() {
         ),
         (create, "source", &[json!(""), json!("Web Store"), json!("x".repeat(51))]),
     ];
-    for ((message_type, validator), field, values) in refused {
+    for ((message_type, validator), field, values) in invalid {
         let sample = format!("{}/samples/{message_type}.json", env!("CARGO_MANIFEST_DIR"));
         let sample: Value = serde_json::from_str(&std::fs::read_to_string(sample).unwrap()).unwrap();
         assert!(validator.is_valid(&sample));

@@ -39,7 +39,7 @@ mod tests {
     use super::{Backoff, INITIAL_DELAY, MAX_DELAY};
 
     #[test]
-    fn delays_grow_to_the_maximum_and_are_never_zero() {
+    fn delays_grow_to_maximum_and_are_never_zero() {
         let mut backoff = Backoff::default();
         let delays: Vec<_> = (0..20).map(|_| backoff.next_delay()).collect();
         assert!(delays[0] <= INITIAL_DELAY);

@@ -128,9 +128,9 @@ impl<'a> Consumer<'a> {
         handle_with_retries(self.queue.name, handler, batch, shutdown, self.session.wait_closed()).await
     }
 
-    /// Publishes the dead letters, and then acks the whole batch at once.
+    /// Publishes the dead letters, and then settles the whole batch with one ack.
     ///
-    /// The batch contains every delivery up to its last one, so a single ack can cover all of them. A crash
+    /// The batch contains every delivery up to its last one, so one ack can cover all of them. A crash
     /// between the two steps costs a second dead letter, but no message.
     async fn settle(&self, batch: &[Incoming], outcomes: Vec<Outcome>) -> Result<(), SessionError> {
         assert_eq!(batch.len(), outcomes.len(), "a handler returns one outcome for each message");
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn closed_session_ends_holding_with_an_error() {
+    async fn closed_session_ends_holding_with_error() {
         let token = CancellationToken::new();
         let mut handler = UnavailableFor(usize::MAX);
         let outcomes = handle_with_retries("test.queue", &mut handler, &batch(), &token, ready(())).await;

@@ -38,7 +38,7 @@ mod tests {
     use super::{child_traceparent, trace_id_and_flags};
 
     #[test]
-    fn next_step_keeps_its_trace_and_gets_a_new_parent_id() {
+    fn next_step_keeps_trace_and_gets_new_parent_id() {
         let received = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
         let next = child_traceparent(Some(received));
         assert_eq!(trace_id_and_flags(&next), trace_id_and_flags(received));
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_traceparent_starts_a_new_trace() {
+    fn invalid_traceparent_starts_new_trace() {
         let zeros = format!("00-{:032x}-{:016x}-01", 0, 1);
         for received in ["", "00-xyz", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", &zeros] {
             let next = child_traceparent(Some(received));

@@ -1,34 +1,34 @@
-//! A change of a released contract, and who cannot live with it.
+//! A breaking change of a released contract, and the readers or writers that it breaks.
 
 use std::fmt;
 
-/// What was changed, where.
+/// A breaking change of one field or of the message itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breakage {
-    /// The field, `outer.inner` within another; empty for the message itself.
+    /// The field, as `outer.inner` if nested. Empty for the message itself.
     pub field: String,
-    /// What was done to it.
+    /// The change of the field.
     pub change: Change,
 }
 
-/// What was done. Texts say what it was before, and what it is now.
+/// The kind of change. The texts contain the old and the new value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// The field is no more.
+    /// The field does not exist any more.
     Removed,
-    /// A field of another name has its place.
+    /// A field with this other name has taken its place.
     Renamed(String),
-    /// It is of another type or format.
+    /// The field has another type or format.
     Retyped(String),
-    /// It may no longer be left out; or it is new and may not be left out.
+    /// The field was optional or did not exist, and is required now.
     MadeRequired,
-    /// It may be left out now.
+    /// The field was required and is optional now.
     MadeOptional,
     /// Fewer values are allowed.
     Narrowed(String),
     /// More values are allowed.
     Widened(String),
-    /// Its text, its unit, its address, or whether it is personal data.
+    /// The description, the unit, the address, or the classification as personal data has changed.
     MeaningChanged(String),
 }
 
@@ -45,39 +45,36 @@ impl fmt::Display for Breakage {
             field => write!(f, "`{field}` ")?,
         }
         match &self.change {
-            Change::Removed => {
-                write!(f, "was removed: a reader of the released version looks for it in vain")
-            }
+            Change::Removed => write!(f, "was removed: a reader of the released version still needs it"),
             Change::Renamed(name) => write!(
                 f,
-                "was renamed to `{name}`: a reader of the released version looks for the old name in vain, \
-                 and a writer of the released version goes on sending it"
+                "was renamed to `{name}`: a reader of the released version still needs the old name, and a \
+                 writer of the released version still sends it"
             ),
-            Change::Retyped(words) => write!(
+            Change::Retyped(details) => write!(
                 f,
-                "was retyped, {words}: a reader of the released version cannot read what is written now, nor a \
-                 reader of today what is already on its way"
+                "was retyped, {details}: a reader of the released version cannot read new messages, and a new \
+                 reader cannot read messages that are already on their way"
             ),
             Change::MadeRequired => write!(
                 f,
-                "was made required: a writer of the released version leaves it out, and today's reader refuses that"
+                "was made required: a writer of the released version may omit it, and a new reader rejects that"
             ),
-            Change::MadeOptional => write!(
+            Change::MadeOptional => {
+                write!(f, "was made optional: a reader of the released version rejects a message without it")
+            }
+            Change::Narrowed(details) => write!(
                 f,
-                "was made optional: a reader of the released version counts on it and refuses a message without"
+                "was narrowed, {details}: a writer of the released version may send values that are not \
+                 allowed any more"
             ),
-            Change::Narrowed(words) => write!(
+            Change::Widened(details) => write!(
                 f,
-                "was narrowed, {words}: a writer of the released version may send what is not allowed any more"
+                "was widened, {details}: a reader of the released version may get values that it cannot store"
             ),
-            Change::Widened(words) => write!(
+            Change::MeaningChanged(details) => write!(
                 f,
-                "was widened, {words}: a reader of the released version may get what it has no room for"
-            ),
-            Change::MeaningChanged(words) => write!(
-                f,
-                "means something else, {words}: a reader of the released version goes on taking it as before, \
-                 and a writer of the released version goes on meaning what it meant"
+                "has another meaning, {details}: readers and writers of the released version keep the old meaning"
             ),
         }
     }

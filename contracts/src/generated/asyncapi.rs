@@ -14,7 +14,9 @@ use crate::{Kind, envelope, topology};
 const BINDING: &str = "0.3.0";
 
 pub(super) fn asyncapi(contracts: &[Contract]) -> Value {
-    let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
+    let mut channels = Map::new();
+    let mut operations = Map::new();
+    let mut messages = Map::new();
     for contract in contracts {
         channels.insert(contract.message_type.to_owned(), exchange_channel(contract));
         messages.insert(contract.name.clone(), message(contract));

@@ -54,8 +54,9 @@ impl Contract {
         let example = |field: &Value| field["examples"][0].clone();
         let fields = fields(&self.schema).map(|(name, field)| (name.clone(), example(field)));
         let examples = Value::from(fields.collect::<Map<_, _>>()).to_string();
-        (self.rewrite)(&examples)
-            .unwrap_or_else(|error| panic!("the examples of {} do not form a valid message: {error}", self.name))
+        (self.rewrite)(&examples).unwrap_or_else(|error| {
+            panic!("the examples of {} do not form a valid message: {error}", self.name)
+        })
     }
 
     /// Returns the first paragraphs of the doc comment, before its sections.

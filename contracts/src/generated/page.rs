@@ -35,9 +35,10 @@ fn message(contract: &Contract) -> String {
         Kind::Event => "an event",
         Kind::Command => "a command",
     };
-    let sections = contract.sections().iter().fold(String::new(), |all, (heading, text)| {
-        all + &format!("**{heading}.** {text}\n\n")
-    });
+    let sections = contract
+        .sections()
+        .iter()
+        .fold(String::new(), |all, (heading, text)| all + &format!("**{heading}.** {text}\n\n"));
     let sample: Value = serde_json::from_str(&contract.sample()).expect("a sample is JSON");
     let table = table(&contract.schema);
     format!(
