@@ -11,51 +11,34 @@ use crate::republish;
 
 /// Registers customers and publishes `CustomerRegistered` and `CustomerDetailsChanged`
 #[derive(Debug, Parser)]
-#[command(version)]
+// Global, so that a setting can stand before and after the subcommand.
+#[command(version, mut_args(|argument| argument.global(true)))]
 pub struct Config {
     /// Address on which HTTP is served
-    #[arg(long, env = "WEB_STORE_LISTEN", default_value = "127.0.0.1:8080", global = true)]
+    #[arg(long, env = "WEB_STORE_LISTEN", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
 
     /// Database, as the user that reads and writes rows: `postgres://user:password@host:port/database`.
     /// Required by `serve` and `republish`
-    #[arg(long, env = "WEB_STORE_DATABASE_URL", value_name = "URL", hide_env_values = true, global = true)]
+    #[arg(long, env = "WEB_STORE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) database_url: Option<PgConnectOptions>,
 
     /// Database, as its owner, who applies migrations. Required by `migrate`. With this setting, `serve` applies
     /// migrations at start. Without it, `serve` waits until the schema is up to date
-    #[arg(
-        long,
-        env = "WEB_STORE_OWNER_DATABASE_URL",
-        value_name = "URL",
-        hide_env_values = true,
-        global = true
-    )]
+    #[arg(long, env = "WEB_STORE_OWNER_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) owner_database_url: Option<PgConnectOptions>,
 
     /// Broker that takes the events: `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. Required by
     /// `serve`
-    #[arg(long, env = "WEB_STORE_BROKER_URL", value_name = "URL", hide_env_values = true, global = true)]
+    #[arg(long, env = "WEB_STORE_BROKER_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) broker_url: Option<BrokerUrl>,
 
     /// Largest number of database connections for requests. Registrations use two more, and the relay one
-    #[arg(
-        long,
-        env = "WEB_STORE_DATABASE_CONNECTIONS",
-        value_name = "N",
-        default_value_t = 10,
-        global = true
-    )]
+    #[arg(long, env = "WEB_STORE_DATABASE_CONNECTIONS", value_name = "N", default_value_t = 10)]
     pub(crate) database_connections: u32,
 
     /// Largest number of registrations per minute from one client address. 0 means no limit
-    #[arg(
-        long,
-        env = "WEB_STORE_REGISTRATIONS_PER_MINUTE",
-        value_name = "N",
-        default_value_t = 60,
-        global = true
-    )]
+    #[arg(long, env = "WEB_STORE_REGISTRATIONS_PER_MINUTE", value_name = "N", default_value_t = 60)]
     pub(crate) registrations_per_minute: u32,
 
     #[command(flatten)]
@@ -112,6 +95,7 @@ mod tests {
             &["--listen", "127.0.0.1:1"][..],
             &["--listen", "127.0.0.1:1", "serve"],
             &["serve", "--listen", "127.0.0.1:1"],
+            &["serve", "--listen", "127.0.0.1:1", "--log", "info"],
         ] {
             let config = Config::try_parse_from([&["web-store"], arguments].concat()).unwrap();
             assert_eq!(config.listen, listen, "{arguments:?}");

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 /// Customers or a period. Without either, ids are read from standard input.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Selection")]
 pub(crate) struct Arguments {
     /// Publishes the registration and every details change of these customers
     #[arg(long, value_name = "ID", num_args = 1.., value_parser = parse_customer_id)]
