@@ -1,63 +1,83 @@
-//! A limit on how often one client may do something.
+//! A limit on the requests of each client.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    num::NonZeroU32,
+    sync::{PoisonError, RwLock},
+    time::Duration,
 };
 
-const MINUTE: Duration = Duration::from_mins(1);
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+    middleware::NoOpMiddleware,
+    state::keyed::HashMapStateStore,
+};
 
-/// The most clients that are kept in mind, in a few MiB. If there are more within a minute, all are
-/// forgotten: against so many a limit on each is no help, and memory stays bounded.
-const MOST_CLIENTS: usize = 50_000;
+/// Clients that one limit remembers, in a few MiB.
+///
+/// If more clients than that arrive within a minute, all of them are forgotten. A limit per client does not
+/// help against such a flood, and the memory stays bounded.
+const MAX_CLIENTS: usize = 50_000;
 
-/// So many times a minute for each client, all at once or spread: the generic cell rate algorithm
-/// (ITU-T I.371).
+/// A number of requests per minute for each client, in a burst or spread over the minute.
+///
+/// The crate `governor` counts them by the generic cell rate algorithm (ITU-T I.371).
 #[derive(Debug)]
-pub struct RateLimit {
-    per_minute: u32,
-    /// For each client, when it would have all its turns again.
-    full_at: Mutex<HashMap<IpAddr, Instant>>,
+pub struct RateLimit<C: Clock = DefaultClock> {
+    /// `None` means no limit.
+    quota: Option<Quota>,
+    clock: C,
+    limiter: RwLock<Option<KeyedLimiter<C>>>,
 }
+
+type KeyedLimiter<C> =
+    RateLimiter<IpAddr, HashMapStateStore<IpAddr>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 impl RateLimit {
-    /// With 0 there is no limit.
+    /// Returns a limit of `requests` per minute and client. With 0 there is no limit.
     #[must_use]
-    pub fn per_minute(per_minute: u32) -> Self {
-        Self { per_minute, full_at: Mutex::default() }
-    }
-
-    /// Takes one turn.
-    ///
-    /// # Errors
-    /// There is none left: how long to wait for the next.
-    pub fn try_acquire(&self, client: IpAddr) -> Result<(), Duration> {
-        self.try_acquire_at(client, Instant::now())
-    }
-
-    fn try_acquire_at(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
-        let Some(turn) = MINUTE.checked_div(self.per_minute) else { return Ok(()) };
-        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = network(client);
-        let before = full_at.get(&client).map_or(now, |full_at| now.max(*full_at));
-        let after = before + turn;
-        if let Some(wait) = after.checked_duration_since(now + MINUTE).filter(|wait| !wait.is_zero()) {
-            return Err(wait);
-        }
-        if full_at.len() >= MOST_CLIENTS && !full_at.contains_key(&client) {
-            full_at.retain(|_, full_at| *full_at > now);
-            if full_at.len() > MOST_CLIENTS / 2 {
-                full_at.clear();
-            }
-        }
-        full_at.insert(client, after);
-        Ok(())
+    pub fn per_minute(requests: u32) -> Self {
+        Self::with_clock(requests, DefaultClock::default())
     }
 }
 
-/// Somebody with IPv6 has at least a /64 of addresses (RFC 6177), and counts as one client.
+impl<C: Clock + Clone> RateLimit<C> {
+    fn with_clock(requests: u32, clock: C) -> Self {
+        let quota = NonZeroU32::new(requests).map(Quota::per_minute);
+        let limiter = quota.map(|quota| KeyedLimiter::hashmap_with_clock(quota, clock.clone()));
+        Self { quota, clock, limiter: RwLock::new(limiter) }
+    }
+
+    /// Counts one request of a client.
+    ///
+    /// # Errors
+    /// Returns the time until the next request is allowed if the client has reached the limit.
+    pub fn try_acquire(&self, client: IpAddr) -> Result<(), Duration> {
+        let (outcome, clients) = {
+            let limiter = self.limiter.read().unwrap_or_else(PoisonError::into_inner);
+            let Some(limiter) = limiter.as_ref() else { return Ok(()) };
+            let outcome = limiter.check_key(&network(client));
+            (outcome.map_err(|denied| denied.wait_time_from(self.clock.now())), limiter.len())
+        };
+        if clients > MAX_CLIENTS {
+            self.forget_clients();
+        }
+        outcome
+    }
+
+    /// Forgets the clients that have all their requests again, or all clients if too many remain.
+    fn forget_clients(&self) {
+        let mut limiter = self.limiter.write().unwrap_or_else(PoisonError::into_inner);
+        limiter.as_ref().inspect(|limiter| limiter.retain_recent());
+        // Half, so that the next search through all clients is not due soon.
+        if limiter.as_ref().is_some_and(|limiter| limiter.len() > MAX_CLIENTS / 2) {
+            *limiter = self.quota.map(|quota| KeyedLimiter::hashmap_with_clock(quota, self.clock.clone()));
+        }
+    }
+}
+
+/// Returns the address that identifies a client: an IPv6 client controls at least a /64 (RFC 6177).
 fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
@@ -69,51 +89,57 @@ fn network(client: IpAddr) -> IpAddr {
 mod tests {
     use std::{
         net::{IpAddr, Ipv4Addr},
-        time::{Duration, Instant},
+        time::Duration,
     };
 
-    use super::{MOST_CLIENTS, RateLimit};
+    use governor::clock::FakeRelativeClock;
+
+    use super::{MAX_CLIENTS, RateLimit};
 
     fn address(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
 
     #[test]
-    fn the_turns_of_a_minute_can_be_taken_at_once_and_come_back_one_by_one() {
-        let (limit, now, client) = (RateLimit::per_minute(4), Instant::now(), address("192.0.2.1"));
+    fn requests_return_one_by_one_after_burst() {
+        let clock = FakeRelativeClock::default();
+        let limit = RateLimit::with_clock(4, clock.clone());
+        let client = address("192.0.2.1");
         for _ in 0..4 {
-            assert_eq!(limit.try_acquire_at(client, now), Ok(()));
+            assert_eq!(limit.try_acquire(client), Ok(()));
         }
-        assert_eq!(limit.try_acquire_at(client, now), Err(Duration::from_secs(15)));
-        assert_eq!(limit.try_acquire_at(address("192.0.2.2"), now), Ok(()), "others have their own");
-        let later = now + Duration::from_secs(15);
-        assert_eq!(limit.try_acquire_at(client, later), Ok(()));
-        assert_eq!(limit.try_acquire_at(client, later), Err(Duration::from_secs(15)));
-        assert_eq!(limit.try_acquire_at(client, later + Duration::from_mins(5)), Ok(()));
+        assert_eq!(limit.try_acquire(client), Err(Duration::from_secs(15)));
+        assert_eq!(limit.try_acquire(address("192.0.2.2")), Ok(()), "each client has its own limit");
+        clock.advance(Duration::from_secs(15));
+        assert_eq!(limit.try_acquire(client), Ok(()));
+        assert_eq!(limit.try_acquire(client), Err(Duration::from_secs(15)));
+        clock.advance(Duration::from_mins(5));
+        assert_eq!(limit.try_acquire(client), Ok(()));
     }
 
     #[test]
-    fn a_network_of_ipv6_is_one_client_and_ipv4_inside_ipv6_is_ipv4() {
-        let (limit, now) = (RateLimit::per_minute(1), Instant::now());
-        assert!(limit.try_acquire_at(address("2001:db8::1"), now).is_ok());
-        assert!(limit.try_acquire_at(address("2001:db8::ffff"), now).is_err());
-        assert!(limit.try_acquire_at(address("2001:db8:0:1::1"), now).is_ok());
-        assert!(limit.try_acquire_at(address("192.0.2.1"), now).is_ok());
-        assert!(limit.try_acquire_at(address("::ffff:192.0.2.1"), now).is_err());
+    fn ipv6_network_and_mapped_ipv4_count_as_one_client() {
+        let limit = RateLimit::with_clock(1, FakeRelativeClock::default());
+        assert!(limit.try_acquire(address("2001:db8::1")).is_ok());
+        assert!(limit.try_acquire(address("2001:db8::ffff")).is_err());
+        assert!(limit.try_acquire(address("2001:db8:0:1::1")).is_ok());
+        assert!(limit.try_acquire(address("192.0.2.1")).is_ok());
+        assert!(limit.try_acquire(address("::ffff:192.0.2.1")).is_err());
     }
 
     #[test]
-    fn with_0_there_is_no_limit() {
+    fn zero_means_no_limit() {
         let limit = RateLimit::per_minute(0);
         assert!((0..1000).all(|_| limit.try_acquire(address("192.0.2.1")).is_ok()));
     }
 
     #[test]
-    fn however_many_clients_come_memory_is_bounded() {
-        let (limit, now) = (RateLimit::per_minute(1), Instant::now());
-        for client in 0..=u32::try_from(2 * MOST_CLIENTS).unwrap() {
-            assert!(limit.try_acquire_at(Ipv4Addr::from_bits(client).into(), now).is_ok());
+    fn flood_of_clients_does_not_grow_memory() {
+        let limit = RateLimit::with_clock(1, FakeRelativeClock::default());
+        for client in 0..=u32::try_from(2 * MAX_CLIENTS).unwrap() {
+            assert!(limit.try_acquire(Ipv4Addr::from_bits(client).into()).is_ok());
+            let clients = limit.limiter.read().unwrap().as_ref().unwrap().len();
+            assert!(clients <= MAX_CLIENTS);
         }
-        assert!(limit.full_at.lock().unwrap().len() <= MOST_CLIENTS);
     }
 }

@@ -1,4 +1,4 @@
-//! A style sheet that browsers fetch once, until it changes.
+//! A style sheet that browsers cache until it changes.
 
 use std::fmt;
 
@@ -8,7 +8,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-/// A style sheet under an address that changes with it: `/style/{version}.css`. Display gives the address.
+/// A style sheet at an address that changes with its text: `/style/{version}.css`.
+///
+/// `Display` writes that address.
 #[derive(Debug, Clone, Copy)]
 pub struct Stylesheet {
     css: &'static str,
@@ -16,26 +18,30 @@ pub struct Stylesheet {
 }
 
 impl Stylesheet {
-    /// The route to serve it at.
+    /// The route for [`Self::serve`].
     pub const ROUTE: &str = "/style/{version}";
 
-    /// The version is the text's FNV-1a hash.
+    /// Returns the style sheet with the FNV-1a hash of its text as the version.
     #[must_use]
     pub const fn new(css: &'static str) -> Self {
-        let (bytes, mut version, mut at) = (css.as_bytes(), 0xcbf2_9ce4_8422_2325_u64, 0);
-        while at < bytes.len() {
-            version = (version ^ bytes[at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
-            at += 1;
+        let bytes = css.as_bytes();
+        let mut version = 0xcbf2_9ce4_8422_2325_u64;
+        let mut index = 0;
+        while index < bytes.len() {
+            version = (version ^ bytes[index] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+            index += 1;
         }
         Self { css, version }
     }
 
-    /// Answers with it, whatever version was asked for: while a new one is rolled out, a page and its
-    /// style may come from different instances.
+    /// Responds with the style sheet for every requested version.
+    ///
+    /// During a rollout, a page and its style sheet can come from different instances. A response to another
+    /// version is not cached.
     #[must_use]
-    pub fn serve(self, Path(asked): Path<String>) -> Response {
-        let current = self.to_string().ends_with(&format!("/{asked}"));
-        let cache = if current { "public, max-age=31536000, immutable" } else { "no-cache" };
+    pub fn serve(self, Path(requested): Path<String>) -> Response {
+        let is_current = self.to_string().ends_with(&format!("/{requested}"));
+        let cache = if is_current { "public, max-age=31536000, immutable" } else { "no-cache" };
         let headers = [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, cache)];
         (headers, self.css).into_response()
     }
