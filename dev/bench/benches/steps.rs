@@ -76,8 +76,9 @@ fn command_to_customer() -> Box<dyn FnMut()> {
 }
 
 fn customers_to_statement() -> Box<dyn FnMut()> {
-    let customers: Vec<_> =
-        (0..BATCH).map(|_| parsed(&Incoming::from_outgoing(&command(&Incoming::from_outgoing(&event()))))).collect();
+    let customers: Vec<_> = (0..BATCH)
+        .map(|_| parsed(&Incoming::from_outgoing(&command(&Incoming::from_outgoing(&event())))))
+        .collect();
     Box::new(move || {
         let customers: Vec<_> = black_box(&customers).iter().collect();
         drop(black_box(statement(&customers, 0)));

@@ -1,58 +1,69 @@
-//! When everybody who was registered is to be seen in Marketing's table, and nobody twice.
+//! Waits until all registered customers are rows in Marketing's table, each exactly once.
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use chrono::NaiveDateTime;
 use sqlx::{AssertSqlSafe, MySqlPool};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-/// If no row comes for so long, none will.
-const STUCK: Duration = Duration::from_mins(1);
+/// If no row arrives within this time, the rest will not arrive either.
+const STALLED_AFTER: Duration = Duration::from_mins(1);
 
-/// The rows that come from a moment on. Measurement was in the table before does not count, nor slow the count.
-pub(super) struct Arrivals {
-    rows: MySqlPool,
+/// The rows that arrive after a moment. Earlier rows are not counted, and do not slow the count.
+pub(crate) struct Arrivals {
+    database: MySqlPool,
     since: NaiveDateTime,
 }
 
 impl Arrivals {
-    pub(super) async fn from_now(rows: &MySqlPool) -> Result<Self> {
-        let since = sqlx::query_scalar("SELECT UTC_TIMESTAMP(6)").fetch_one(rows).await?;
-        Ok(Self { rows: rows.clone(), since })
+    /// Starts to count rows now, by the clock of the database server.
+    pub(crate) async fn from_now(database: &MySqlPool) -> anyhow::Result<Self> {
+        let since = sqlx::query_scalar("SELECT UTC_TIMESTAMP(6)").fetch_one(database).await?;
+        Ok(Self { database: database.clone(), since })
     }
 
-    /// Waits until so many have come. The last of them are looked for first, which costs the server next to
-    /// nothing; all are counted when those are there. Asking takes place about 200 times, so the moment is
-    /// known to half a percent.
-    pub(super) async fn wait_for(&self, count: u32, last: &[Uuid]) -> Result<()> {
+    /// Waits until `count` rows have arrived, and checks that there are no more.
+    ///
+    /// It polls for the customers in `last`, which costs the server very little, and counts all rows only when
+    /// those have arrived. It polls about 200 times, so the end is known to half a percent.
+    pub(crate) async fn wait_for(&self, count: u32, last: &[Uuid]) -> anyhow::Result<()> {
         let ids: Vec<_> = last.iter().map(|id| format!("'{id}'")).collect();
-        let look = format!(
+        let poll = format!(
             "SELECT COUNT(*), (SELECT MAX(received_at) FROM customers)
             FROM customers WHERE customer_id IN ({})",
             ids.join(", ")
         );
-        let (began, mut progress, mut newest) = (Instant::now(), Instant::now(), None);
+        let began = Instant::now();
+        let mut last_progress = began;
+        let mut newest_row = None;
         loop {
-            let (seen, now): (i64, Option<NaiveDateTime>) =
-                sqlx::query_as(AssertSqlSafe(look.as_str())).fetch_one(&self.rows).await?;
-            if seen == i64::try_from(last.len())? && self.count().await? >= i64::from(count) {
+            let (arrived, newest): (i64, Option<NaiveDateTime>) =
+                sqlx::query_as(AssertSqlSafe(poll.as_str())).fetch_one(&self.database).await?;
+            if arrived == i64::try_from(last.len())? && self.count().await? >= i64::from(count) {
                 break;
             }
-            if now != newest {
-                (progress, newest) = (Instant::now(), now);
+            if newest != newest_row {
+                last_progress = Instant::now();
+                newest_row = newest;
             }
-            ensure!(progress.elapsed() < STUCK, "no row came for {STUCK:?}, and not all are there");
+            ensure!(
+                last_progress.elapsed() < STALLED_AFTER,
+                "no row arrived for {STALLED_AFTER:?}, and rows are missing"
+            );
             sleep((began.elapsed() / 200).clamp(Duration::from_millis(1), Duration::from_millis(20))).await;
         }
         let rows = self.count().await?;
-        ensure!(rows == i64::from(count), "{count} were registered, but Marketing got {rows} rows");
+        ensure!(
+            rows == i64::from(count),
+            "the Web Store registered {count} customers, but Marketing received {rows} rows"
+        );
         Ok(())
     }
 
-    async fn count(&self) -> Result<i64> {
+    async fn count(&self) -> anyhow::Result<i64> {
         let count = sqlx::query_scalar("SELECT COUNT(*) FROM customers WHERE received_at >= ?");
-        Ok(count.bind(self.since).fetch_one(&self.rows).await?)
+        Ok(count.bind(self.since).fetch_one(&self.database).await?)
     }
 }

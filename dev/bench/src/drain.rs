@@ -1,22 +1,24 @@
-//! A backlog in the outbox, and how fast it drains into Marketing's table.
+//! Fills the outbox, and measures how fast the events become rows in Marketing's table.
 
-use anyhow::Result;
 use contracts::{CustomerRegistered, Message};
 use sqlx::{Connection, PgConnection};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Bench;
-use super::arrivals::Arrivals;
-use super::disk::write_to_disk;
-use super::fake_customer::{FakeCustomer, USUAL_NAME};
-use super::figures::Figures;
-use super::load::{Load, Until};
-use super::pipeline::Pipeline;
-use super::report::grouped;
+use crate::{
+    Bench,
+    arrivals::Arrivals,
+    disk::flush_postgres,
+    fake_customer::{FakeCustomer, USUAL_NAME},
+    figures::Figures,
+    load::{Load, Until},
+    pipeline::Pipeline,
+    report::group_thousands,
+};
 
-/// Events that wait, made by the server from one that is real: with an id, a name and an address of their
-/// own. Their ids are older than any that is made now, and in order.
+/// Makes events from one real event, each with its own id, name, and address.
+///
+/// The ids are in order and older than each id of today, so these events leave first.
 const FILL: &str =
     "INSERT INTO outbox (message_id, message_type, correlation_id, traceparent, occurred_at, body)
     SELECT id, $2, id::text, '00-' || md5(n::text) || '-00f067aa0ba902b7-01', now(),
@@ -24,33 +26,36 @@ const FILL: &str =
     FROM (SELECT n, ('01970000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid AS id
         FROM generate_series(1, $1) AS numbers (n)) AS events";
 
-/// Measurement came of one run.
-pub(super) struct Drained {
-    pub(super) rows_per_second: f64,
-    /// Of the three processes together, in MiB.
-    pub(super) peak_memory: f64,
+/// The result of one run.
+struct Drained {
+    rows_per_second: f64,
+    /// The sum for the three services, in MiB.
+    peak_memory: f64,
 }
 
-pub(super) fn rows_name(waiting: u32) -> String {
-    format!("drain of {} waiting events: rows", grouped(&waiting.to_string()))
+/// Returns the name of the figure for a backlog of `waiting` events.
+pub(crate) fn rows_name(waiting: u32) -> String {
+    format!("drain of {} waiting events: rows", group_thousands(&waiting.to_string()))
 }
 
-pub(super) async fn measure(bench: &Bench, waiting: u32, figures: &mut Figures) -> Result<()> {
+pub(crate) async fn measure(bench: &Bench, waiting: u32, figures: &mut Figures) -> anyhow::Result<()> {
     let drained = drain(bench, waiting).await?;
     figures.add(rows_name(waiting), "/s", drained.rows_per_second);
-    let name = format!("drain of {} waiting events: peak memory of all three", grouped(&waiting.to_string()));
+    let waiting = group_thousands(&waiting.to_string());
+    let name = format!("drain of {waiting} waiting events: peak memory of all three");
     figures.add(name, "MiB", drained.peak_memory);
     Ok(())
 }
 
-/// From the moment when the events are there until the last row. They become visible all at once, by one
-/// commit, and somebody who registers right after it wakes the relay.
-async fn drain(bench: &Bench, waiting: u32) -> Result<Drained> {
+/// Measures from the commit of the backlog until its last row has arrived.
+///
+/// One commit makes all events visible. A registration right after it wakes the relay.
+async fn drain(bench: &Bench, waiting: u32) -> anyhow::Result<Drained> {
     let pipeline = Pipeline::start(&bench.servers).await?;
     bench.warm_up(&pipeline).await?;
-    let arrivals = Arrivals::from_now(&pipeline.rows).await?;
-    let addresses = pipeline.site.addresses();
-    let mut database = PgConnection::connect(&addresses.web_store_database_url("web_store")).await?;
+    let arrivals = Arrivals::from_now(&pipeline.marketing_database).await?;
+    let urls = pipeline.environment.addresses();
+    let mut database = PgConnection::connect(&urls.web_store_database_url("web_store")).await?;
     let mut events = database.begin().await?;
     let model = FakeCustomer::new(1, USUAL_NAME);
     let event = model.event();
@@ -62,8 +67,8 @@ async fn drain(bench: &Bench, waiting: u32) -> Result<Drained> {
         .bind(&model.email[..16])
         .execute(&mut *events)
         .await?;
-    // So that writing the backlog to the disk is over when its draining begins.
-    write_to_disk(addresses).await?;
+    // The backlog is on the disk before its draining begins.
+    flush_postgres(urls).await?;
     let began = Instant::now();
     events.commit().await?;
     let one = Load::new(pipeline.web_stores(), 1, Until::Registered(1));
@@ -72,6 +77,6 @@ async fn drain(bench: &Bench, waiting: u32) -> Result<Drained> {
     arrivals.wait_for(waiting + 1, &last).await?;
     Ok(Drained {
         rows_per_second: f64::from(waiting + 1) / began.elapsed().as_secs_f64(),
-        peak_memory: pipeline.peak_memory_of_all(),
+        peak_memory: pipeline.total_peak_memory(),
     })
 }

@@ -1,81 +1,88 @@
-//! The whole way at saturation: rows a second, and what each registration costs.
+//! The whole system at saturation: rows per second, and the CPU time and memory that they need.
 
 use std::time::Duration;
 
-use anyhow::Result;
+use stack::{
+    resource_usage::{cpu_time, cpu_time_with_children},
+    service::Program,
+};
 use tokio::time::Instant;
 
-use super::Bench;
-use super::arrivals::Arrivals;
-use super::fake_customer::USUAL_NAME;
-use super::figures::Figures;
-use super::load::{Load, Until};
-use super::pipeline::Pipeline;
-use stack::resource_usage::{cpu_time, cpu_time_with_children};
-use stack::service::Program;
+use crate::{
+    Bench,
+    arrivals::Arrivals,
+    fake_customer::USUAL_NAME,
+    figures::Figures,
+    load::{Load, Until},
+    own_pid,
+    pipeline::Pipeline,
+};
 
-pub(super) const ROWS: &str = "end to end, 32 connections: rows";
+pub(crate) const ROWS: &str = "end to end, 32 connections: rows";
 
 const CONNECTIONS: usize = 32;
 
-/// Everything that takes CPU time for a registration.
-const PARTIES: [&str; 7] =
+/// Everything that uses CPU time for a registration. The services come first.
+const CONSUMERS: [&str; 7] =
     ["web-store", "transformer", "marketing", "PostgreSQL", "RabbitMQ", "MySQL", "the load and this program"];
 
-/// Measurement came of one run.
-pub(super) struct Saturated {
+/// The result of one run.
+pub(crate) struct Saturated {
     /// From the first request to the last row.
-    pub(super) rows_per_second: f64,
-    /// µs of each party's CPU time.
-    per_registration: [f64; PARTIES.len()],
+    pub(crate) rows_per_second: f64,
+    /// µs of CPU time, in the order of [`CONSUMERS`].
+    cpu_per_registration: [f64; CONSUMERS.len()],
 }
 
-pub(super) async fn measure(bench: &Bench, figures: &mut Figures) -> Result<()> {
+pub(crate) async fn measure(bench: &Bench, figures: &mut Figures) -> anyhow::Result<()> {
     let pipeline = Pipeline::start(&bench.servers).await?;
     bench.warm_up(&pipeline).await?;
     let saturated = saturate(bench, &pipeline, USUAL_NAME).await?;
     figures.add(ROWS, "/s", saturated.rows_per_second);
-    let ours: f64 = saturated.per_registration[..Program::ALL.len()].iter().sum();
-    figures.add("CPU per registration: our three processes", "µs", ours);
-    for (party, cpu) in PARTIES.into_iter().zip(saturated.per_registration) {
-        figures.add(format!("CPU per registration: {party}"), "µs", cpu);
+    let services: f64 = saturated.cpu_per_registration[..Program::ALL.len()].iter().sum();
+    figures.add("CPU per registration: our three processes", "µs", services);
+    for (consumer, cpu) in CONSUMERS.into_iter().zip(saturated.cpu_per_registration) {
+        figures.add(format!("CPU per registration: {consumer}"), "µs", cpu);
     }
     for program in Program::ALL {
         let name = format!("peak memory at saturation: {}", program.name());
         figures.add(name, "MiB", pipeline.peak_memory(program));
     }
-    figures.add("peak memory at saturation: all three", "MiB", pipeline.peak_memory_of_all());
+    figures.add("peak memory at saturation: all three", "MiB", pipeline.total_peak_memory());
     Ok(())
 }
 
-/// Registers people as fast as answers come, and waits for the last row.
-pub(super) async fn saturate(
+/// Registers customers at the maximum rate, and waits for the last row.
+pub(crate) async fn saturate(
     bench: &Bench,
     pipeline: &Pipeline,
     name_characters: usize,
-) -> Result<Saturated> {
-    let arrivals = Arrivals::from_now(&pipeline.rows).await?;
+) -> anyhow::Result<Saturated> {
+    let arrivals = Arrivals::from_now(&pipeline.marketing_database).await?;
     let until = Until::Registered(bench.scale.registrations);
     let load = Load { name_characters, ..Load::new(pipeline.web_stores(), CONNECTIONS, until) };
-    let (began, before) = (Instant::now(), cpu(bench, pipeline));
-    let done = bench.workers.run(load.run()).await?;
-    arrivals.wait_for(done.registered, &done.last).await?;
-    let (elapsed, after) = (began.elapsed(), cpu(bench, pipeline));
-    let registered = f64::from(done.registered);
+    let began = Instant::now();
+    let cpu_before = cpu_times(bench, pipeline);
+    let outcome = bench.workers.run(load.run()).await?;
+    arrivals.wait_for(outcome.registered, &outcome.last).await?;
+    let elapsed = began.elapsed();
+    let cpu_after = cpu_times(bench, pipeline);
+    let registered = f64::from(outcome.registered);
     Ok(Saturated {
         rows_per_second: registered / elapsed.as_secs_f64(),
-        per_registration: std::array::from_fn(|party| {
-            after[party].saturating_sub(before[party]).as_secs_f64() * 1e6 / registered
+        cpu_per_registration: std::array::from_fn(|consumer| {
+            let used = cpu_after[consumer].saturating_sub(cpu_before[consumer]);
+            used.as_secs_f64() * 1e6 / registered
         }),
     })
 }
 
-/// In the order of [`PARTIES`].
-fn cpu(bench: &Bench, pipeline: &Pipeline) -> [Duration; PARTIES.len()] {
+/// Returns the CPU times so far, in the order of [`CONSUMERS`].
+fn cpu_times(bench: &Bench, pipeline: &Pipeline) -> [Duration; CONSUMERS.len()] {
     let servers = &bench.servers;
-    let [web_store, transformer, marketing] = Program::ALL.map(|program| pipeline.cpu(program));
+    let [web_store, transformer, marketing] = Program::ALL.map(|program| pipeline.cpu_time(program));
     let [postgres, broker, mysql] =
         [&servers.postgres.process, &servers.broker.process, &servers.mysql.process]
             .map(|server| cpu_time_with_children(server.pid()));
-    [web_store, transformer, marketing, postgres, broker, mysql, cpu_time(super::own_pid())]
+    [web_store, transformer, marketing, postgres, broker, mysql, cpu_time(own_pid())]
 }

@@ -1,37 +1,38 @@
-//! Made-up people, no two alike, in no order by name: indexes are filled as real people would fill them.
+//! Generated customers: all different, and in no order by name, so that indexes fill as in real use.
 
 use chrono::{SubsecRound, Utc};
 use contracts::CustomerRegistered;
 use uuid::Uuid;
 
-/// A name of 16 characters and a surname.
-pub(super) const USUAL_NAME: usize = 24;
+/// The characters of a usual name: 16 hexadecimal digits and a surname.
+pub(crate) const USUAL_NAME: usize = 24;
 
-/// Odd, so multiplying by it meets every number once; the golden ratio's bits scatter neighbours.
+/// Odd, so that multiplication maps each number to a different one. The bits of the golden ratio scatter
+/// neighbors.
 const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
 
-pub(super) struct FakeCustomer {
-    pub(super) name: String,
-    pub(super) email: String,
+pub(crate) struct FakeCustomer {
+    pub(crate) name: String,
+    pub(crate) email: String,
 }
 
 impl FakeCustomer {
-    /// The `n`th of those who come, with so many characters in their name; 24 at least, 200 at most.
-    pub(super) fn new(n: u64, name_characters: usize) -> Self {
-        let mut name = format!("{:016x} FakeCustomer", n.wrapping_mul(SCATTER));
-        let more = name_characters.saturating_sub(name.len());
+    /// Returns the customer with number `n`, whose name has `name_characters` characters (24 to 200).
+    pub(crate) fn new(n: u64, name_characters: usize) -> Self {
+        let mut name = format!("{:016x} Visitor", n.wrapping_mul(SCATTER));
+        let padding = name_characters.saturating_sub(name.len());
         let email = format!("{}@example.org", &name[..16]);
-        name.extend(std::iter::repeat_n('王', more));
+        name.extend(std::iter::repeat_n('王', padding));
         Self { name, email }
     }
 
-    /// Measurement a form sends, as JSON.
-    pub(super) fn request(&self) -> String {
+    /// Returns the body of a registration request, as JSON.
+    pub(crate) fn request(&self) -> String {
         format!(r#"{{"name":"{}","email":"{}","marketing_consent":true}}"#, self.name, self.email)
     }
 
-    /// The event that tells of them.
-    pub(super) fn event(&self) -> CustomerRegistered {
+    /// Returns the event of this customer's registration, with a new id.
+    pub(crate) fn event(&self) -> CustomerRegistered {
         CustomerRegistered {
             customer_id: Uuid::now_v7(),
             name: self.name.clone(),

@@ -1,44 +1,44 @@
-//! Figures, each of several runs: the least, the median, the most, and whether they are too far apart.
+//! Figures of several runs: minimum, median, maximum, and whether the runs differ too much.
 
 use serde::Serialize;
 
-/// A figure whose runs are further apart than this share of their median says little.
-const QUIET: f64 = 0.15;
+/// If the runs differ by more than this share of the median, the figure is noisy.
+const MAX_SPREAD: f64 = 0.15;
 
-/// Figures in the order in which they were first measured.
+/// Figures in the order of their first measurement.
 #[derive(Debug, Default)]
-pub(super) struct Figures(Vec<Figure>);
+pub(crate) struct Figures(Vec<Figure>);
 
-#[derive(Clone, Debug)]
-pub(super) struct Figure {
+#[derive(Debug, Clone)]
+struct Figure {
     name: String,
     unit: &'static str,
-    /// One value of each run.
+    /// One value per run.
     runs: Vec<f64>,
 }
 
-/// A figure as it is told.
-#[derive(Clone, Debug, Serialize)]
-pub struct Summary {
-    /// Measurement was measured.
-    pub figure: String,
-    /// In what.
-    pub unit: &'static str,
-    /// The least of all runs.
-    pub min: f64,
-    /// The one in the middle; the mean of the two there if the runs are even.
-    pub median: f64,
-    /// The most of all runs.
-    pub max: f64,
-    /// Least and most are further apart than 15 % of the median.
-    pub noisy: bool,
+/// A figure in the report.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Summary {
+    /// The name of the figure.
+    pub(crate) figure: String,
+    /// The unit of all values.
+    pub(crate) unit: &'static str,
+    /// The minimum of all runs.
+    pub(crate) min: f64,
+    /// The median of all runs. With an even number of runs, the mean of the two in the middle.
+    pub(crate) median: f64,
+    /// The maximum of all runs.
+    pub(crate) max: f64,
+    /// Whether minimum and maximum differ by more than 15 % of the median.
+    pub(crate) noisy: bool,
     /// The values in the order of the runs.
-    pub runs: Vec<f64>,
+    pub(crate) runs: Vec<f64>,
 }
 
 impl Figures {
-    /// Adds one run's value.
-    pub(super) fn add(&mut self, name: impl Into<String>, unit: &'static str, value: f64) {
+    /// Adds the value of one run.
+    pub(crate) fn add(&mut self, name: impl Into<String>, unit: &'static str, value: f64) {
         let name = name.into();
         match self.0.iter_mut().find(|figure| figure.name == name) {
             Some(figure) => figure.runs.push(value),
@@ -46,20 +46,23 @@ impl Figures {
         }
     }
 
-    /// The newest run's value of a figure, if it was measured.
-    pub(super) fn newest(&self, name: &str) -> Option<f64> {
+    /// Returns the latest run's value, if the figure was measured.
+    pub(crate) fn latest(&self, name: &str) -> Option<f64> {
         self.get(name)?.runs.last().copied()
     }
 
-    /// One figure over another, run by run back from the newest, if both were measured.
-    pub(super) fn ratio(&self, name: &str, over: &str, under: &str) -> Option<Summary> {
-        let (over, under) = (self.get(over)?, self.get(under)?);
-        let runs = over.runs.iter().rev().zip(under.runs.iter().rev()).map(|(over, under)| over / under);
-        let runs = runs.rev().collect();
+    /// Returns one figure divided by another, if both were measured.
+    ///
+    /// Values of the same run are divided. If the numbers of runs differ, the latest runs are used.
+    pub(crate) fn ratio(&self, name: &str, dividend: &str, divisor: &str) -> Option<Summary> {
+        let dividends = self.get(dividend)?.runs.iter().rev();
+        let divisors = self.get(divisor)?.runs.iter().rev();
+        let runs: Vec<_> = dividends.zip(divisors).map(|(dividend, divisor)| dividend / divisor).collect();
+        let runs = runs.into_iter().rev().collect();
         Some(Figure { name: name.to_owned(), unit: "×", runs }.summary())
     }
 
-    pub(super) fn summaries(&self) -> Vec<Summary> {
+    pub(crate) fn summaries(&self) -> Vec<Summary> {
         self.0.iter().map(Figure::summary).collect()
     }
 
@@ -72,7 +75,8 @@ impl Figure {
     fn summary(&self) -> Summary {
         let mut sorted = self.runs.clone();
         sorted.sort_by(f64::total_cmp);
-        let (min, max) = (sorted[0], sorted[sorted.len() - 1]);
+        let min = sorted[0];
+        let max = sorted[sorted.len() - 1];
         let median = f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]);
         Summary {
             figure: self.name.clone(),
@@ -80,7 +84,7 @@ impl Figure {
             min,
             median,
             max,
-            noisy: max - min > QUIET * median,
+            noisy: max - min > MAX_SPREAD * median,
             runs: self.runs.clone(),
         }
     }
@@ -101,16 +105,16 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_has_its_least_its_median_and_its_most() {
+    fn summary_has_minimum_median_and_maximum() {
         let figures = figures(&[("rows", &[30.0, 10.0, 20.0]), ("limit", &[10.0, 10.0, 11.0])]);
-        let [rows, limit] = &figures.summaries()[..] else { panic!("two figures") };
+        let [rows, limit] = &figures.summaries()[..] else { panic!("not two figures") };
         assert_eq!(format!("{:?}", [rows.min, rows.median, rows.max]), "[10.0, 20.0, 30.0]");
         assert!(rows.noisy && !limit.noisy);
-        assert_eq!(figures.newest("rows"), Some(20.0));
+        assert_eq!(figures.latest("rows"), Some(20.0));
     }
 
     #[test]
-    fn a_ratio_is_of_the_values_of_the_same_run() {
+    fn ratio_divides_values_of_same_run() {
         let figures = figures(&[("rows", &[30.0, 10.0]), ("limit", &[60.0, 20.0])]);
         let ratio = figures.ratio("rows ÷ limit", "rows", "limit").unwrap();
         assert_eq!((ratio.runs, ratio.noisy), (vec![0.5, 0.5], false));
@@ -118,10 +122,10 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_of_more_runs_is_compared_by_its_newest() {
+    fn ratio_uses_latest_runs_if_counts_differ() {
         let figures = figures(&[("rows", &[30.0, 10.0]), ("limit", &[1.0, 60.0, 20.0])]);
-        for (over, under, ratio) in [("rows", "limit", 0.5), ("limit", "rows", 2.0)] {
-            assert_eq!(figures.ratio("ratio", over, under).unwrap().runs, [ratio, ratio]);
+        for (dividend, divisor, ratio) in [("rows", "limit", 0.5), ("limit", "rows", 2.0)] {
+            assert_eq!(figures.ratio("ratio", dividend, divisor).unwrap().runs, [ratio, ratio]);
         }
     }
 }

@@ -1,88 +1,93 @@
-//! The system as it is benchmarked: nothing between the services and their servers.
+//! The system under measurement. Services connect directly to their servers.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use sqlx::MySqlPool;
+use stack::{
+    resource_usage::{cpu_time, peak_memory},
+    servers::Servers,
+    service::{Program, Service, all_checks_pass},
+};
+use system_tests::{TestEnvironment, customers::browser};
 use tokio::time::{Instant, sleep};
 
-use stack::resource_usage::{cpu_time, peak_memory};
-use stack::servers::Servers;
-use stack::service::{Program, Service, all_checks_pass};
-use system_tests::TestEnvironment;
-use system_tests::customers::browser;
+const READY_DEADLINE: Duration = Duration::from_mins(1);
 
-const READY: Duration = Duration::from_mins(1);
-
-/// Running services, and the databases and virtual host that are theirs alone.
-pub(super) struct Pipeline {
-    // Before the site, so that they are gone when it goes.
+/// Running services with their own databases and virtual host.
+pub(crate) struct Pipeline {
+    // Declared before the environment, so that the services end before it is removed.
     services: Vec<(Program, Service)>,
-    pub(super) rows: MySqlPool,
-    pub(super) site: TestEnvironment,
+    /// Marketing's database, as its owner.
+    pub(crate) marketing_database: MySqlPool,
+    pub(crate) environment: TestEnvironment,
 }
 
 impl Pipeline {
-    /// One of each service, with databases and queues of its own.
-    pub(super) async fn start(servers: &Servers) -> Result<Self> {
+    /// Starts one instance of each service in a new environment.
+    pub(crate) async fn start(servers: &Servers) -> anyhow::Result<Self> {
         Self::start_replicas(TestEnvironment::on(servers).await, 1).await
     }
 
-    /// So many of each service, on what is at a site; ready, and connected to all their servers.
-    pub(super) async fn start_replicas(site: TestEnvironment, replicas: u32) -> Result<Self> {
+    /// Starts `replicas` instances of each service, and waits until all their health checks pass.
+    pub(crate) async fn start_replicas(environment: TestEnvironment, replicas: u32) -> anyhow::Result<Self> {
         let mut services = Vec::new();
         for program in Program::ALL {
             for _ in 0..replicas {
-                services.push((program, site.start(program, &[])));
+                services.push((program, environment.start(program, &[])));
             }
         }
-        let (client, give_up) = (browser(), Instant::now() + READY);
+        let client = browser();
+        let give_up = Instant::now() + READY_DEADLINE;
         for (program, service) in &services {
             while !all_checks_pass(&client, &service.url()).await {
-                let name = program.name();
-                ensure!(Instant::now() < give_up, "{name} is not ready after {READY:?}\n{}", site.log());
+                ensure!(
+                    Instant::now() < give_up,
+                    "{} is not ready after {READY_DEADLINE:?}\n{}",
+                    program.name(),
+                    environment.log()
+                );
                 sleep(Duration::from_millis(20)).await;
             }
         }
-        Ok(Self { services, rows: site.marketing_database(), site })
+        Ok(Self { services, marketing_database: environment.marketing_database(), environment })
     }
 
-    /// A site with its schemas and queues as the services have made them, and nobody there.
-    pub(super) async fn prepared_site(servers: &Servers) -> Result<TestEnvironment> {
+    /// Returns a new environment with the services' tables and queues, and without customers.
+    pub(crate) async fn prepare_environment(servers: &Servers) -> anyhow::Result<TestEnvironment> {
         Self::start(servers).await?.stop().await
     }
 
-    /// Stops the services, and keeps the rest.
-    pub(super) async fn stop(self) -> Result<TestEnvironment> {
+    /// Stops the services and returns their environment.
+    pub(crate) async fn stop(self) -> anyhow::Result<TestEnvironment> {
         for (_, mut service) in self.services {
-            service.terminate(READY).await?;
+            service.terminate(READY_DEADLINE).await?;
         }
-        Ok(self.site)
+        Ok(self.environment)
     }
 
-    /// Where people are registered.
-    pub(super) fn web_stores(&self) -> Vec<SocketAddr> {
-        self.of(Program::WebStore).map(Service::address).collect()
+    /// Returns the addresses of all Web Stores.
+    pub(crate) fn web_stores(&self) -> Vec<SocketAddr> {
+        self.instances(Program::WebStore).map(Service::address).collect()
     }
 
-    /// The CPU time of all instances of a service.
-    pub(super) fn cpu(&self, program: Program) -> Duration {
-        self.of(program).map(|service| cpu_time(service.process.pid())).sum()
+    /// Returns the CPU time of all instances of a service.
+    pub(crate) fn cpu_time(&self, program: Program) -> Duration {
+        self.instances(program).map(|service| cpu_time(service.process.pid())).sum()
     }
 
-    /// The most that was ever resident of all instances of a service, in MiB.
-    pub(super) fn peak_memory(&self, program: Program) -> f64 {
-        let kib: u64 = self.of(program).map(|service| peak_memory(service.process.pid())).sum();
+    /// Returns the peak resident memory of all instances of a service, in MiB.
+    pub(crate) fn peak_memory(&self, program: Program) -> f64 {
+        let kib: u64 = self.instances(program).map(|service| peak_memory(service.process.pid())).sum();
         f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0
     }
 
-    /// The same of all three services together.
-    pub(super) fn peak_memory_of_all(&self) -> f64 {
+    /// Returns the sum of the peak memory of all services, in MiB.
+    pub(crate) fn total_peak_memory(&self) -> f64 {
         Program::ALL.into_iter().map(|program| self.peak_memory(program)).sum()
     }
 
-    fn of(&self, wanted: Program) -> impl Iterator<Item = &Service> {
-        self.services.iter().filter(move |(program, _)| *program == wanted).map(|(_, service)| service)
+    fn instances(&self, program: Program) -> impl Iterator<Item = &Service> {
+        self.services.iter().filter(move |(other, _)| *other == program).map(|(_, service)| service)
     }
 }

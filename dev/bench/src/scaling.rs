@@ -1,79 +1,86 @@
-//! How the system behaves as things grow: backlog, table, instances, messages.
+//! The throughput as a size grows: the backlog, Marketing's table, the instances, the messages.
 
-use anyhow::Result;
 use contracts::Message;
 use sqlx::{AssertSqlSafe, MySqlPool};
-
-use super::disk::wait_until_idle;
-use super::end_to_end::saturate;
-use super::fake_customer::{FakeCustomer, USUAL_NAME};
-use super::figures::Figures;
-use super::pipeline::Pipeline;
-use super::report::grouped;
-use super::{Bench, Measurement, drain};
 use system_tests::TestEnvironment;
+
+use crate::{
+    Bench,
+    disk::wait_until_disk_idle,
+    drain,
+    end_to_end::saturate,
+    fake_customer::{FakeCustomer, USUAL_NAME},
+    figures::Figures,
+    measurement::Measurement,
+    pipeline::Pipeline,
+    report::group_thousands,
+};
 
 const REPLICAS: [u32; 3] = [1, 2, 3];
 
-/// Up to the longest that a name may be.
-const NAMES: [usize; 3] = [USUAL_NAME, 100, 200];
+/// Characters of a name, up to the maximum that the Web Store accepts.
+const NAME_CHARACTERS: [usize; 3] = [USUAL_NAME, 100, 200];
 
-/// A segment of Marketing's search indexes, which is how Marketing itself fills them.
+/// The rows in one segment of Marketing's search indexes.
 const SEGMENT: u32 = 65_536;
 
-pub(super) fn table_name(rows: u32) -> String {
-    format!("end to end, {} rows in Marketing: rows", grouped(&rows.to_string()))
+/// Returns the name of the figure for a table of `rows` rows.
+pub(crate) fn table_name(rows: u32) -> String {
+    format!("end to end, {} rows in Marketing: rows", group_thousands(&rows.to_string()))
 }
 
-/// Powers of ten from 1,000 to the largest.
-pub(super) fn sizes(largest: u32) -> Vec<u32> {
-    let powers = (3..10).map(|power| 10_u32.pow(power)).filter(|size| *size <= largest);
-    let powers: Vec<_> = powers.collect();
+/// Returns the powers of ten from 1,000 to `largest`, or `largest` alone if there are none.
+pub(crate) fn sizes(largest: u32) -> Vec<u32> {
+    let powers = (3..10).map(|exponent| 10_u32.pow(exponent));
+    let powers: Vec<_> = powers.filter(|size| *size <= largest).collect();
     if powers.is_empty() { vec![largest] } else { powers }
 }
 
-/// Filling the table takes longer than all else, so it is filled once, and each size has all its runs then. In
-/// turns with them, the smallest is measured on a site of its own: the machine changes while a table fills.
-pub(super) async fn table(bench: &Bench, figures: &mut Figures) -> Result<()> {
+/// Measures each size of Marketing's table, all runs of a size at a time.
+///
+/// Filling the table takes most of the time, so it is filled only once. The machine changes meanwhile. The
+/// smallest size is therefore measured in turns with each other size, in an environment of its own.
+pub(crate) async fn measure_tables(bench: &Bench, figures: &mut Figures) -> anyhow::Result<()> {
     let sizes = sizes(bench.scale.largest_table);
-    let small = with_rows(bench, Pipeline::prepared_site(&bench.servers).await?, sizes[0]).await?;
-    let mut site = Pipeline::prepared_site(&bench.servers).await?;
+    let environment = Pipeline::prepare_environment(&bench.servers).await?;
+    let small = start_with_rows(bench, environment, sizes[0]).await?;
+    let mut environment = Pipeline::prepare_environment(&bench.servers).await?;
     for rows in &sizes[1..] {
-        let grown = with_rows(bench, site, *rows).await?;
+        let large = start_with_rows(bench, environment, *rows).await?;
         for _ in 0..bench.runs {
-            for (rows, pipeline) in [(sizes[0], &small), (*rows, &grown)] {
+            for (rows, pipeline) in [(sizes[0], &small), (*rows, &large)] {
                 let saturated = saturate(bench, pipeline, USUAL_NAME).await?;
                 figures.add(table_name(rows), "/s", saturated.rows_per_second);
             }
         }
-        site = grown.stop().await?;
+        environment = large.stop().await?;
     }
     Ok(())
 }
 
-/// Services on a table filled so far. Started only then, Marketing goes on with the segment that is the newest.
-async fn with_rows(bench: &Bench, site: TestEnvironment, rows: u32) -> Result<Pipeline> {
-    fill(&site.marketing_database(), rows).await?;
-    let pipeline = Pipeline::start_replicas(site, 1).await?;
+/// Fills the table and starts the services. Marketing then continues with the newest segment.
+async fn start_with_rows(bench: &Bench, environment: TestEnvironment, rows: u32) -> anyhow::Result<Pipeline> {
+    fill_table(&environment.marketing_database(), rows).await?;
+    let pipeline = Pipeline::start_replicas(environment, 1).await?;
     bench.warm_up(&pipeline).await?;
-    wait_until_idle(pipeline.site.addresses()).await?;
+    wait_until_disk_idle(pipeline.environment.addresses()).await?;
     Ok(pipeline)
 }
 
-pub(super) async fn backlog(bench: &Bench, figures: &mut Figures) -> Result<()> {
+pub(crate) async fn measure_backlogs(bench: &Bench, figures: &mut Figures) -> anyhow::Result<()> {
     for waiting in sizes(bench.scale.largest_backlog) {
-        // The drain, if it is wanted, has measured its own size in this run.
-        if waiting != bench.scale.waiting || !Measurement::Drain.is_in(&bench.wanted) {
+        // If the drain is selected, it has already measured its own size in this run.
+        if waiting != bench.scale.waiting || !Measurement::Drain.is_selected(&bench.selected) {
             drain::measure(bench, waiting, figures).await?;
         }
     }
     Ok(())
 }
 
-pub(super) async fn replicas(bench: &Bench, figures: &mut Figures) -> Result<()> {
+pub(crate) async fn measure_replicas(bench: &Bench, figures: &mut Figures) -> anyhow::Result<()> {
     for replicas in REPLICAS {
-        let site = TestEnvironment::on(&bench.servers).await;
-        let pipeline = Pipeline::start_replicas(site, replicas).await?;
+        let environment = TestEnvironment::on(&bench.servers).await;
+        let pipeline = Pipeline::start_replicas(environment, replicas).await?;
         bench.warm_up(&pipeline).await?;
         let saturated = saturate(bench, &pipeline, USUAL_NAME).await?;
         let name = format!("end to end, {replicas} of each service: rows");
@@ -82,8 +89,8 @@ pub(super) async fn replicas(bench: &Bench, figures: &mut Figures) -> Result<()>
     Ok(())
 }
 
-pub(super) async fn payload(bench: &Bench, figures: &mut Figures) -> Result<()> {
-    for characters in NAMES {
+pub(crate) async fn measure_payloads(bench: &Bench, figures: &mut Figures) -> anyhow::Result<()> {
+    for characters in NAME_CHARACTERS {
         let pipeline = Pipeline::start(&bench.servers).await?;
         bench.warm_up(&pipeline).await?;
         let saturated = saturate(bench, &pipeline, characters).await?;
@@ -93,31 +100,32 @@ pub(super) async fn payload(bench: &Bench, figures: &mut Figures) -> Result<()> 
     Ok(())
 }
 
-/// Fills the table up to so many rows that came long ago, a segment at a time, in order of their ids.
-async fn fill(database: &MySqlPool, rows: u32) -> Result<()> {
-    let there = "SELECT CAST(COUNT(*) AS UNSIGNED) FROM customers WHERE received_at < '2020-01-01'";
-    let there: u64 = sqlx::query_scalar(there).fetch_one(database).await?;
-    let mut from = u32::try_from(there)?;
+/// Fills the table up to `rows` old rows, one segment at a time, in order of their ids.
+async fn fill_table(database: &MySqlPool, rows: u32) -> anyhow::Result<()> {
+    let existing = "SELECT CAST(COUNT(*) AS UNSIGNED) FROM customers WHERE received_at < '2020-01-01'";
+    let existing: u64 = sqlx::query_scalar(existing).fetch_one(database).await?;
+    let mut from = u32::try_from(existing)?;
     while from < rows {
         let to = rows.min((from / SEGMENT + 1) * SEGMENT);
-        sqlx::query(AssertSqlSafe(insert(from, to))).execute(database).await?;
+        sqlx::query(AssertSqlSafe(insert_statement(from, to))).execute(database).await?;
         from = to;
     }
     Ok(())
 }
 
-/// The rows of these numbers, all within one segment.
-fn insert(from: u32, to: u32) -> String {
+/// Returns a statement that inserts the rows `from..to`, which are all in one segment.
+fn insert_statement(from: u32, to: u32) -> String {
     let digit = "(SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4
         UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9
         UNION ALL SELECT 10 UNION ALL SELECT 11 UNION ALL SELECT 12 UNION ALL SELECT 13
         UNION ALL SELECT 14 UNION ALL SELECT 15)";
-    let (segment, start) = (from / SEGMENT, from / SEGMENT * SEGMENT);
+    let segment = from / SEGMENT;
+    let start = segment * SEGMENT;
     format!(
         "INSERT INTO customers (customer_id, full_name, email_address, email_opt_in, source, customer_since,
             received_at, search_segment)
         SELECT CONCAT('01960000-0000-7000-8000-', LPAD(LOWER(HEX(n)), 12, '0')),
-            CONCAT(LEFT(MD5(n), 16), ' FakeCustomer'), CONCAT(LEFT(MD5(n), 16), '@example.org'), TRUE, 'web-store',
+            CONCAT(LEFT(MD5(n), 16), ' Visitor'), CONCAT(LEFT(MD5(n), 16), '@example.org'), TRUE, 'web-store',
             '2019-01-01', TIMESTAMPADD(MICROSECOND, n, '2019-01-01'), {segment}
         FROM (SELECT {start} + a.d * 4096 + b.d * 256 + c.d * 16 + d.d AS n
             FROM {digit} AS a, {digit} AS b, {digit} AS c, {digit} AS d) AS numbers
@@ -130,7 +138,7 @@ mod tests {
     use super::sizes;
 
     #[test]
-    fn sizes_grow_tenfold() {
+    fn sizes_are_powers_of_ten() {
         assert_eq!(sizes(1_000_000), [1000, 10_000, 100_000, 1_000_000]);
         assert_eq!(sizes(50), [50]);
     }

@@ -1,68 +1,65 @@
-//! From the start of a process to its being ready, with the servers up and the schema there; and its size.
+//! The time from the start of a process until it is ready, and the size of its binary and image.
 
-use std::process::Command;
-use std::time::Duration;
+use std::{env, fs, process::Command, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
+use stack::service::{Program, Service};
 use tokio::time::{Instant, sleep};
 
-use super::Bench;
-use super::connection::Connection;
-use super::figures::Figures;
-use super::pipeline::Pipeline;
-use stack::service::{Program, Service};
+use crate::{Bench, connection::Connection, figures::Figures, pipeline::Pipeline};
 
-const READY: Duration = Duration::from_mins(1);
+const READY_DEADLINE: Duration = Duration::from_mins(1);
 
-pub(super) async fn measure(bench: &Bench, figures: &mut Figures) -> Result<()> {
-    let site = Pipeline::prepared_site(&bench.servers).await?;
-    // Each stays, as it would, while the next one starts.
-    let mut started = Vec::new();
+/// Measures starts with running servers and an existing schema.
+pub(crate) async fn measure(bench: &Bench, figures: &mut Figures) -> anyhow::Result<()> {
+    let environment = Pipeline::prepare_environment(&bench.servers).await?;
+    // Each service keeps running while the next one starts, as in production.
+    let mut running = Vec::new();
     for program in Program::ALL {
         let began = Instant::now();
-        let service = site.start(program, &[]);
-        until_ready(&service).await.with_context(|| site.log())?;
+        let service = environment.start(program, &[]);
+        wait_ready(&service).await.with_context(|| environment.log())?;
         let name = format!("start to ready: {}", program.name());
         figures.add(name, "ms", began.elapsed().as_secs_f64() * 1000.0);
-        started.push(service);
+        running.push(service);
     }
     for program in Program::ALL {
         let path = program.path()?;
-        let bytes = std::fs::metadata(&path).with_context(|| path.display().to_string())?.len();
-        figures.add(format!("size of the binary: {}", program.name()), "MiB", mib(bytes)?);
+        let bytes = fs::metadata(&path).with_context(|| path.display().to_string())?.len();
+        figures.add(format!("size of the binary: {}", program.name()), "MiB", to_mib(bytes)?);
     }
     for program in Program::ALL {
         if let Some(bytes) = image_size(program) {
-            figures.add(format!("size of the image: {}", program.name()), "MiB", mib(bytes)?);
+            figures.add(format!("size of the image: {}", program.name()), "MiB", to_mib(bytes)?);
         }
     }
     Ok(())
 }
 
-fn mib(bytes: u64) -> Result<f64> {
+fn to_mib(bytes: u64) -> anyhow::Result<f64> {
     Ok(f64::from(u32::try_from(bytes >> 10)?) / 1024.0)
 }
 
-/// Of the image that `docker compose build` in this directory has made, if it has.
+/// Returns the size in bytes of the image that `docker compose build` made in this directory, if there is one.
 fn image_size(program: Program) -> Option<u64> {
-    let directory = std::env::current_dir().ok()?;
+    let directory = env::current_dir().ok()?;
     let project = directory.file_name()?.to_str()?.to_lowercase();
     let image = format!("{project}-{}", program.name());
     let docker = Command::new("docker").args(["image", "inspect", "--format", "{{.Size}}", &image]).output();
     String::from_utf8(docker.ok()?.stdout).ok()?.trim().parse().ok()
 }
 
-async fn until_ready(service: &Service) -> Result<()> {
-    let give_up = Instant::now() + READY;
+async fn wait_ready(service: &Service) -> anyhow::Result<()> {
+    let give_up = Instant::now() + READY_DEADLINE;
     while !is_ready(service).await {
-        ensure!(Instant::now() < give_up, "not ready after {READY:?}");
+        ensure!(Instant::now() < give_up, "not ready after {READY_DEADLINE:?}");
         sleep(Duration::from_millis(1)).await;
     }
     Ok(())
 }
 
-/// Nobody listens at first, and then not all is there at once.
+/// Returns whether the service is ready. At first it does not listen; later it may report 503.
 async fn is_ready(service: &Service) -> bool {
     let Ok(mut connection) = Connection::open(service.address()).await else { return false };
-    connection.get("/health/ready").await.is_ok_and(|answer| answer.status == 200)
+    connection.get("/health/ready").await.is_ok_and(|response| response.status == 200)
 }

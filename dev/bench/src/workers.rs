@@ -1,32 +1,33 @@
-//! Threads for the load and for the servers' own clients.
+//! The threads of the load and of the servers' minimal clients.
 
-use std::future::Future;
-
-use anyhow::{Context, Result};
+use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 
-/// As many threads as the machine has CPUs. The main thread, whose children must not outlive it, only waits.
-pub(super) struct Workers(Option<Runtime>);
+/// A runtime with one thread per CPU.
+///
+/// The main thread starts all child processes, which must not outlive it. It only waits meanwhile.
+pub(crate) struct Workers(Option<Runtime>);
 
 impl Workers {
-    pub(super) fn start() -> Result<Self> {
-        let runtime = Builder::new_multi_thread().enable_all().build().context("threads for the load")?;
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        let runtime =
+            Builder::new_multi_thread().enable_all().build().context("cannot start threads for the load")?;
         Ok(Self(Some(runtime)))
     }
 
-    /// Runs something on these threads, to its end.
-    pub(super) async fn run<T: Send + 'static>(
+    /// Runs a future to completion on these threads.
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
-        let runtime = self.0.as_ref().expect("it is there until it is dropped");
-        runtime.spawn(work).await.context("the load ended by a panic")?
+        work: impl Future<Output = anyhow::Result<T>> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let runtime = self.0.as_ref().expect("the runtime exists until the drop");
+        runtime.spawn(work).await.context("the load panicked")?
     }
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        // Waiting for it would block the runtime that drops this.
+        // An ordinary drop would wait for the threads, which is not allowed within another runtime.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }

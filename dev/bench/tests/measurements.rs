@@ -1,10 +1,10 @@
-//! The benchmarks work: on the smallest scale every measurement gives its figures, whatever they are.
+//! On the smallest scale, every measurement reports its figures. Their values do not matter here.
 
 use std::process::Command;
 
 use serde_json::Value;
 
-/// A figure of each measurement, and each ratio, by how its name begins.
+/// Figures of each measurement, by the beginning of their names.
 const FIGURES: [&str; 21] = [
     "PostgreSQL alone, 32 clients",
     "RabbitMQ alone, one quorum queue",
@@ -29,6 +29,7 @@ const FIGURES: [&str; 21] = [
     "end to end, 10,000 rows in Marketing: rows",
 ];
 
+/// All ratios, by the beginning of their names.
 const RATIOS: [&str; 6] = [
     "accepted over HTTP ÷ PostgreSQL alone",
     "end to end ÷ PostgreSQL alone",
@@ -39,13 +40,13 @@ const RATIOS: [&str; 6] = [
 ];
 
 #[test]
-fn every_measurement_gives_its_figures_in_each_run() {
+fn every_measurement_reports_figures_in_each_run() {
     let report: Value = serde_json::from_slice(&bench(&["--json"])).unwrap();
     for (part, names) in [("figures", &FIGURES[..]), ("ratios", &RATIOS[..])] {
         for name in names {
             let figures = report[part].as_array().unwrap();
-            let begins = |figure: &&Value| figure["figure"].as_str().unwrap().starts_with(name);
-            assert_figure(figures.iter().find(begins).unwrap_or_else(|| panic!("{name} in {report:#}")));
+            let has_name = |figure: &&Value| figure["figure"].as_str().unwrap().starts_with(name);
+            assert_figure(figures.iter().find(has_name).unwrap_or_else(|| panic!("no {name} in {report:#}")));
         }
     }
     assert!(report["cpus"].as_u64() >= Some(1), "{report:#}");
@@ -53,14 +54,14 @@ fn every_measurement_gives_its_figures_in_each_run() {
 }
 
 #[test]
-fn what_is_named_is_measured_alone_and_told_in_a_table() {
+fn selected_measurement_is_reported_alone_in_table() {
     let table = String::from_utf8(bench(&["start", "--runs", "1"])).unwrap();
     assert!(table.contains("| start to ready: marketing | ms |"), "{table}");
     assert!(!table.contains("PostgreSQL alone"), "{table}");
     assert!(table.contains("other processes took"), "{table}");
 }
 
-/// Two runs of the smallest scale, unless told otherwise; what it prints.
+/// Runs the program on the smallest scale, twice unless `--runs` is given. Returns its standard output.
 fn bench(arguments: &[&str]) -> Vec<u8> {
     let mut bench = Command::new(env!("CARGO_BIN_EXE_bench"));
     bench.args(arguments).args(["--dir", env!("CARGO_TARGET_TMPDIR")]);
@@ -84,10 +85,10 @@ fn bench(arguments: &[&str]) -> Vec<u8> {
 }
 
 fn assert_figure(figure: &Value) {
-    let value = |name: &str| figure[name].as_f64().unwrap_or_else(|| panic!("{name} of {figure}"));
+    let value = |name: &str| figure[name].as_f64().unwrap_or_else(|| panic!("no {name} in {figure}"));
     assert!(value("min") <= value("median") && value("median") <= value("max"), "{figure}");
     assert_eq!(figure["runs"].as_array().unwrap().len(), 2, "{figure}");
-    // Very little CPU time may be less than the kernel counts.
-    let counted = figure["figure"].as_str().unwrap().starts_with("CPU");
-    assert!(value("min") > 0.0 || counted, "{figure}");
+    // The kernel counts CPU time in ticks, so a little of it may be counted as 0.
+    let may_be_zero = figure["figure"].as_str().unwrap().starts_with("CPU");
+    assert!(value("min") > 0.0 || may_be_zero, "{figure}");
 }

@@ -96,11 +96,11 @@ impl System {
         Pid::from_raw(pid.trim_end_matches(')').parse().unwrap()).unwrap()
     }
 
-    /// Registers a customer and returns their id.
+    /// Registers a customer with a new address and returns the customer's id.
     async fn register(&self) -> String {
         let customer = json!({
             "name": "Zoë Ó Dálaigh",
-            "email": "zoe@example.org",
+            "email": format!("zoe-{:016x}@example.org", rand::random::<u64>()),
             "marketing_consent": true,
         });
         let request = self.client.post(format!("{}/customers", self.web_store)).json(&customer);

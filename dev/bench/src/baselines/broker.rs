@@ -1,42 +1,46 @@
-//! A minimal client of the broker: persistent, mandatory, confirmed; consumed with one ack for a batch.
+//! A minimal AMQP client: publishes persistent, mandatory, confirmed messages; acks a batch at a time.
 
 use std::collections::VecDeque;
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use contracts::Message;
-use futures_util::stream::FuturesOrdered;
-use futures_util::{FutureExt, StreamExt, TryStreamExt};
-use lapin::message::Delivery;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-    QueuePurgeOptions,
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream::FuturesOrdered};
+use lapin::{
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, PublisherConfirm,
+    message::Delivery,
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+        QueuePurgeOptions,
+    },
+    types::{AMQPValue, FieldTable},
 };
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, PublisherConfirm};
 use uuid::Uuid;
 
-/// As our consumers: the most that is taken at once, and the most that is unsettled.
+/// The largest batch and the prefetch of the services' own consumers.
 pub(super) const BATCH: usize = 256;
 const PREFETCH: u16 = 512;
 
-/// A connection with one channel. It is closed when this is dropped.
-pub(super) struct Broker {
+/// A connection with one channel. Dropping it closes the connection.
+pub(super) struct BrokerClient {
     channel: Channel,
     _connection: Connection,
 }
 
-impl Broker {
-    pub(super) async fn connect(url: &str) -> Result<Self> {
+impl BrokerClient {
+    pub(super) async fn connect(url: &str) -> anyhow::Result<Self> {
         let connection = Connection::connect(url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         Ok(Self { channel, _connection: connection })
     }
 
-    /// Sends messages of this contract all at once, and does not wait for their confirms.
-    pub(super) async fn publish<M: Message>(&self, bodies: &[&[u8]]) -> Result<Vec<PublisherConfirm>> {
-        let sending: FuturesOrdered<_> = bodies.iter().map(|body| self.send::<M>(body)).collect();
-        Ok(sending.try_collect().await?)
+    /// Publishes messages of type `M`, and does not wait for their confirms.
+    pub(super) async fn publish<M: Message>(
+        &self,
+        bodies: &[&[u8]],
+    ) -> anyhow::Result<Vec<PublisherConfirm>> {
+        let publishes: FuturesOrdered<_> = bodies.iter().map(|body| self.send::<M>(body)).collect();
+        Ok(publishes.try_collect().await?)
     }
 
     async fn send<M: Message>(&self, body: &[u8]) -> lapin::Result<PublisherConfirm> {
@@ -44,31 +48,31 @@ impl Broker {
         self.channel.basic_publish(M::EXCHANGE.into(), M::TYPE.into(), options, body, properties::<M>()).await
     }
 
-    pub(super) async fn publish_and_wait<M: Message>(&self, body: &[u8]) -> Result<()> {
-        let mut pending =
-            self.publish::<M>(&[body]).await?.into_iter().map(|confirm| (confirm, ())).collect();
-        settle(&mut pending, 0).await?;
+    /// Publishes a message and waits for its confirm.
+    pub(super) async fn publish_confirmed<M: Message>(&self, body: &[u8]) -> anyhow::Result<()> {
+        let confirms = self.publish::<M>(&[body]).await?;
+        await_confirms(&mut confirms.into_iter().map(|confirm| (confirm, ())).collect(), 0).await?;
         Ok(())
     }
 
-    pub(super) async fn consume(&self, queue: &str) -> Result<lapin::Consumer> {
+    pub(super) async fn consume(&self, queue: &str) -> anyhow::Result<lapin::Consumer> {
         self.channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-        Ok(self.channel.basic_consume(queue.into(), "".into(), options, arguments).await?)
+        let options = BasicConsumeOptions::default();
+        Ok(self.channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?)
     }
 
-    /// Settles everything up to this delivery.
-    pub(super) async fn ack(&self, delivery_tag: u64) -> Result<()> {
+    /// Acks all deliveries up to this one.
+    pub(super) async fn ack_up_to(&self, delivery_tag: u64) -> anyhow::Result<()> {
         Ok(self.channel.basic_ack(delivery_tag, BasicAckOptions { multiple: true }).await?)
     }
 
-    pub(super) async fn purge(&self, queue: &str) -> Result<()> {
+    pub(super) async fn purge(&self, queue: &str) -> anyhow::Result<()> {
         self.channel.queue_purge(queue.into(), QueuePurgeOptions::default()).await?;
         Ok(())
     }
 }
 
-/// As our own messages have them.
+/// Returns the same properties that the services' own messages have.
 fn properties<M: Message>() -> BasicProperties {
     let id = Uuid::now_v7().to_string();
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -85,34 +89,35 @@ fn properties<M: Message>() -> BasicProperties {
         .with_headers(headers)
 }
 
-/// Waits until no more than so many confirms are outstanding, the oldest first; what came with the last of
-/// those that are in.
-pub(super) async fn settle<T>(
+/// Waits for confirms, oldest first, until at most `outstanding` are left.
+///
+/// Returns the value that is paired with the last confirm received.
+pub(super) async fn await_confirms<T>(
     pending: &mut VecDeque<(PublisherConfirm, T)>,
     outstanding: usize,
-) -> Result<Option<T>> {
+) -> anyhow::Result<Option<T>> {
     let mut last = None;
     while pending.len() > outstanding
-        && let Some((confirm, with)) = pending.pop_front()
+        && let Some((confirm, value)) = pending.pop_front()
     {
         let confirmation = confirm.await?;
         ensure!(
             confirmation == Confirmation::Ack(None),
-            "the broker did not take a message: {confirmation:?}"
+            "the broker did not accept a message: {confirmation:?}"
         );
-        last = Some(with);
+        last = Some(value);
     }
     Ok(last)
 }
 
-/// Waits for a delivery, and takes what else is there.
-pub(super) async fn next_batch(consumer: &mut lapin::Consumer) -> Result<Vec<Delivery>> {
+/// Waits for a delivery. Returns it with those that are available without waiting, up to [`BATCH`].
+pub(super) async fn next_batch(consumer: &mut lapin::Consumer) -> anyhow::Result<Vec<Delivery>> {
     let mut batch = Vec::with_capacity(BATCH);
     let mut next = consumer.next().await;
     while let Some(delivery) = next {
         batch.push(delivery?);
         next = if batch.len() < BATCH { consumer.next().now_or_never().flatten() } else { None };
     }
-    ensure!(!batch.is_empty(), "the broker cancelled the consumer");
+    ensure!(!batch.is_empty(), "the broker canceled the consumer");
     Ok(batch)
 }

@@ -1,42 +1,42 @@
-//! MySQL alone: the very statement by which Marketing saves a batch, on one connection, as Marketing does.
+//! MySQL alone: Marketing's own statement for a batch, on one connection, as Marketing executes it.
 
 use std::time::Duration;
 
-use anyhow::Result;
 use contracts::CustomerRegistered;
 use rand::RngExt;
 use sqlx::{Connection, MySql, MySqlConnection, QueryBuilder};
 use tokio::time::Instant;
 
-use super::super::fake_customer::{FakeCustomer, USUAL_NAME};
+use crate::fake_customer::{FakeCustomer, USUAL_NAME};
 
 const INSERT: &str = include_str!("../../../../marketing/src/store/insert.sql");
 const ON_DUPLICATE: &str = include_str!("../../../../marketing/src/store/keep_the_higher_version.sql");
 
-/// Measurement Marketing takes at most at once.
+/// Marketing's largest batch.
 const BATCH: u32 = 256;
 
-/// The rows that go to one segment of Marketing's search indexes.
+/// The rows in one segment of Marketing's search indexes.
 const SEGMENT: u32 = 65_536;
 
-/// Rows a second, in commits of 256.
-pub(super) async fn batches(url: String, time: Duration) -> Result<f64> {
+/// Returns the rows inserted per second, 256 per commit.
+pub(super) async fn insert_rate(url: String, duration: Duration) -> anyhow::Result<f64> {
     let mut connection = MySqlConnection::connect(&url).await?;
-    let (began, mut rows) = (Instant::now(), 0);
-    while began.elapsed() < time {
-        save(&mut connection, BATCH, rows / SEGMENT).await?;
+    let began = Instant::now();
+    let mut rows = 0;
+    while began.elapsed() < duration {
+        insert(&mut connection, BATCH, rows / SEGMENT).await?;
         rows += BATCH;
     }
     Ok(f64::from(rows) / began.elapsed().as_secs_f64())
 }
 
-/// One batch of people, one commit.
-pub(super) async fn save(connection: &mut MySqlConnection, rows: u32, segment: u32) -> Result<()> {
+/// Inserts random customers in one statement and one commit.
+pub(super) async fn insert(connection: &mut MySqlConnection, rows: u32, segment: u32) -> anyhow::Result<()> {
     let first: u64 = rand::rng().random();
-    let people = (0..rows).map(|n| FakeCustomer::new(first.wrapping_add(n.into()), USUAL_NAME).event());
+    let events = (0..rows).map(|n| FakeCustomer::new(first.wrapping_add(n.into()), USUAL_NAME).event());
     let mut insert = QueryBuilder::<MySql>::new(INSERT);
-    insert.push_values(people, |mut row, person| {
-        let CustomerRegistered { customer_id, name, email, marketing_consent, registered_at } = person;
+    insert.push_values(events, |mut row, event| {
+        let CustomerRegistered { customer_id, name, email, marketing_consent, registered_at } = event;
         row.push_bind(customer_id.to_string())
             .push_bind(name)
             .push_bind(email)
@@ -48,8 +48,8 @@ pub(super) async fn save(connection: &mut MySqlConnection, rows: u32, segment: u
             .push_bind(None::<chrono::NaiveDateTime>);
     });
     insert.push(ON_DUPLICATE);
-    // The client keeps it prepared, unlike one that comes once: a statement's close goes unanswered, and
-    // what is sent after it waits until TCP has acknowledged that, which on Linux takes 40 ms.
+    // The client keeps this statement prepared. If it were closed after each use, the server would not reply to
+    // the close, and the next packet would wait for TCP's delayed acknowledgment, which is 40 ms on Linux.
     insert.build().execute(connection).await?;
     Ok(())
 }

@@ -1,26 +1,27 @@
-//! RabbitMQ alone: messages through one of our quorum queues, and through both in a row, as fast as it goes.
+//! RabbitMQ alone: messages through one quorum queue, and through both in sequence, at maximum rate.
 
 use std::collections::VecDeque;
 
-use anyhow::{Context, Result};
-use contracts::topology::{MARKETING_CREATE_CUSTOMER, TRANSFORMER_CUSTOMER_REGISTERED};
-use contracts::{CreateCustomer, CustomerRegistered, Message};
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use anyhow::Context;
+use contracts::{
+    CreateCustomer, CustomerRegistered, Message,
+    topology::{MARKETING_CREATE_CUSTOMER, TRANSFORMER_CUSTOMER_REGISTERED},
+};
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::{task::JoinSet, time::Instant};
 
-use super::super::fake_customer::{FakeCustomer, USUAL_NAME};
-use super::broker::{BATCH, Broker, next_batch, settle};
+use super::broker::{BATCH, BrokerClient, await_confirms, next_batch};
+use crate::fake_customer::{FakeCustomer, USUAL_NAME};
 
-/// More than our services leave unconfirmed: the broker is to wait for nobody.
-const OUTSTANDING: usize = 4 * BATCH;
+/// More unconfirmed messages than the services allow, so that the broker never waits for a publisher.
+const MAX_UNCONFIRMED: usize = 4 * BATCH;
 
-/// Publishing and consuming at once; messages a second, from the first publish to the last ack.
-pub(super) async fn one(url: String, messages: u32) -> Result<f64> {
-    let (publisher, consumer) = (Broker::connect(&url).await?, Broker::connect(&url).await?);
+/// Returns the messages per second through one queue, from the first publish to the last ack.
+pub(super) async fn one_queue_rate(url: String, messages: u32) -> anyhow::Result<f64> {
+    let publisher = BrokerClient::connect(&url).await?;
+    let consumer = BrokerClient::connect(&url).await?;
     let began = Instant::now();
-    each_on_its_own(vec![
+    run_in_parallel(vec![
         publish(publisher, messages).boxed(),
         consume(consumer, TRANSFORMER_CUSTOMER_REGISTERED.name, messages).boxed(),
     ])
@@ -28,67 +29,73 @@ pub(super) async fn one(url: String, messages: u32) -> Result<f64> {
     Ok(f64::from(messages) / began.elapsed().as_secs_f64())
 }
 
-/// Publishing, passing on and consuming at once. Both queues are empty before, and after.
-pub(super) async fn two(url: String, messages: u32) -> Result<f64> {
-    let (publisher, source) = (Broker::connect(&url).await?, Broker::connect(&url).await?);
-    let (target, consumer) = (Broker::connect(&url).await?, Broker::connect(&url).await?);
+/// Returns the messages per second through both queues. Both are empty before and after.
+pub(super) async fn two_queues_rate(url: String, messages: u32) -> anyhow::Result<f64> {
+    let publisher = BrokerClient::connect(&url).await?;
+    let source = BrokerClient::connect(&url).await?;
+    let target = BrokerClient::connect(&url).await?;
+    let consumer = BrokerClient::connect(&url).await?;
     let began = Instant::now();
-    each_on_its_own(vec![
+    run_in_parallel(vec![
         publish(publisher, messages).boxed(),
-        pass_on(source, target, messages).boxed(),
+        forward(source, target, messages).boxed(),
         consume(consumer, MARKETING_CREATE_CUSTOMER.name, messages).boxed(),
     ])
     .await?;
     Ok(f64::from(messages) / began.elapsed().as_secs_f64())
 }
 
-/// Each as a task, so that they use all CPUs. The first error ends them all.
-async fn each_on_its_own(parties: Vec<BoxFuture<'static, Result<()>>>) -> Result<()> {
-    let mut tasks: JoinSet<_> = parties.into_iter().collect();
-    while let Some(ended) = tasks.join_next().await {
-        ended.context("a client's task")??;
+/// Runs each client as a task, so that they use all CPUs. The first error ends all of them.
+async fn run_in_parallel(clients: Vec<BoxFuture<'static, anyhow::Result<()>>>) -> anyhow::Result<()> {
+    let mut tasks: JoinSet<_> = clients.into_iter().collect();
+    while let Some(outcome) = tasks.join_next().await {
+        outcome.context("a client's task panicked")??;
     }
     Ok(())
 }
 
-async fn publish(broker: Broker, messages: u32) -> Result<()> {
+async fn publish(broker: BrokerClient, messages: u32) -> anyhow::Result<()> {
     let body = FakeCustomer::new(1, USUAL_NAME).event().to_json();
-    let (mut pending, mut left) = (VecDeque::with_capacity(OUTSTANDING), messages as usize);
-    while left > 0 {
-        let batch = BATCH.min(left);
-        let sent = broker.publish::<CustomerRegistered>(&vec![body.as_bytes(); batch]).await?;
-        pending.extend(sent.into_iter().map(|confirm| (confirm, ())));
-        settle(&mut pending, OUTSTANDING - BATCH).await?;
-        left -= batch;
+    let mut pending = VecDeque::with_capacity(MAX_UNCONFIRMED);
+    let mut remaining = messages as usize;
+    while remaining > 0 {
+        let batch = BATCH.min(remaining);
+        let confirms = broker.publish::<CustomerRegistered>(&vec![body.as_bytes(); batch]).await?;
+        pending.extend(confirms.into_iter().map(|confirm| (confirm, ())));
+        await_confirms(&mut pending, MAX_UNCONFIRMED - BATCH).await?;
+        remaining -= batch;
     }
-    settle(&mut pending, 0).await?;
+    await_confirms(&mut pending, 0).await?;
     Ok(())
 }
 
-async fn consume(broker: Broker, queue: &'static str, messages: u32) -> Result<()> {
+async fn consume(broker: BrokerClient, queue: &'static str, messages: u32) -> anyhow::Result<()> {
     let mut deliveries = broker.consume(queue).await?;
     let mut consumed = 0;
     while consumed < messages {
         let batch = next_batch(&mut deliveries).await?;
         consumed += u32::try_from(batch.len())?;
-        broker.ack(batch[batch.len() - 1].delivery_tag).await?;
+        broker.ack_up_to(batch[batch.len() - 1].delivery_tag).await?;
     }
     Ok(())
 }
 
-/// Acks what is confirmed. While confirms are on their way, the next batch is passed on.
-async fn pass_on(source: Broker, target: Broker, messages: u32) -> Result<()> {
+/// Forwards messages from the first queue to the second, and acks each after its confirm.
+///
+/// While the confirms of a batch are outstanding, the next batch is forwarded.
+async fn forward(source: BrokerClient, target: BrokerClient, messages: u32) -> anyhow::Result<()> {
     let mut events = source.consume(TRANSFORMER_CUSTOMER_REGISTERED.name).await?;
-    let (mut pending, mut passed_on) = (VecDeque::with_capacity(2 * BATCH), 0);
-    while passed_on < messages {
+    let mut pending = VecDeque::with_capacity(2 * BATCH);
+    let mut forwarded = 0;
+    while forwarded < messages {
         let batch = next_batch(&mut events).await?;
         let bodies: Vec<_> = batch.iter().map(|delivery| &delivery.data[..]).collect();
-        let sent = target.publish::<CreateCustomer>(&bodies).await?;
-        passed_on += u32::try_from(batch.len())?;
-        pending.extend(sent.into_iter().zip(batch.iter().map(|delivery| delivery.delivery_tag)));
-        let outstanding = if passed_on < messages { BATCH } else { 0 };
-        if let Some(delivery_tag) = settle(&mut pending, outstanding).await? {
-            source.ack(delivery_tag).await?;
+        let confirms = target.publish::<CreateCustomer>(&bodies).await?;
+        forwarded += u32::try_from(batch.len())?;
+        pending.extend(confirms.into_iter().zip(batch.iter().map(|delivery| delivery.delivery_tag)));
+        let outstanding = if forwarded < messages { BATCH } else { 0 };
+        if let Some(delivery_tag) = await_confirms(&mut pending, outstanding).await? {
+            source.ack_up_to(delivery_tag).await?;
         }
     }
     Ok(())
