@@ -1,8 +1,7 @@
 //! Compares a contract with its released revisions, in structure and in meaning.
 //!
-//! During an upgrade, old and new writers and old and new readers use the same contract, and messages of both
-//! wait in queues. The rule therefore protects readers and writers: a released major version may only gain
-//! optional fields.
+//! During an upgrade, old and new writers and readers use the same contract. Queues contain messages of both
+//! versions. The rule therefore protects both sides: a released major version may only gain optional fields.
 
 mod breakage;
 mod fields;
@@ -60,8 +59,8 @@ fn classify(keyword: &str, before: Option<&Value>, after: Option<&Value>, detail
                 (_, after) => after.is_none(),
             }
         }
-        // The other keywords limit the values. It is undecidable in general whether, for example, one pattern
-        // allows fewer values than another, so any change counts as narrower.
+        // The other keywords limit the values. Whether one pattern allows fewer values than another cannot be
+        // decided in general. Any change therefore counts as narrower.
         _ => after.is_none(),
     };
     if widened { Change::Widened(details) } else { Change::Narrowed(details) }

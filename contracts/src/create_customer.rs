@@ -16,7 +16,7 @@ use crate::{Kind, Message, timestamp, topology};
 /// customer. If the list already contains this `customer_id`, that customer stays unchanged. A second request
 /// therefore has no effect.
 ///
-/// # What it does not say
+/// # Not stated
 /// The application that makes the request, apart from `source`. Marketing sends no reply. It keeps rejected
 /// commands with the reason among its dead letters, for an operator.
 ///

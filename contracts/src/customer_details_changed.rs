@@ -16,7 +16,7 @@ use crate::{Kind, Message, timestamp, topology};
 /// The event carries all of the customer's details, including those that did not change. They hold from
 /// `changed_at` until there is a higher `version`.
 ///
-/// # What it does not say
+/// # Not stated
 /// Which details changed. Whether they are still current, because a higher version may be on its way or may
 /// already have arrived.
 ///

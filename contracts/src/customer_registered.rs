@@ -16,7 +16,7 @@ use crate::{Kind, Message, timestamp, topology};
 /// The Web Store has a customer with this `customer_id`. The other fields describe the customer as of
 /// `registered_at`.
 ///
-/// # What it does not say
+/// # Not stated
 /// Whether the e-mail address works and belongs to the customer, because it has not been verified. Whether the
 /// fields are still current, because they may have changed since.
 ///

@@ -17,7 +17,7 @@
 //! | `update_customer` | the command [`UpdateCustomer`] |
 //! | [`topology`] | exchanges and queues, each defined once |
 //! | [`envelope`] | the AMQP properties and headers of every message |
-//! | `patterns`, `timestamp` | text patterns and the time format that the messages share |
+//! | `patterns`, `timestamp` | the text patterns and the time format of the messages |
 //! | `generated` | schemas, samples, AsyncAPI, and the page (feature `generated`) |
 //! | `compatibility` | compares a contract with its released revisions (feature `generated`) |
 //! | `test_util` | validators and random valid messages (feature `test-util`) |
@@ -55,9 +55,9 @@ pub use update_customer::UpdateCustomer;
 /// A message with a documented contract.
 ///
 /// The type's doc comment has a summary and four sections: *When it is sent*, *What holds afterwards*,
-/// *What it does not say*, and *Delivery*. Each field documents its meaning, its limits, an example, its
-/// unit if it has one (`x-unit`), and whether it is personal data (`x-personal-data`): `direct` identifies a
-/// person, `linked` describes a person without identifying them, and `none` does neither.
+/// *Not stated*, and *Delivery*. Each field documents its meaning, its limits, and an example. A field with a
+/// unit documents it as `x-unit`. `x-personal-data` classifies the field: `direct` identifies a person, `linked`
+/// describes a person without identifying them, and `none` does neither.
 ///
 /// With the feature `generated`, every message also implements `schemars::JsonSchema`.
 pub trait Message: serde::Serialize + serde::de::DeserializeOwned {

@@ -11,8 +11,10 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime
     DateTime::deserialize(from)
 }
 
-/// Returns the schema that writers follow. It excludes years before 1000, which do not fit into a MySQL
-/// DATETIME, and leap seconds, which hardly any system can store.
+/// Returns the schema that writers follow.
+///
+/// It excludes years before 1000, because they do not fit into a MySQL DATETIME. It excludes leap seconds, because
+/// hardly any system can store them.
 #[cfg(feature = "generated")]
 pub(crate) fn schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({

@@ -15,7 +15,7 @@ use crate::{Kind, Message, timestamp, topology};
 /// Nothing yet, because a command is a request. Once Marketing has carried it out, its list contains the
 /// customer as of this version or a higher one.
 ///
-/// # What it does not say
+/// # Not stated
 /// Which details have changed. Marketing sends no reply. It keeps rejected commands with the reason among its
 /// dead letters, for an operator.
 ///

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use contracts::generated::{contracts, documents, schemas};
 use serde_json::Value;
 
-const SECTIONS: [&str; 4] = ["When it is sent", "What holds afterwards", "What it does not say", "Delivery"];
+const SECTIONS: [&str; 4] = ["When it is sent", "What holds afterwards", "Not stated", "Delivery"];
 
 #[test]
 fn committed_documents_match_types() {

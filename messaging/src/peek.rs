@@ -32,8 +32,8 @@ impl Session {
     /// queue's own consumers do not receive these messages. Each call counts as one delivery of each message.
     ///
     /// # Errors
-    /// Returns an error if the session broke, or if the broker withheld messages although the queue has no other
-    /// consumer. The messages are still put back.
+    /// Returns an error if the session broke. Returns [`SessionError::ReplyTimeout`] if the broker withheld
+    /// messages that no other consumer can have taken. In both cases the messages are put back.
     pub async fn peek(self, queue: &str, mut visit: impl FnMut(&Incoming)) -> Result<(), SessionError> {
         let Some(state) = self.queue_state(queue).await? else { return Ok(()) };
         let has_other_consumers = state.consumers > 0;
@@ -41,8 +41,8 @@ impl Session {
         with_reply_timeout("prefetch", self.channel.basic_qos(PREFETCH, options)).await?;
         let mut consumers = Vec::new();
         let mut remaining = state.ready_messages;
-        // The consumers run one after another, so that only one consumer's messages are in memory. Each holds its
-        // messages unsettled until the session closes.
+        // The consumers run one after another, so that only one consumer's messages are in memory. Each holds
+        // its messages unsettled until the session closes.
         'queue: while remaining > 0 {
             let options = BasicConsumeOptions::default();
             let consume = self.channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());

@@ -73,7 +73,7 @@ impl Session {
     /// Sends all messages before it waits for the confirms, so that a batch costs one round trip.
     ///
     /// All messages are also sent concurrently. The client reports a message as sent when it has written it to
-    /// the socket, so awaiting each one alone costs a system call and two thread switches.
+    /// the socket. Awaiting each one alone therefore costs a system call and two thread switches.
     async fn send_then_wait<'a>(
         &self,
         publications: impl Iterator<Item = Publication<'a>>,

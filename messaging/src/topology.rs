@@ -13,11 +13,11 @@ use tokio::time::sleep;
 
 use crate::{Session, SessionError, envelope::string_value, session::with_reply_timeout};
 
-/// The number of deliveries after which the broker itself moves a message to the dead letters. It is the safety
-/// net against a message that kills its consumer.
+/// The number of deliveries after which the broker itself moves a message to the dead letters.
 ///
-/// A delivery counts whenever a consumer disconnects without settling it, so the limit leaves room for many
-/// crashes and restarts. Without a limit, RabbitMQ 4 applies 20.
+/// It is the safety net against a message that kills its consumer. A delivery counts whenever a consumer
+/// disconnects without settling it, so the limit leaves room for many crashes and restarts. Without a limit,
+/// RabbitMQ 4 applies 20.
 const DELIVERY_LIMIT: i32 = 1000;
 
 /// The delivery limit of dead letters. They have no consumer, but each inspection counts as a delivery.
