@@ -1,9 +1,11 @@
-//! What our own code does with one registration, step by step, without a server or a socket.
+//! The code of each step of a registration, without a server or a socket.
 //!
-//!     cargo bench -p stack --bench steps
+//! ```sh
+//! cargo bench -p bench --bench steps
+//! ```
 //!
-//! tells how long each step takes. `script/instructions` counts what each has the processor do, which is the
-//! same in every run: with `STEP` set, the program does that step `TIMES` times, and nothing else.
+//! This command measures the time of each step. `script/instructions` counts the instructions, which are the
+//! same in every run. For that, the program executes only the step `STEP`, `TIMES` times.
 
 use std::{env, fmt, hint::black_box};
 
@@ -15,20 +17,20 @@ use transformer::flows::FLOWS;
 use uuid::Uuid;
 use web_store::{RegistrationForm, customer::Customer, version::CustomerVersion};
 
-/// As many as Marketing takes at most at once.
+/// Marketing's largest batch.
 const BATCH: usize = 256;
 
 const FORM: &[u8] =
     b"name=Zo%C3%AB+%C3%93+D%C3%A1laigh&email=zoe.odalaigh%40example.org&marketing_consent=on\
       &idempotency_key=01981f5e-6f0a-7c3c-9d54-0d5d1c1a6a10";
 
-/// A step, and how to get ready to do it again and again.
+/// A step. `prepare` returns a closure that executes it repeatedly.
 struct Step {
     name: &'static str,
     prepare: fn() -> Box<dyn FnMut()>,
 }
 
-/// In the order of the data's way.
+/// All steps, in the order in which a registration passes them.
 const STEPS: &[Step] = &[
     Step { name: "form_to_customer", prepare: || Box::new(|| drop(black_box(customer()))) },
     Step { name: "customer_to_event", prepare: customer_to_event },
@@ -40,7 +42,7 @@ const STEPS: &[Step] = &[
 
 fn main() {
     let Ok(wanted) = env::var("STEP") else { return divan::main() };
-    let step = STEPS.iter().find(|step| step.name == wanted).expect("STEP is one of the steps' names");
+    let step = STEPS.iter().find(|step| step.name == wanted).expect("STEP is the name of a step");
     let times: u32 = env::var("TIMES").expect("TIMES is set").parse().expect("TIMES is a number");
     let mut work = (step.prepare)();
     for _ in 0..times {
@@ -90,7 +92,7 @@ fn customer() -> Customer {
     form.parse_customer().expect("all fields are valid")
 }
 
-/// As the relay finds it in the outbox.
+/// Returns an event as the relay reads it from the outbox.
 fn event() -> Outgoing {
     let event = CustomerVersion::first(customer()).event(Uuid::now_v7(), child_traceparent(None));
     Outgoing {
@@ -109,11 +111,11 @@ fn event() -> Outgoing {
 }
 
 fn command(event: &Incoming) -> Outgoing {
-    (FLOWS[0].forward)(event).expect("it is what the contract says")
+    (FLOWS[0].forward)(event).expect("the message satisfies its contract")
 }
 
 fn parsed(command: &Incoming) -> MarketingCustomer {
-    (COMMANDS[0].parse)(command).expect("it is what the contract says")
+    (COMMANDS[0].parse)(command).expect("the message satisfies its contract")
 }
 
 impl fmt::Display for Step {

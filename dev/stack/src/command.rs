@@ -36,11 +36,11 @@ pub fn child_command(program: impl AsRef<OsStr>) -> Command {
 ///
 /// # Errors
 /// Returns an error with the last lines of its standard error if the tool does not start or fails.
-pub async fn run_tool(operation: &str, command: &mut Command) -> anyhow::Result<String> {
+pub(crate) async fn run_tool(operation: &str, command: &mut Command) -> anyhow::Result<String> {
     run_tool_with_input(operation, command, "").await
 }
 
-/// Runs a tool like [`run_tool`], with `input` as its standard input.
+/// Runs a tool to completion with `input` as its standard input, and returns its standard output.
 ///
 /// # Errors
 /// Returns an error with the last lines of its standard error if the tool does not start or fails.

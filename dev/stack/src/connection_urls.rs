@@ -6,7 +6,7 @@ use crate::{ports::Ports, service::Program};
 pub const PASSWORD: &str = "development-only";
 
 /// The hash of [`PASSWORD`] for the list of customers, made by `marketing hash-password`.
-pub const OPERATOR_PASSWORD_HASH: &str =
+pub(crate) const OPERATOR_PASSWORD_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$Zp9g94Kybat4QuXK2HLUUQ$oh2vp7faXWhurhEYh0r6/E8q8T9BIVGxlBHUszKd3rg";
 
 /// The two databases and the virtual host of one system on a set of servers.

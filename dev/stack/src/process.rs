@@ -44,7 +44,7 @@ impl Process {
     ///
     /// # Errors
     /// Returns an error if the command cannot be started.
-    pub fn spawn_piped(name: &str, command: &mut Command) -> anyhow::Result<Self> {
+    pub(crate) fn spawn_piped(name: &str, command: &mut Command) -> anyhow::Result<Self> {
         // The child has its own process group. A terminal's Ctrl-C then reaches only this program, which
         // stops its children in order.
         let child = command
@@ -71,7 +71,7 @@ impl Process {
     }
 
     /// Returns the child, so that a caller can take its pipes.
-    pub fn child(&mut self) -> &mut Child {
+    pub(crate) fn child(&mut self) -> &mut Child {
         &mut self.child
     }
 
@@ -103,7 +103,7 @@ impl Process {
     ///
     /// # Errors
     /// Returns an error if the operating system does not report the state.
-    pub fn exit_status(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+    pub(crate) fn exit_status(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.child.try_wait().with_context(|| format!("cannot read the state of {}", self.name))
     }
 

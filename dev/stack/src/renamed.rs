@@ -38,7 +38,7 @@ fn translate(words: &[OsString]) -> anyhow::Result<(&'static str, Vec<&OsStr>)> 
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsString;
+    use std::ffi::{OsStr, OsString};
 
     use super::translate;
 
@@ -53,7 +53,7 @@ mod tests {
         ] {
             let words: Vec<_> = old.split(' ').map(OsString::from).collect();
             let new: Vec<_> = arguments.split(' ').collect();
-            assert_eq!(translate(&words).unwrap(), (program, new.iter().map(|word| word.as_ref()).collect()));
+            assert_eq!(translate(&words).unwrap(), (program, new.into_iter().map(OsStr::new).collect()));
         }
     }
 

@@ -7,22 +7,26 @@ use rustix::{param::clock_ticks_per_second, process::Pid};
 use crate::process_tree::descendants;
 
 /// Returns the resident memory of a process in KiB, or 0 if the process does not exist.
+#[must_use]
 pub fn resident_memory(pid: i32) -> u64 {
     memory(pid, "VmRSS:")
 }
 
 /// Returns the peak resident memory of a process in KiB, or 0 if the process does not exist.
+#[must_use]
 pub fn peak_memory(pid: i32) -> u64 {
     memory(pid, "VmHWM:")
 }
 
 /// Returns the CPU time of a process without its children.
+#[must_use]
 pub fn cpu_time(pid: i32) -> Duration {
     let [user, system, ..] = cpu_ticks(pid);
     from_ticks(user + system)
 }
 
 /// Returns the CPU time of a process and all its descendants. Descendants that have ended are included.
+#[must_use]
 pub fn cpu_time_with_children(pid: i32) -> Duration {
     let children = Pid::from_raw(pid).map(descendants).unwrap_or_default();
     let children = children.iter().map(|pid| pid.as_raw_nonzero().get());
@@ -30,6 +34,7 @@ pub fn cpu_time_with_children(pid: i32) -> Duration {
 }
 
 /// Returns the busy time of all CPUs together. The host of a virtual machine counts, too (steal).
+#[must_use]
 pub fn machine_cpu_time() -> Duration {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let line = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
