@@ -56,8 +56,8 @@ pub use update_customer::UpdateCustomer;
 ///
 /// The type's doc comment has a summary and four sections: *When it is sent*, *What holds afterwards*,
 /// *Not stated*, and *Delivery*. Each field documents its meaning, its limits, and an example. A field with a
-/// unit documents it as `x-unit`. `x-personal-data` classifies the field: `direct` identifies a person, `linked`
-/// describes a person without identifying them, and `none` does neither.
+/// unit documents it as `x-unit`. `x-personal-data` classifies the field: `direct` identifies a person,
+/// `linked` describes a person without identifying them, and `none` does neither.
 ///
 /// With the feature `generated`, every message also implements `schemars::JsonSchema`.
 pub trait Message: serde::Serialize + serde::de::DeserializeOwned {

@@ -23,7 +23,8 @@ pub(crate) const EMAIL: &str = concat!(
     r"[^@\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+$"
 );
 
-/// The e-mail addresses that HTML accepts: <https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address>
+/// The e-mail addresses that HTML accepts.
+/// <https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address>
 pub(crate) const HTML_EMAIL: &str = concat!(
     r"^[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+@",
     r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?",

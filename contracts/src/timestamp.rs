@@ -13,8 +13,8 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime
 
 /// Returns the schema that writers follow.
 ///
-/// It excludes years before 1000, because they do not fit into a MySQL DATETIME. It excludes leap seconds, because
-/// hardly any system can store them.
+/// It excludes years before 1000, because they do not fit into a MySQL DATETIME. It excludes leap seconds,
+/// because hardly any system can store them.
 #[cfg(feature = "generated")]
 pub(crate) fn schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({

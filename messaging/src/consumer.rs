@@ -153,8 +153,8 @@ impl<'a> Consumer<'a> {
 
 /// Retries a batch until the handler returns its outcomes. Returns `None` if shutdown comes first.
 ///
-/// Meanwhile the batch stays unsettled, and beyond the prefetch the broker sends no more messages. Logs one line
-/// when it starts to hold the batch, and one line when the batch has been processed.
+/// Meanwhile the batch stays unsettled, and beyond the prefetch the broker sends no more messages. Logs one
+/// line when it starts to hold the batch, and one line when the batch has been processed.
 async fn handle_with_retries(
     queue: &str,
     handler: &mut impl Handler,

@@ -27,9 +27,9 @@ const DEAD_LETTER_DELIVERY_LIMIT: i32 = 1_000_000_000;
 
 /// The wait between declaring a new queue and binding it.
 ///
-/// RabbitMQ writes the names of its quorum queues to a file half a second after the last change. If it is killed
-/// before that, it loses the messages that the new queue has confirmed. Observed on 3.10, where the queue also
-/// stops replying, and on 4.3.
+/// RabbitMQ writes the names of its quorum queues to a file half a second after the last change. If it is
+/// killed before that, it loses the messages that the new queue has confirmed. Observed on 3.10, where the
+/// queue also stops replying, and on 4.3.
 const QUEUE_NAME_FLUSH_DELAY: Duration = Duration::from_secs(1);
 
 impl Session {
@@ -43,8 +43,8 @@ impl Session {
 
     /// Declares a queue with its exchange and its binding, and the same for its dead letters.
     ///
-    /// A new queue is bound only after the broker has written its name to disk. Until then, no message is routed
-    /// to it, so none can be confirmed and then lost.
+    /// A new queue is bound only after the broker has written its name to disk. Until then, no message is
+    /// routed to it, so none can be confirmed and then lost.
     ///
     /// # Errors
     /// Returns an error if the session broke or one of them exists with other properties.
