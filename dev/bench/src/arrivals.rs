@@ -26,8 +26,8 @@ impl Arrivals {
 
     /// Waits until `count` rows have arrived, and checks that there are no more.
     ///
-    /// It polls for the customers in `last`, which costs the server very little, and counts all rows only when
-    /// those have arrived. It polls about 200 times, so the end is known to half a percent.
+    /// It polls for the customers in `last`, which costs the server very little. When these have arrived, it
+    /// counts all rows. It polls about 200 times, so the end is known to half a percent.
     pub(crate) async fn wait_for(&self, count: u32, last: &[Uuid]) -> anyhow::Result<()> {
         let ids: Vec<_> = last.iter().map(|id| format!("'{id}'")).collect();
         let poll = format!(

@@ -98,7 +98,7 @@ fn on_blocking_thread<T: Send + 'static>(
 /// Polls for the row of each customer until it is visible, and returns the latencies.
 ///
 /// A latency includes the time of one query and at most one pause. The first poll waits for half of the
-/// previous latency, because polls that come too early take CPU time from the system.
+/// previous latency. Earlier polls would only take CPU time from the system.
 async fn poll_for_rows(
     url: String,
     mut registered: UnboundedReceiver<Registered>,

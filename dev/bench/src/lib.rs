@@ -45,8 +45,8 @@ use crate::{
 /// Runs the measurements and prints the report.
 ///
 /// # Errors
-/// Returns an error if a server or service does not start, or if a registered customer does not become exactly
-/// one row.
+/// Returns an error if a server or service does not start. Returns an error if a registered customer does not
+/// become exactly one row.
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut stop = StopSignal::listen()?;
     let context = || format!("cannot create a directory in {}", arguments.dir.display());

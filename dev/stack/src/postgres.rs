@@ -126,8 +126,8 @@ async fn launch(directory: &Path, port: u16) -> anyhow::Result<Process> {
         }
         sleep(Duration::from_millis(20)).await;
     }
-    // No process uses the directory now. A killed server that is not yet reaped still has a process id, and
-    // the file with that id would prevent the start.
+    // No process uses the directory now. A killed server that is not yet reaped still has a process id. The
+    // file with this id would prevent the start.
     remove_file_if_exists(&data.join("postmaster.pid"))?;
     let mut server = server_command(&data, "postgres").await?;
     server.arg("-D").arg(&data).args(["-p", &port.to_string()]).current_dir("/");
