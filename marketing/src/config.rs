@@ -1,4 +1,4 @@
-//! Marketing's settings.
+//! Marketing's settings and subcommands.
 
 use std::net::SocketAddr;
 
@@ -9,50 +9,78 @@ use sqlx::mysql::MySqlConnectOptions;
 
 use crate::operator::PasswordHash;
 
-/// Marketing: keeps its own list of customers, filled by `CreateCustomer` and `UpdateCustomer`
+/// Keeps Marketing's list of customers, filled by the commands `CreateCustomer` and `UpdateCustomer`
 #[derive(Debug, Parser)]
-#[command(version)]
+// Global, so that a setting can stand before and after the subcommand.
+#[command(version, mut_args(|argument| argument.global(true)))]
 pub struct Config {
-    /// Where to serve HTTP
+    /// Address on which HTTP is served
     #[arg(long, env = "MARKETING_LISTEN", default_value = "127.0.0.1:8081")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
 
-    /// The service's own database user: it reads and writes rows. `mysql://user:password@host:port/database`
+    /// Database, as the user that reads and writes rows: `mysql://user:password@host:port/database`.
+    /// Required by `serve`
     #[arg(long, env = "MARKETING_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub database_url: MySqlConnectOptions,
+    pub(crate) database_url: Option<MySqlConnectOptions>,
 
-    /// The database's owner, used at start to bring the schema up to date. Leave it out where something
-    /// else does that: the service then waits for the schema
+    /// Database, as its owner, who applies migrations. Required by `migrate`. With this setting, `serve`
+    /// applies migrations at start. Without it, `serve` waits until the schema is up to date
     #[arg(long, env = "MARKETING_OWNER_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub owner_database_url: Option<MySqlConnectOptions>,
+    pub(crate) owner_database_url: Option<MySqlConnectOptions>,
 
-    /// The broker that has the commands. `amqp://user:password@host:port/vhost`, `amqps://` for TLS
+    /// Broker with the commands: `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. Required by
+    /// `serve`
     #[arg(long, env = "MARKETING_BROKER_URL", value_name = "URL", hide_env_values = true)]
-    pub broker_url: BrokerUrl,
+    pub(crate) broker_url: Option<BrokerUrl>,
 
-    /// The hash of the password for the list of customers, as `marketing hash-password` makes it. Without
-    /// one the list is off
+    /// Hash of the password for the list of customers, from `marketing hash-password`. Without it, the list
+    /// is off. A new hash ends all log-in sessions
     #[arg(long, env = "MARKETING_OPERATOR_PASSWORD_HASH", value_name = "HASH", hide_env_values = true)]
-    pub operator_password_hash: Option<PasswordHash>,
+    pub(crate) operator_password_hash: Option<PasswordHash>,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "the flattened struct has its own")]
-    pub proxies: TrustedProxies,
+    pub(crate) proxies: TrustedProxies,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "the flattened struct has its own")]
-    pub logging: Logging,
+    pub(crate) logging: Logging,
 
-    /// What to do instead of being the service
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
 }
 
-/// Without a command the program is the service.
-#[derive(Debug, Clone, Copy, Subcommand)]
-pub enum Command {
+/// Subcommands of the program.
+#[derive(Debug, Clone, Copy, Default, Subcommand)]
+pub(crate) enum Command {
+    /// Runs the service (the default)
+    #[default]
+    Serve,
+
+    /// Applies the missing migrations to the database and exits
+    Migrate,
+
     /// Asks the service that runs on this machine whether it is ready: exit status 0 or 1
     Health,
-    /// Ask for a password, or read it from standard input, and print its hash; needs no setting
+
+    /// Asks for a password, or reads it from standard input, and prints its hash. Needs no settings
     HashPassword,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::{Command, Config};
+
+    #[test]
+    fn settings_work_with_and_without_a_subcommand() {
+        for arguments in [
+            &["--listen", "127.0.0.1:1"][..],
+            &["--listen", "127.0.0.1:1", "serve"],
+            &["serve", "--listen", "127.0.0.1:1", "--log", "info"],
+        ] {
+            let config = Config::try_parse_from([&["marketing"], arguments].concat()).unwrap();
+            assert_eq!(config.listen, "127.0.0.1:1".parse().unwrap(), "{arguments:?}");
+            assert!(matches!(config.command.unwrap_or_default(), Command::Serve));
+        }
+    }
 }

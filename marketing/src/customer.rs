@@ -1,21 +1,26 @@
-//! What Marketing takes for a customer: parsed once from a command, and trusted from then on.
+//! A customer in Marketing: parsed once from a command, then valid everywhere.
 
-mod rules;
+use std::ops::RangeInclusive;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Timelike, Utc};
 use contracts::{CreateCustomer, UpdateCustomer};
 use messaging::Rejection;
 use uuid::Uuid;
 
-use rules::{is_address, is_name, is_source, is_time};
-
-/// Of a customer whose details never changed.
+/// Version of a customer whose details never changed.
 const FIRST_VERSION: u32 = 1;
 
-/// Of a customer whose details did. Counters end somewhere, and many where this one does.
-const LATER_VERSIONS: std::ops::RangeInclusive<u32> = 2..=i32::MAX.unsigned_abs();
+/// Versions after a change. The contract ends at the largest signed 32-bit number.
+const LATER_VERSIONS: RangeInclusive<u32> = 2..=i32::MAX.unsigned_abs();
 
-/// A customer as Marketing keeps them: one version of them, complete.
+const MAX_NAME_CHARACTERS: usize = 200;
+const MAX_EMAIL_CHARACTERS: usize = 254;
+const MAX_SOURCE_BYTES: usize = 50;
+
+/// Years of a MySQL DATETIME.
+const YEARS: RangeInclusive<i32> = 1000..=9999;
+
+/// One complete version of a customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Customer {
     id: Uuid,
@@ -29,10 +34,10 @@ pub struct Customer {
 }
 
 impl Customer {
-    /// Parses a command: the customer's first version.
+    /// Returns the first version of a customer.
     ///
     /// # Errors
-    /// [`Rejection::RuleBroken`], with the field and its rule.
+    /// Returns [`Rejection::RuleBroken`] with the field and its rule if a field is invalid.
     pub fn created(command: CreateCustomer) -> Result<Self, Rejection> {
         let created = Self {
             id: command.customer_id,
@@ -47,10 +52,10 @@ impl Customer {
         created.validate()
     }
 
-    /// Parses a command: a later version.
+    /// Returns a later version of a customer.
     ///
     /// # Errors
-    /// [`Rejection::RuleBroken`], with the field and its rule.
+    /// Returns [`Rejection::RuleBroken`] with the field and its rule if a field is invalid.
     pub fn updated(command: UpdateCustomer) -> Result<Self, Rejection> {
         let updated = Self {
             id: command.customer_id,
@@ -65,75 +70,99 @@ impl Customer {
         updated.validate()
     }
 
+    /// Verifies the rules of the contracts, which the columns of the table can hold.
     fn validate(self) -> Result<Self, Rejection> {
         let is_version = self.changed_at.is_none() || LATER_VERSIONS.contains(&self.version);
         let rules = [
-            (is_name(&self.full_name), "full_name has to have 1 to 200 characters and no control characters"),
+            (is_name(&self.full_name), "full_name must have 1 to 200 characters and no control characters"),
             (
-                is_address(&self.email_address),
-                "email_address has to have at most 254 characters and one @ inside",
+                is_email(&self.email_address),
+                "email_address must have at most 254 characters and one @ inside",
             ),
-            (is_source(&self.source), "source has to have 1 to 50 characters of a-z, 0-9 and -"),
-            (is_time(self.since), "customer_since has to be in the years 1000 to 9999, and no leap second"),
-            (is_version, "version has to be 2 to 2147483647"),
+            (is_source(&self.source), "source must have 1 to 50 characters of a-z, 0-9 and -"),
+            (is_time(self.since), "customer_since must be in the years 1000 to 9999, and no leap second"),
+            (is_version, "version must be 2 to 2147483647"),
             (
                 self.changed_at.is_none_or(is_time),
-                "changed_at has to be in the years 1000 to 9999, and no leap second",
+                "changed_at must be in the years 1000 to 9999, and no leap second",
             ),
         ];
-        match rules.into_iter().find(|(kept, _)| !kept) {
+        match rules.into_iter().find(|(valid, _)| !valid) {
             Some((_, rule)) => Err(Rejection::RuleBroken(rule.into())),
             None => Ok(self),
         }
     }
 
-    /// The identity that the source gave.
+    /// Returns the id that the source assigned.
     #[must_use]
     pub fn id(&self) -> Uuid {
         self.id
     }
 
-    /// 1 to 200 characters.
+    /// Returns the name: 1 to 200 characters.
     #[must_use]
     pub fn full_name(&self) -> &str {
         &self.full_name
     }
 
-    /// At most 254 characters.
+    /// Returns the e-mail address: at most 254 characters.
     #[must_use]
     pub fn email_address(&self) -> &str {
         &self.email_address
     }
 
-    /// Whether marketing messages may be sent there.
+    /// Returns whether the customer accepts marketing e-mail.
     #[must_use]
     pub fn email_opt_in(&self) -> bool {
         self.email_opt_in
     }
 
-    /// The application that the customer comes from.
+    /// Returns the application that registered the customer.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// Since when they have been a customer of the source.
+    /// Returns the time of the registration at the source.
     #[must_use]
     pub fn since(&self) -> DateTime<Utc> {
         self.since
     }
 
-    /// Which state of them this is: 1, and 1 more with each change at the source.
+    /// Returns the version: 1 at first, and 1 more after each change at the source.
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version
     }
 
-    /// When it became so; `None` for the first version.
+    /// Returns the time of the change that made this version, or `None` for the first version.
     #[must_use]
     pub fn changed_at(&self) -> Option<DateTime<Utc>> {
         self.changed_at
     }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.trim().is_empty() && name.chars().count() <= MAX_NAME_CHARACTERS && !name.contains(char::is_control)
+}
+
+fn is_email(address: &str) -> bool {
+    let has_inner_at = address
+        .split_once('@')
+        .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'));
+    has_inner_at
+        && address.chars().count() <= MAX_EMAIL_CHARACTERS
+        && !address.contains(|c: char| c.is_control() || c.is_whitespace())
+}
+
+fn is_source(source: &str) -> bool {
+    (1..=MAX_SOURCE_BYTES).contains(&source.len())
+        && source.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// In a leap second, chrono counts more than 1,000,000,000 ns. MySQL has no leap seconds.
+fn is_time(time: DateTime<Utc>) -> bool {
+    YEARS.contains(&time.year()) && time.nanosecond() < 1_000_000_000
 }
 
 #[cfg(test)]
@@ -149,20 +178,20 @@ mod tests {
     }
 
     #[test]
-    fn a_command_within_the_rules_is_a_customer() {
+    fn valid_command_gives_customer() {
         let customer = Customer::created(command()).unwrap();
         assert_eq!(customer.full_name(), command().full_name);
         assert_eq!(customer.id(), command().customer_id);
     }
 
     #[test]
-    fn a_command_that_breaks_a_rule_is_rejected_by_the_fields_name() {
+    fn rejection_names_invalid_field() {
         type BreakIt = fn(&mut CreateCustomer);
         let broken: [(&str, BreakIt); 10] = [
             ("full_name", |c| c.full_name = " ".into()),
             ("full_name", |c| c.full_name = "x".repeat(201)),
             ("full_name", |c| c.full_name = "a\0".into()),
-            ("email_address", |c| c.email_address = "nobody".into()),
+            ("email_address", |c| c.email_address = "ann".into()),
             ("email_address", |c| c.email_address = "a@b@c".into()),
             ("email_address", |c| c.email_address = format!("{}@b", "x".repeat(253))),
             ("source", |c| c.source = String::new()),
@@ -181,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_version_has_a_number_and_a_time() {
+    fn later_version_has_number_and_time() {
         let command = include_str!("../../contracts/samples/marketing.update-customer.v1.json");
         let command: UpdateCustomer = serde_json::from_str(command).unwrap();
         let customer = Customer::updated(command.clone()).unwrap();

@@ -1,4 +1,4 @@
-//! Marketing's HTTP: its list of customers, for the operator alone.
+//! Marketing's HTTP: the list of customers, for the operator only.
 
 mod export;
 mod login;
@@ -16,31 +16,34 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
-use service_kit::{RateLimit, Stylesheet, TrustedProxies};
+use service_kit::{FailureLog, RateLimit, Stylesheet, TrustedProxies};
 
 use crate::{
-    list::{List, Page, Start, Unavailable},
+    count_cache::CountCache,
+    list::{CustomerList, Page, PageStart},
+    mysql::MysqlError,
     operator::{Operator, PasswordHash},
-    totals::Totals,
 };
 use query::{ListQuery, QueryResult};
 use sessions::{LoggedIn, Sessions};
 
 pub(crate) use pages::STYLE;
 
-/// A password, and nothing longer.
-const BODY_BYTES: usize = 4 * 1024;
+/// Size of a form with a password.
+const MAX_BODY_BYTES: usize = 4 * 1024;
 
-const ROWS: usize = 50;
+const ROWS_PER_PAGE: usize = 50;
 
-/// Attempts to log in that one client has in a minute.
+/// Attempts to log in, per client.
 const LOGINS_PER_MINUTE: u32 = 10;
 
-/// What the handlers work with.
+static LIST_READS: FailureLog = FailureLog::new("reading the list of customers");
+
+/// State of the handlers.
 #[derive(Clone)]
-pub struct App {
-    list: List,
-    totals: Arc<Totals>,
+pub(crate) struct App {
+    list: CustomerList,
+    counts: Arc<CountCache>,
     operator: Operator,
     sessions: Arc<Sessions>,
     logins: Arc<RateLimit>,
@@ -48,22 +51,21 @@ pub struct App {
 }
 
 impl App {
-    /// The list, for whoever has the password.
-    #[must_use]
-    pub fn new(list: List, password: PasswordHash, proxies: TrustedProxies) -> Self {
+    /// Returns the state for an operator whose password has this hash.
+    pub(crate) fn new(list: CustomerList, hash: PasswordHash, proxies: TrustedProxies) -> Self {
         Self {
-            totals: Arc::new(Totals::new(list.clone())),
+            counts: Arc::new(CountCache::new(list.clone())),
             list,
-            operator: Operator::new(password),
-            sessions: Arc::default(),
+            sessions: Arc::new(Sessions::new(&hash)),
+            operator: Operator::new(hash),
             logins: Arc::new(RateLimit::per_minute(LOGINS_PER_MINUTE)),
             proxies,
         }
     }
 }
 
-/// All routes of Marketing. Without an app, which takes a password, the list is off.
-pub fn router(app: Option<App>, health: Router) -> Router {
+/// Returns all routes of Marketing. Without an app, the list is off.
+pub(crate) fn router(app: Option<App>, health: Router) -> Router {
     let list = match app {
         None => Router::new()
             .route("/customers", get(async || pages::off()))
@@ -86,7 +88,7 @@ pub fn router(app: Option<App>, health: Router) -> Router {
             let detail = "The list of customers is at /customers.";
             pages::failure(StatusCode::METHOD_NOT_ALLOWED, "That cannot be done here", detail)
         })
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(map_response(async |mut response: Response| {
             let name = HeaderName::from_static("x-robots-tag");
             response.headers_mut().insert(name, HeaderValue::from_static("noindex, nofollow"));
@@ -94,34 +96,33 @@ pub fn router(app: Option<App>, health: Router) -> Router {
         }))
 }
 
-async fn customers(_: LoggedIn, State(app): State<App>, query: QueryResult) -> Response {
+async fn customers(_: LoggedIn, State(app): State<App>, query: QueryResult) -> Result<Response, MysqlError> {
     let Query(query) = query.unwrap_or_default();
-    match page(&app.list, &query).await {
-        Ok((start, page)) => {
-            let last_arrival = match app.list.last_arrival().await {
-                Ok(last_arrival) => last_arrival,
-                Err(error) => return unavailable(&error),
-            };
-            pages::list(&query, &start, &page, app.totals.newest().await, last_arrival)
-        }
-        Err(error) => unavailable(&error),
-    }
+    let (start, page) = page(&app.list, &query).await?;
+    let last_arrival = app.list.last_arrival().await?;
+    LIST_READS.succeeded();
+    Ok(pages::list(&query, &start, &page, app.counts.latest().await, last_arrival))
 }
 
-/// Whoever goes up and gets to the top is shown the newest page, and a full one.
-async fn page(list: &List, query: &ListQuery) -> Result<(Start, Page), Unavailable> {
+/// Returns the requested page. A page of newer rows that reaches the newest row becomes the full first page.
+async fn page(list: &CustomerList, query: &ListQuery) -> Result<(PageStart, Page), MysqlError> {
     let start = query.start();
-    let page = list.page(query.search(), &start, ROWS).await?;
-    if matches!(start, Start::Above(_)) && !page.more {
-        return Ok((Start::Newest, list.page(query.search(), &Start::Newest, ROWS).await?));
+    let page = list.page(query.search(), &start, ROWS_PER_PAGE).await?;
+    if matches!(start, PageStart::Before(_)) && !page.more {
+        let first = PageStart::First;
+        let page = list.page(query.search(), &first, ROWS_PER_PAGE).await?;
+        return Ok((first, page));
     }
     Ok((start, page))
 }
 
-fn unavailable(error: &Unavailable) -> Response {
-    tracing::warn!("could not show the customers: {error}");
-    let detail = "The database does not answer. New customers wait in their queue meanwhile. \
-                  Try again in a few seconds.";
-    let page = pages::failure(StatusCode::SERVICE_UNAVAILABLE, "The list is away right now", detail);
-    ([(header::RETRY_AFTER, "5")], page).into_response()
+impl IntoResponse for MysqlError {
+    fn into_response(self) -> Response {
+        LIST_READS.failed(&self);
+        let detail = "The database does not respond. New customers wait in their queue. \
+                      Try again in a few seconds.";
+        let title = "The list is unavailable right now";
+        let page = pages::failure(StatusCode::SERVICE_UNAVAILABLE, title, detail);
+        ([(header::RETRY_AFTER, "5")], page).into_response()
+    }
 }

@@ -1,4 +1,4 @@
-//! The list of customers as people read it: newest first, searched, page by page.
+//! The list of customers for the operator: newest first, searched, page by page.
 
 mod select;
 
@@ -10,156 +10,156 @@ use sqlx::{
     mysql::{MySqlConnectOptions, MySqlPoolOptions},
     pool::PoolConnection,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-/// Few, and none of consuming's: however many people look, commands are carried out as fast.
-const CONNECTIONS: u32 = 3;
+use crate::mysql::{MysqlError, with_deadline};
 
-/// How long a person waits for a page.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// Few connections, and none of the consumers': any number of page requests leaves the consumers their speed.
+const MAX_CONNECTIONS: u32 = 3;
 
-/// How long counting may take.
-const COUNTING: Duration = Duration::from_mins(1);
+/// Time until an unused connection is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Reads customers.
+/// Time that a visitor waits for a page.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time for a count, which takes a quarter of a second per million rows.
+const COUNT_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Reads customers from MySQL.
 #[derive(Debug, Clone)]
-pub struct List {
+pub(crate) struct CustomerList {
     pool: MySqlPool,
 }
 
-/// A customer as the table has them. Times are UTC.
+/// A row of the table `customers`. Times are UTC.
 #[derive(Debug, Clone, FromRow)]
-#[expect(missing_docs, reason = "the columns' names say it")]
-pub struct Row {
-    pub customer_id: String,
-    pub full_name: String,
-    pub email_address: String,
-    pub email_opt_in: bool,
-    pub source: String,
-    pub customer_since: NaiveDateTime,
-    pub received_at: NaiveDateTime,
+pub(crate) struct Row {
+    pub(crate) customer_id: String,
+    pub(crate) full_name: String,
+    pub(crate) email_address: String,
+    pub(crate) email_opt_in: bool,
+    pub(crate) source: String,
+    pub(crate) customer_since: NaiveDateTime,
+    pub(crate) received_at: NaiveDateTime,
 }
 
-/// A row's place in the list. As text: microseconds since 1970, a hyphen, the customer's id.
+/// The position of a row in the list. As text: microseconds since 1970, a hyphen, the customer's id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Cursor {
     received_at: NaiveDateTime,
     customer_id: String,
 }
 
-/// Where a page begins.
+/// The start of a page in the list, which is ordered from new to old.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Start {
-    /// At the newest row.
-    Newest,
-    /// After this place, which may be gone by now.
-    Below(Place),
-    /// The page that ends before this place.
-    Above(Place),
+pub(crate) enum PageStart {
+    /// The newest row.
+    First,
+    /// The row after the cursor. The cursor's own row need not exist.
+    After(Cursor),
+    /// The page that ends before the cursor.
+    Before(Cursor),
 }
 
-/// Some rows, newest first.
+/// Rows of one page, newest first.
 #[derive(Debug)]
-pub struct Page {
-    /// The rows.
-    pub rows: Vec<Row>,
-    /// Whether there are more in the direction of reading.
-    pub more: bool,
+pub(crate) struct Page {
+    pub(crate) rows: Vec<Row>,
+    /// Whether more rows follow: older rows, or newer ones for [`PageStart::Before`].
+    pub(crate) more: bool,
 }
 
-/// How many customers there are.
+/// Numbers of customers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
-    /// All of them.
-    pub customers: u64,
-    /// Those to whom marketing messages may be sent.
-    pub opted_in: u64,
+pub(crate) struct Counts {
+    pub(crate) customers: u64,
+    /// Customers who accept marketing e-mail.
+    pub(crate) opted_in: u64,
 }
 
-/// The database is away, or too slow.
-#[derive(Debug, thiserror::Error)]
-pub enum Unavailable {
-    /// It failed.
-    #[error("MySQL is away: {0}")]
-    Failed(#[from] sqlx::Error),
-    /// It did not answer.
-    #[error("MySQL did not answer in time")]
-    NoAnswer,
-}
-
-impl List {
-    /// Connects when it is first used, and lets connections go that nobody needs.
-    #[must_use]
-    pub fn new(database: MySqlConnectOptions) -> Self {
-        let pool = MySqlPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(DEADLINE);
-        Self { pool: pool.idle_timeout(Duration::from_mins(1)).connect_lazy_with(database) }
+impl CustomerList {
+    /// Returns a list that connects at its first use and closes idle connections.
+    pub(crate) fn new(database: MySqlConnectOptions) -> Self {
+        let pool = MySqlPoolOptions::new()
+            .max_connections(MAX_CONNECTIONS)
+            .acquire_timeout(PAGE_TIMEOUT)
+            .idle_timeout(IDLE_TIMEOUT)
+            .connect_lazy_with(database);
+        Self { pool }
     }
 
-    /// One page of the customers whose name, its last word or e-mail address begins with `search`; of all,
-    /// if it is empty. Letters' case and accents make no difference.
+    /// Returns up to `limit` customers whose name, last word of the name, or e-mail address begins with
+    /// `search`. An empty search matches all customers. Letter case and accents make no difference.
     ///
     /// # Errors
-    /// The database is away.
-    pub async fn page(&self, search: &str, start: &Start, rows: usize) -> Result<Page, Unavailable> {
-        self.in_time(DEADLINE, async |connection| select::page(connection, search, start, rows).await).await
+    /// Returns [`MysqlError`] if MySQL is unavailable or too slow.
+    pub(crate) async fn page(
+        &self,
+        search: &str,
+        start: &PageStart,
+        limit: usize,
+    ) -> Result<Page, MysqlError> {
+        let select = async |connection: &mut PoolConnection<MySql>| {
+            select::page(connection, search, start, limit).await
+        };
+        self.query(PAGE_TIMEOUT, select).await
     }
 
-    /// When the last customer arrived. `None` if there is none.
+    /// Returns the time at which the newest row was saved, or `None` if the table is empty.
     ///
     /// # Errors
-    /// The database is away.
-    pub async fn last_arrival(&self) -> Result<Option<NaiveDateTime>, Unavailable> {
+    /// Returns [`MysqlError`] if MySQL is unavailable or too slow.
+    pub(crate) async fn last_arrival(&self) -> Result<Option<NaiveDateTime>, MysqlError> {
         let select = sqlx::query_scalar("SELECT MAX(received_at) FROM customers");
-        self.in_time(DEADLINE, async |connection| select.fetch_one(&mut **connection).await).await
+        self.query(PAGE_TIMEOUT, async |connection| select.fetch_one(&mut **connection).await).await
     }
 
-    /// Counts, which takes a quarter of a second for each million.
+    /// Counts the customers.
     ///
     /// # Errors
-    /// The database is away.
-    pub async fn count(&self) -> Result<Counts, Unavailable> {
+    /// Returns [`MysqlError`] if MySQL is unavailable or too slow.
+    pub(crate) async fn count(&self) -> Result<Counts, MysqlError> {
         let select = sqlx::query_as(
             "SELECT CAST(COUNT(*) AS UNSIGNED), CAST(COALESCE(SUM(email_opt_in), 0) AS UNSIGNED) FROM customers",
         );
         let count = async |connection: &mut PoolConnection<MySql>| select.fetch_one(&mut **connection).await;
-        let (customers, opted_in) = self.in_time(COUNTING, count).await?;
+        let (customers, opted_in) = self.query(COUNT_TIMEOUT, count).await?;
         Ok(Counts { customers, opted_in })
     }
 
-    /// A connection that missed the deadline is closed: it may be half dead.
-    async fn in_time<T>(
+    /// Runs a query over a connection of the pool. A connection that misses the deadline is closed, because it
+    /// may be half open.
+    async fn query<T>(
         &self,
-        deadline: Duration,
+        limit: Duration,
         query: impl AsyncFnOnce(&mut PoolConnection<MySql>) -> sqlx::Result<T>,
-    ) -> Result<T, Unavailable> {
-        let deadline = Instant::now() + deadline;
-        let acquired = timeout_at(deadline, self.pool.acquire()).await;
-        let mut connection = acquired.map_err(|_| Unavailable::NoAnswer)??;
-        if let Ok(answer) = timeout_at(deadline, query(&mut connection)).await {
-            return Ok(answer?);
+    ) -> Result<T, MysqlError> {
+        let deadline = Instant::now() + limit;
+        let mut connection = with_deadline(deadline, self.pool.acquire()).await?;
+        let result = with_deadline(deadline, query(&mut connection)).await;
+        if matches!(result, Err(MysqlError::NoReply)) {
+            connection.close_on_drop();
         }
-        connection.close_on_drop();
-        Err(Unavailable::NoAnswer)
+        result
     }
 }
 
 impl Row {
-    /// The address before its @, and from there on.
+    /// Returns the e-mail address in two parts, split before the @.
     pub(crate) fn local_part_and_domain(&self) -> (&str, &str) {
         self.email_address.split_at(self.email_address.find('@').unwrap_or(0))
     }
 
-    /// Where in the list it is.
-    #[must_use]
-    pub fn place(&self) -> Place {
-        Place { received_at: self.received_at, customer_id: self.customer_id.clone() }
+    /// Returns the position of this row in the list.
+    pub(crate) fn cursor(&self) -> Cursor {
+        Cursor { received_at: self.received_at, customer_id: self.customer_id.clone() }
     }
 }
 
-impl Place {
-    /// Parses its text.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+impl Cursor {
+    /// Parses the text of a cursor.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (micros, customer_id) = text.split_once('-')?;
         let received_at = DateTime::from_timestamp_micros(micros.parse().ok()?)?.naive_utc();
         let is_id = customer_id.len() <= 36 && customer_id.is_ascii();
@@ -167,7 +167,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Cursor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}-{}", self.received_at.and_utc().timestamp_micros(), self.customer_id)
     }
@@ -175,10 +175,10 @@ impl fmt::Display for Place {
 
 #[cfg(test)]
 mod tests {
-    use super::{Place, Row};
+    use super::{Cursor, Row};
 
     #[test]
-    fn a_place_comes_back_as_it_was_given() {
+    fn cursor_text_parses_to_same_cursor() {
         let row = Row {
             customer_id: "01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71".into(),
             full_name: String::new(),
@@ -188,13 +188,13 @@ mod tests {
             customer_since: "2026-01-01T00:00:00".parse().unwrap(),
             received_at: "2026-01-02T03:04:05.678901".parse().unwrap(),
         };
-        assert_eq!(Place::parse(&row.place().to_string()), Some(row.place()));
+        assert_eq!(Cursor::parse(&row.cursor().to_string()), Some(row.cursor()));
     }
 
     #[test]
-    fn what_is_not_a_place_is_none() {
+    fn other_text_is_not_a_cursor() {
         for text in ["", "1", "x-1", "1-é", "9223372036854775807-1"] {
-            assert_eq!(Place::parse(text), None, "{text}");
+            assert_eq!(Cursor::parse(text), None, "{text}");
         }
     }
 }

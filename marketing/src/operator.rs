@@ -1,6 +1,7 @@
-//! The one person who may look into the list: known by the hash of a password.
+//! The operator, who may read the list of customers and logs in with a password.
 
 use std::{
+    fmt,
     io::{self, IsTerminal},
     str::FromStr,
     sync::Arc,
@@ -10,21 +11,22 @@ use anyhow::{Context, ensure};
 use argon2::{
     Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash as Phc,
 };
+use service_kit::write_stdout;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-/// NIST SP 800-63B, section 3.1.1.2, for a password that is the only factor.
-const CHARACTERS: usize = 15;
+/// Minimum length of a password that is the only factor (NIST SP 800-63B, section 3.1.1.2).
+const MIN_CHARACTERS: usize = 15;
 
 /// An argon2 hash in PHC format, `$argon2id$v=19$…`.
 #[derive(Clone)]
-pub struct PasswordHash(Phc);
+pub(crate) struct PasswordHash(Phc);
 
-/// Whoever has the password.
+/// Verifies the operator's password.
 #[derive(Debug, Clone)]
-pub struct Operator {
+pub(crate) struct Operator {
     hash: PasswordHash,
-    /// Checking takes 19 MiB and a core; however many try at once, one is checked at a time.
-    checking: Arc<Semaphore>,
+    /// One permit: a verification takes 19 MiB and a core, however many clients try simultaneously.
+    verification: Arc<Semaphore>,
 }
 
 impl FromStr for PasswordHash {
@@ -33,77 +35,83 @@ impl FromStr for PasswordHash {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const REASON: &str = "not an argon2 hash like $argon2id$v=19$…; `marketing hash-password` makes one";
         let phc = Phc::new(text).map_err(|_| REASON)?;
-        let known = Algorithm::new(phc.algorithm).is_ok() && Params::try_from(&phc).is_ok();
-        let whole = phc.salt.is_some() && phc.hash.is_some();
-        if known && whole { Ok(Self(phc)) } else { Err(REASON) }
+        let is_known = Algorithm::new(phc.algorithm).is_ok() && Params::try_from(&phc).is_ok();
+        let is_complete = phc.salt.is_some() && phc.hash.is_some();
+        if is_known && is_complete { Ok(Self(phc)) } else { Err(REASON) }
     }
 }
 
-/// Not the hash, which would help to guess the password.
-impl std::fmt::Debug for PasswordHash {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// Omits the hash, which would help to guess the password.
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("PasswordHash")
     }
 }
 
-impl Operator {
-    /// The one with this password.
-    #[must_use]
-    pub fn new(hash: PasswordHash) -> Self {
-        Self { hash, checking: Arc::new(Semaphore::new(1)) }
-    }
-
-    /// Whether this is the password.
-    pub async fn has(&self, password: String) -> bool {
-        let Ok(turn) = Arc::clone(&self.checking).acquire_owned().await else { return false };
-        let PasswordHash(hash) = self.hash.clone();
-        let checked = spawn_blocking(move || {
-            let right = Argon2::default().verify_password(password.as_bytes(), &hash).is_ok();
-            drop(turn);
-            right
-        });
-        checked.await.unwrap_or(false)
+impl PasswordHash {
+    /// Returns the hash as text. It is a secret, and all instances of Marketing share it.
+    pub(crate) fn to_secret(&self) -> String {
+        self.0.to_string()
     }
 }
 
-/// `marketing hash-password`: asks for a password, or reads it from a pipe, and prints its hash.
+impl Operator {
+    /// Returns the operator whose password has this hash.
+    pub(crate) fn new(hash: PasswordHash) -> Self {
+        Self { hash, verification: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Returns whether this is the operator's password.
+    pub(crate) async fn verify(&self, password: String) -> bool {
+        let Ok(permit) = Arc::clone(&self.verification).acquire_owned().await else { return false };
+        let PasswordHash(hash) = self.hash.clone();
+        let verified = spawn_blocking(move || {
+            let matches = Argon2::default().verify_password(password.as_bytes(), &hash).is_ok();
+            drop(permit);
+            matches
+        });
+        verified.await.unwrap_or(false)
+    }
+}
+
+/// Asks for a password, or reads it from a pipe, and prints its hash.
 ///
 /// # Errors
-/// The password is too short, or comes differently the second time.
+/// Returns an error if the password is too short, or if the second input differs from the first.
 pub fn hash_password() -> anyhow::Result<()> {
     let password = if io::stdin().is_terminal() {
         let password = rpassword::prompt_password("New password: ")?;
-        ensure!(rpassword::prompt_password("Again: ")? == password, "these were two different passwords");
+        ensure!(rpassword::prompt_password("Again: ")? == password, "the two passwords differ");
         password
     } else {
         let mut line = String::new();
         io::stdin().read_line(&mut line).context("no password on standard input")?;
         line.trim_end_matches(['\r', '\n']).to_owned()
     };
-    ensure!(password.chars().count() >= CHARACTERS, "choose a password of at least {CHARACTERS} characters");
+    let is_long_enough = password.chars().count() >= MIN_CHARACTERS;
+    ensure!(is_long_enough, "choose a password of at least {MIN_CHARACTERS} characters");
     let hash = Argon2::default().hash_password(password.as_bytes()).context("cannot hash the password")?;
-    println!("{hash}");
-    Ok(())
+    Ok(write_stdout(&format!("{hash}\n"))?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Operator, PasswordHash};
 
-    /// Of `development-only`, made by `marketing hash-password`.
+    /// The hash of `development-only`, from `marketing hash-password`.
     const HASH: &str =
         "$argon2id$v=19$m=19456,t=2,p=1$Zp9g94Kybat4QuXK2HLUUQ$oh2vp7faXWhurhEYh0r6/E8q8T9BIVGxlBHUszKd3rg";
 
     #[tokio::test]
-    async fn the_password_is_known_by_its_hash() {
+    async fn hash_verifies_only_its_password() {
         let operator = Operator::new(HASH.parse().unwrap());
-        assert!(operator.has("development-only".into()).await);
-        assert!(!operator.has("development-onl".into()).await);
-        assert!(!operator.has(String::new()).await);
+        assert!(operator.verify("development-only".into()).await);
+        assert!(!operator.verify("development-onl".into()).await);
+        assert!(!operator.verify(String::new()).await);
     }
 
     #[test]
-    fn what_is_not_an_argon2_hash_is_refused() {
+    fn other_text_is_not_a_hash() {
         for text in
             ["", "development-only", "$argon2id$v=19$m=19456,t=2,p=1", "$2b$12$abcdefghijklmnopqrstuv"]
         {

@@ -1,38 +1,37 @@
-//! Marketing's schema, brought up to date at start, and asked after by health.
+//! The database schema: applied at start or by `marketing migrate`, verified by health checks.
 
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use sqlx::{Connection, MySqlConnection, migrate::Migrator, mysql::MySqlConnectOptions};
-use tokio::time::timeout;
+use sqlx::{Connection, migrate::Migrator, mysql::MySqlConnectOptions};
+use tokio::time::Instant;
+
+use crate::mysql::{connect, with_deadline};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-const DEADLINE: Duration = Duration::from_secs(2);
+/// Time for each step except the migrations themselves, which may rewrite a large table.
+const STEP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Brings the schema up to date. Instances that start at once wait for each other.
+/// Applies the missing migrations. Instances that start simultaneously wait for each other.
 ///
 /// # Errors
-/// The database is away, or its schema is newer than this program.
+/// Returns an error if MySQL is unavailable or its schema is newer than this program.
 pub async fn migrate(owner: &MySqlConnectOptions) -> anyhow::Result<()> {
-    let mut connection = in_time(MySqlConnection::connect_with(owner)).await?;
+    let mut connection = connect(owner, STEP_TIMEOUT).await?;
     MIGRATIONS.run(&mut connection).await.context("cannot bring the schema up to date")
 }
 
-/// Whether the database answers and has the whole of its schema, by a connection made for the purpose.
+/// Verifies over a new connection that MySQL responds and has the schema of this program.
 ///
 /// # Errors
-/// It is away, or its schema is on its way.
-pub async fn check(database: &MySqlConnectOptions) -> anyhow::Result<()> {
-    let mut connection = in_time(MySqlConnection::connect_with(database)).await?;
+/// Returns an error if MySQL is unavailable or a migration is missing.
+pub(crate) async fn check(database: &MySqlConnectOptions) -> anyhow::Result<()> {
+    let mut connection = connect(database, STEP_TIMEOUT).await?;
     let count = sqlx::query_scalar("SELECT COUNT(*) FROM _sqlx_migrations WHERE success");
-    let done: i64 = in_time(count.fetch_one(&mut connection)).await?;
-    in_time(connection.close()).await?;
-    let ready = usize::try_from(done).is_ok_and(|done| done >= MIGRATIONS.iter().count());
-    ensure!(ready, "the schema in MySQL is not up to date");
+    let applied: i64 = with_deadline(Instant::now() + STEP_TIMEOUT, count.fetch_one(&mut connection)).await?;
+    with_deadline(Instant::now() + STEP_TIMEOUT, connection.close()).await?;
+    let complete = usize::try_from(applied).is_ok_and(|applied| applied >= MIGRATIONS.iter().count());
+    ensure!(complete, "the schema in MySQL is not up to date");
     Ok(())
-}
-
-async fn in_time<T>(step: impl Future<Output = sqlx::Result<T>>) -> anyhow::Result<T> {
-    timeout(DEADLINE, step).await.context("MySQL did not answer in time")?.context("MySQL is away")
 }

@@ -1,24 +1,26 @@
-//! Which part of the search indexes new rows go to.
+//! The segment of the search indexes to which new rows go.
 
 use sqlx::MySqlConnection;
 
-/// Of so many rows, a segment of the three indexes takes some 15 MiB, which a server keeps in memory.
-const ROWS: u64 = 65_536;
+/// Rows per segment. With this size, one segment of the three indexes takes about 15 MiB, which a server
+/// keeps in memory.
+const MAX_ROWS: u64 = 65_536;
 
-/// The segment that is being filled. Several instances fill the same one together, and it may get as many
-/// times larger.
+/// The segment that new rows fill.
+///
+/// Several instances fill the same segment together, so it can exceed [`MAX_ROWS`] as many times.
 #[derive(Debug)]
-pub struct Segment {
+pub(crate) struct Segment {
     number: u32,
     rows: u64,
 }
 
 impl Segment {
-    /// The newest one.
+    /// Returns the newest segment in the table.
     ///
     /// # Errors
-    /// The database is away.
-    pub async fn newest(connection: &mut MySqlConnection) -> sqlx::Result<Self> {
+    /// Returns an error if the query fails.
+    pub(crate) async fn newest(connection: &mut MySqlConnection) -> sqlx::Result<Self> {
         let select = "SELECT search_segment, CAST(COUNT(*) AS UNSIGNED) FROM customers
             WHERE search_segment = (SELECT MAX(search_segment) FROM customers) GROUP BY search_segment";
         let newest: Option<(u32, u64)> = sqlx::query_as(select).fetch_optional(connection).await?;
@@ -26,16 +28,15 @@ impl Segment {
         Ok(Self { number, rows })
     }
 
-    /// Its number, for the next rows.
-    #[must_use]
-    pub fn number(&self) -> u32 {
+    /// Returns the number of the segment for the next rows.
+    pub(crate) fn number(&self) -> u32 {
         self.number
     }
 
-    /// Notes that rows went there. A full segment is followed by the next.
-    pub fn add(&mut self, rows: usize) {
+    /// Counts inserted rows. The next segment follows a full one.
+    pub(crate) fn add(&mut self, rows: usize) {
         self.rows += rows as u64;
-        if self.rows >= ROWS {
+        if self.rows >= MAX_ROWS {
             *self = Self { number: self.number + 1, rows: 0 };
         }
     }
@@ -43,11 +44,11 @@ impl Segment {
 
 #[cfg(test)]
 mod tests {
-    use super::{ROWS, Segment};
+    use super::{MAX_ROWS, Segment};
 
     #[test]
-    fn a_full_segment_is_followed_by_the_next() {
-        let mut segment = Segment { number: 3, rows: ROWS - 2 };
+    fn next_segment_follows_full_one() {
+        let mut segment = Segment { number: 3, rows: MAX_ROWS - 2 };
         segment.add(1);
         assert_eq!(segment.number(), 3);
         segment.add(100);

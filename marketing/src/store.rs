@@ -1,107 +1,113 @@
-//! The customers in MySQL: a batch is one statement and one commit.
+//! The customers in MySQL: one statement and one commit per batch.
 
 use std::{borrow::Cow, time::Duration};
 
 use sqlx::{Connection, Executor, MySql, MySqlConnection, QueryBuilder, mysql::MySqlConnectOptions};
-use tokio::time::timeout;
+use tokio::time::Instant;
 
-use crate::{customer::Customer, segment::Segment};
+use crate::{
+    customer::Customer,
+    mysql::{MysqlError, with_deadline},
+    segment::Segment,
+};
 
-/// How long MySQL may take for a batch before its connection is given up.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// Time for one batch. After it, the connection is closed.
+const SAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Writes customers, over one connection. After any failure but a rejection the connection is dropped
-/// and the next call makes another.
+/// Writes customers over one connection.
+///
+/// After a failure other than a rejection, the connection is closed, and the next call opens another one.
 pub struct Store {
     database: MySqlConnectOptions,
-    open: Option<Open>,
+    connected: Option<Connected>,
 }
 
-struct Open {
+struct Connected {
     connection: MySqlConnection,
     segment: Segment,
 }
 
-/// Why nothing was saved.
+/// The reason for which [`Store::save`] did not save.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
-    /// One of the customers breaks a rule of the database, and always will.
+    /// A customer breaks a rule of the database. Retrying cannot succeed.
     #[error("{0}")]
     Rejected(String),
-    /// The database is away, or too busy.
-    #[error("MySQL is away: {0}")]
-    Unavailable(sqlx::Error),
-    /// It did not answer. The batch may yet be saved, as a whole or not at all.
-    #[error("MySQL did not answer in time")]
-    NoAnswer,
+    /// MySQL is unavailable. After [`MysqlError::NoReply`] or a broken connection, the batch may have been
+    /// saved as a whole.
+    #[error(transparent)]
+    Unavailable(#[from] MysqlError),
 }
 
 impl Store {
-    /// A store that connects when it is first used.
+    /// Returns a store that connects at its first use.
     #[must_use]
     pub fn new(database: MySqlConnectOptions) -> Self {
-        Self { database, open: None }
+        Self { database, connected: None }
     }
 
-    /// Saves all or none, and returns once they are durable. Of a customer that is there already the higher
-    /// version stays, in whatever order they come.
+    /// Saves all customers or none, and returns after the commit.
+    ///
+    /// The highest version of each customer stays in the table, in whatever order the versions arrive.
     ///
     /// # Errors
-    /// Nothing was saved; for [`SaveError::NoAnswer`], or a connection that broke, all may be.
+    /// Returns [`SaveError`] if the batch was not saved, or possibly not saved.
     pub async fn save(&mut self, customers: &[&Customer]) -> Result<(), SaveError> {
         if customers.is_empty() {
             return Ok(());
         }
-        let open = self.open.take();
-        let saved = timeout(DEADLINE, save_with(&self.database, open, customers)).await;
-        let (open, result) = saved.map_err(|_| SaveError::NoAnswer)?.map_err(SaveError::Unavailable)?;
+        let deadline = Instant::now() + SAVE_TIMEOUT;
+        let saving = save_with(&self.database, self.connected.take(), customers);
+        let (connected, result) = with_deadline(deadline, saving).await?;
         match result.map_err(SaveError::from) {
             Err(SaveError::Unavailable(error)) => Err(SaveError::Unavailable(error)),
             settled => {
-                self.open = Some(open);
+                self.connected = Some(connected);
                 settled
             }
         }
     }
 }
 
-/// Gives the connection back only from here, so that a deadline in between drops it with all it may
-/// have left undone.
+/// Saves over the connection or a new one, and returns the connection.
+///
+/// A missed deadline drops this future, and with it a connection whose statement is still running.
 async fn save_with(
     database: &MySqlConnectOptions,
-    open: Option<Open>,
+    connected: Option<Connected>,
     customers: &[&Customer],
-) -> sqlx::Result<(Open, sqlx::Result<()>)> {
-    let mut open = match open {
-        Some(open) => open,
+) -> sqlx::Result<(Connected, sqlx::Result<()>)> {
+    let mut connected = match connected {
+        Some(connected) => connected,
         None => connect(database).await?,
     };
-    let result = insert(&mut open, customers).await;
-    Ok((open, result))
+    let result = insert(&mut connected, customers).await;
+    Ok((connected, result))
 }
 
-async fn connect(database: &MySqlConnectOptions) -> sqlx::Result<Open> {
+async fn connect(database: &MySqlConnectOptions) -> sqlx::Result<Connected> {
     let mut connection = MySqlConnection::connect_with(database).await?;
-    // Each statement is its own commit; a server may have another default.
+    // Each statement commits by itself. A server may have another default.
     connection.execute("SET autocommit = 1").await?;
     let segment = Segment::newest(&mut connection).await?;
-    Ok(Open { connection, segment })
+    Ok(Connected { connection, segment })
 }
 
-async fn insert(Open { connection, segment }: &mut Open, customers: &[&Customer]) -> sqlx::Result<()> {
+async fn insert(connected: &mut Connected, customers: &[&Customer]) -> sqlx::Result<()> {
+    let Connected { connection, segment } = connected;
     statement(customers, segment.number()).build().execute(connection).await?;
     segment.add(customers.iter().filter(|customer| customer.changed_at().is_none()).count());
     Ok(())
 }
 
-/// The statement that saves them, with all that it binds.
+/// Returns the statement that saves the customers, with its bound values.
 #[must_use]
 pub fn statement(customers: &[&Customer], segment: u32) -> QueryBuilder<MySql> {
-    // In the order of the key, as everybody does it: two sessions with the same customers in hand then wait
-    // for each other instead of each holding what the other needs.
+    // Every session locks rows in the order of the key. Two sessions with the same customers therefore wait
+    // for each other instead of deadlocking.
     let mut customers = customers.to_vec();
     customers.sort_by_key(|customer| customer.id());
-    fill_up(&mut customers);
+    pad_to_power_of_two(&mut customers);
     let mut insert = QueryBuilder::<MySql>::new(include_str!("store/insert.sql"));
     insert.push_values(customers, |mut row, customer| {
         row.push_bind(customer.id().to_string())
@@ -114,16 +120,19 @@ pub fn statement(customers: &[&Customer], segment: u32) -> QueryBuilder<MySql> {
             .push_bind(customer.version())
             .push_bind(customer.changed_at().map(|time| time.naive_utc()));
     });
-    // Not INSERT IGNORE: that would also swallow what does not fit. Assignments take place one after another, so
-    // the version, by which the others are decided, comes last. VALUES() is what MySQL and MariaDB both know.
+    // Not INSERT IGNORE, which would also ignore values that do not fit. MySQL assigns from left to right, so
+    // the version comes last, because the other assignments compare with it. MySQL and MariaDB both support
+    // VALUES().
     insert.push(include_str!("store/keep_the_higher_version.sql"));
     insert
 }
 
-/// To the next power of two, with copies of the last one, which change nothing. So a few statements do for
-/// all sizes, and they stay prepared: to close one gets no answer, and whatever is sent next would wait for
-/// the server's delayed acknowledgement, 40 ms, since the client does not set `TCP_NODELAY`.
-fn fill_up(customers: &mut Vec<&Customer>) {
+/// Pads the batch to a power of two with copies of the last customer, which change nothing.
+///
+/// So a few statements serve all sizes and stay prepared. Closing a prepared statement has no reply, and the
+/// client does not set `TCP_NODELAY`. The next statement would therefore wait for the server's delayed
+/// acknowledgement, 40 ms.
+fn pad_to_power_of_two(customers: &mut Vec<&Customer>) {
     if let Some(last) = customers.last().copied() {
         customers.resize(customers.len().next_power_of_two(), last);
     }
@@ -132,17 +141,19 @@ fn fill_up(customers: &mut Vec<&Customer>) {
 impl From<sqlx::Error> for SaveError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
-            sqlx::Error::Database(database) if is_about_the_data(database.code(), database.message()) => {
+            sqlx::Error::Database(database) if is_data_error(database.code(), database.message()) => {
                 Self::Rejected(database.message().to_owned())
             }
-            _ => Self::Unavailable(error),
+            _ => Self::Unavailable(error.into()),
         }
     }
 }
 
-/// SQLSTATE class 22 is a data exception, 23 a broken constraint, 45000 a trigger's refusal. MySQL has its
-/// CHECK constraints (error 3819) under the general HY000.
-fn is_about_the_data(state: Option<Cow<'_, str>>, message: &str) -> bool {
+/// Returns whether MySQL rejects the values, so that retrying cannot succeed.
+///
+/// SQLSTATE class 22 is a data exception, class 23 a violated constraint, and 45000 the refusal of a trigger.
+/// MySQL reports CHECK constraints (error 3819) under the general state HY000.
+fn is_data_error(state: Option<Cow<'_, str>>, message: &str) -> bool {
     let state = state.unwrap_or_default();
     state.starts_with("22")
         || state.starts_with("23")

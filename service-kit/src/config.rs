@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{
-    Arg, Command, Parser,
+    Arg, Command, CommandFactory, Parser,
     builder::Resettable,
     error::{ContextKind, ContextValue, ErrorKind},
 };
@@ -33,6 +33,18 @@ pub fn parse_config<C: Parser>() -> C {
         // From the unchanged command, so that the help also lists variables that are empty.
         (ErrorKind::DisplayHelp, _) => C::parse(),
         _ => error.exit(),
+    })
+}
+
+/// Returns a setting that the subcommand requires. If it is missing, ends the process as clap does for a
+/// required argument: with a message that names `argument`, and exit status 2.
+///
+/// Settings are optional for clap, because each subcommand needs only some of them.
+#[must_use]
+pub fn required<C: CommandFactory, T>(value: Option<T>, argument: &str) -> T {
+    value.unwrap_or_else(|| {
+        let message = format!("the following required arguments were not provided:\n  {argument}");
+        C::command().error(ErrorKind::MissingRequiredArgument, message).exit()
     })
 }
 

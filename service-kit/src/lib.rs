@@ -10,7 +10,7 @@ mod server;
 mod stylesheet;
 mod trusted_proxies;
 
-pub use config::parse_config;
+pub use config::{parse_config, required};
 pub use failure_log::FailureLog;
 pub use health::{HealthCheck, health, probe_health};
 pub use logging::Logging;

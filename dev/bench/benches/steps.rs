@@ -11,7 +11,7 @@ use std::{env, fmt, hint::black_box};
 
 use contracts::topology;
 use divan::Bencher;
-use marketing::{command::COMMANDS, customer::Customer as MarketingCustomer, store::statement};
+use marketing::{consumer::SUBSCRIPTIONS, customer::Customer as MarketingCustomer, store::statement};
 use messaging::{Envelope, Incoming, Outgoing, child_traceparent};
 use transformer::flows::FLOWS;
 use uuid::Uuid;
@@ -115,7 +115,7 @@ fn command(event: &Incoming) -> Outgoing {
 }
 
 fn parsed(command: &Incoming) -> MarketingCustomer {
-    (COMMANDS[0].parse)(command).expect("the message satisfies its contract")
+    (SUBSCRIPTIONS[0].parse)(command).expect("the message satisfies its contract")
 }
 
 impl fmt::Display for Step {

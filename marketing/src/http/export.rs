@@ -1,4 +1,4 @@
-//! The list as CSV (RFC 4180), streamed, so that its length costs no memory.
+//! The list as CSV (RFC 4180). The response is streamed, so its memory does not depend on its length.
 
 use axum::{
     body::Body,
@@ -9,51 +9,67 @@ use axum::{
 use chrono::{NaiveDateTime, Utc};
 use futures_util::stream;
 
-use super::{App, query::QueryResult, sessions::LoggedIn, unavailable};
-use crate::list::{List, Page, Row, Start};
+use super::{App, LIST_READS, query::QueryResult, sessions::LoggedIn};
+use crate::{
+    list::{CustomerList, Page, PageStart, Row},
+    mysql::MysqlError,
+};
 
-const ROWS: usize = 1000;
+/// Rows per query.
+const BATCH_ROWS: usize = 1000;
 
-/// Spreadsheets take a file without it for their country's old encoding.
+/// Without it, spreadsheet programs assume an old encoding of their country.
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 const HEADER: [&str; 7] =
     ["customer_id", "full_name", "email_address", "email_opt_in", "source", "customer_since", "received_at"];
 
-/// All that the search finds, newest first. No connection is held while the client reads. If the database
-/// breaks off, so does the file, and the client is told by its missing end.
-pub(super) async fn csv(_: LoggedIn, State(app): State<App>, query: QueryResult) -> Response {
+/// Exports all customers that match the search, newest first.
+///
+/// No database connection is held while the client reads. If the database fails meanwhile, the response ends
+/// without the final chunk, and the client reports an incomplete download.
+pub(super) async fn csv(
+    _: LoggedIn,
+    State(app): State<App>,
+    query: QueryResult,
+) -> Result<Response, MysqlError> {
     let search = query.map(|Query(query)| query.search().to_owned()).unwrap_or_default();
-    let first = match app.list.page(&search, &Start::Newest, ROWS).await {
-        Ok(page) => page,
-        Err(error) => return unavailable(&error),
-    };
+    let first = app.list.page(&search, &PageStart::First, BATCH_ROWS).await?;
+    LIST_READS.succeeded();
     let head = format!("{BYTE_ORDER_MARK}{}\r\n", HEADER.join(","));
     let head = stream::once(async { Ok(head.into_bytes()) });
-    let name = Utc::now().format("attachment; filename=\"customers-%Y-%m-%d.csv\"").to_string();
+    let disposition = Utc::now().format("attachment; filename=\"customers-%Y-%m-%d.csv\"").to_string();
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present".to_owned()),
-        (header::CONTENT_DISPOSITION, name),
+        (header::CONTENT_DISPOSITION, disposition),
     ];
-    let body = Body::from_stream(stream::StreamExt::chain(head, pages(app.list, search, first)));
-    (headers, body).into_response()
+    let body = Body::from_stream(stream::StreamExt::chain(head, lines(app.list, search, first)));
+    Ok((headers, body).into_response())
 }
 
-fn pages(list: List, search: String, first: Page) -> impl stream::Stream<Item = anyhow::Result<Vec<u8>>> {
-    let start = (list, search, Some(first));
-    stream::try_unfold(start, async |(list, search, page)| {
+/// Returns the lines of all pages, one item per page.
+fn lines(
+    list: CustomerList,
+    search: String,
+    first: Page,
+) -> impl stream::Stream<Item = anyhow::Result<Vec<u8>>> {
+    let state = (list, search, Some(first));
+    stream::try_unfold(state, async |(list, search, page)| {
         let Some(page) = page else { return Ok(None) };
-        let lines = lines(&page.rows)?;
-        let end = page.rows.last().filter(|_| page.more).map(Row::place);
-        let next = match end {
-            Some(end) => Some(list.page(&search, &Start::Below(end), ROWS).await?),
+        let text = to_csv(&page.rows)?;
+        let last = page.rows.last().filter(|_| page.more).map(Row::cursor);
+        let next = match last {
+            Some(last) => {
+                let next = list.page(&search, &PageStart::After(last), BATCH_ROWS).await;
+                Some(next.inspect_err(|error| LIST_READS.failed(error))?)
+            }
             None => None,
         };
-        Ok(Some((lines, (list, search, next))))
+        Ok(Some((text, (list, search, next))))
     })
 }
 
-fn lines(rows: &[Row]) -> anyhow::Result<Vec<u8>> {
+fn to_csv(rows: &[Row]) -> anyhow::Result<Vec<u8>> {
     let mut csv = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     for row in rows {
         csv.write_record([
@@ -69,11 +85,13 @@ fn lines(rows: &[Row]) -> anyhow::Result<Vec<u8>> {
     Ok(csv.into_inner()?)
 }
 
-/// What a spreadsheet would take for a formula gets an apostrophe in front, which spreadsheets do not show.
+/// Returns the text of a cell. Text that a spreadsheet program would run as a formula gets an apostrophe in
+/// front, which these programs do not show.
+///
 /// <https://owasp.org/www-community/attacks/CSV_Injection>
 fn cell(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠']);
-    if formula { format!("'{text}") } else { text.to_owned() }
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠']);
+    if is_formula { format!("'{text}") } else { text.to_owned() }
 }
 
 fn time(utc: NaiveDateTime) -> String {

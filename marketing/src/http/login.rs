@@ -8,16 +8,17 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
+use axum_extra::extract::cookie::CookieJar;
 use serde::Deserialize;
 use tokio::time::sleep;
 
-use super::{App, pages};
+use super::{App, pages, sessions};
 
-/// How long a wrong password takes, besides checking it.
-const FAILURE: Duration = Duration::from_secs(1);
+/// Delay of the response to a wrong password, in addition to the verification.
+const FAILURE_DELAY: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]
-pub(super) struct Password {
+pub(super) struct LoginForm {
     #[serde(default)]
     password: String,
 }
@@ -30,27 +31,27 @@ pub(super) async fn log_in(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
-    form: Result<Form<Password>, FormRejection>,
+    form: Result<Form<LoginForm>, FormRejection>,
 ) -> Response {
-    if from_another_site(&headers) {
+    if is_cross_site(&headers) {
         return refused();
     }
     let client = app.proxies.client(peer, &headers);
     if let Err(wait) = app.logins.try_acquire(client) {
         tracing::warn!("too many attempts to log in");
-        let detail = "That was tried too often. Wait a minute, then try again.";
+        let detail = "There were too many attempts. Wait a minute, then try again.";
         let page = pages::login(StatusCode::TOO_MANY_REQUESTS, Some(detail));
         return ([(header::RETRY_AFTER, (wait.as_secs() + 1).to_string())], page).into_response();
     }
-    let password = form.map(|Form(Password { password })| password).unwrap_or_default();
-    if !app.operator.has(password).await {
-        tracing::warn!("somebody tried to log in with a wrong password");
-        sleep(FAILURE).await;
+    let password = form.map(|Form(LoginForm { password })| password).unwrap_or_default();
+    if !app.operator.verify(password).await {
+        tracing::warn!("log-in with a wrong password");
+        sleep(FAILURE_DELAY).await;
         return pages::login(StatusCode::FORBIDDEN, Some("This is not the password."));
     }
     tracing::info!("the operator logged in");
-    let cookie = app.sessions.begin(app.proxies.https(peer, &headers));
-    ([(header::SET_COOKIE, cookie)], Redirect::to("/customers")).into_response()
+    let session = app.sessions.start(app.proxies.https(peer, &headers));
+    (session, Redirect::to("/customers")).into_response()
 }
 
 pub(super) async fn log_out(
@@ -58,16 +59,20 @@ pub(super) async fn log_out(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
-    if from_another_site(&headers) {
+    if is_cross_site(&headers) {
         return refused();
     }
-    let cookie = app.sessions.end(&headers, app.proxies.https(peer, &headers));
-    ([(header::SET_COOKIE, cookie)], Redirect::to("/log-in")).into_response()
+    app.sessions.end(&headers);
+    let removal = sessions::removal(app.proxies.https(peer, &headers));
+    (CookieJar::new().add(removal), Redirect::to("/log-in")).into_response()
 }
 
-/// The cookie's `SameSite` keeps other sites out already; this also keeps them from logging anybody in.
-/// Browsers send the header with every request to a trustworthy origin, programs do not.
-fn from_another_site(headers: &HeaderMap) -> bool {
+/// Returns whether another site caused the request.
+///
+/// The attribute `SameSite` of the cookie protects a session. This check also prevents another site from
+/// starting a session in the operator's browser. Browsers send the header with every request to a trustworthy
+/// origin, programs do not send it.
+fn is_cross_site(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
 }
 

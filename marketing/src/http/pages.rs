@@ -1,4 +1,4 @@
-//! The pages. Every value reaches HTML through the templates, which escape it.
+//! The pages. All values pass through the templates, which escape them.
 
 use askama::Template;
 use axum::{
@@ -10,18 +10,18 @@ use service_kit::Stylesheet;
 
 use super::query::ListQuery;
 use crate::{
-    list::{Page, Row, Start},
-    totals::Counted,
+    count_cache::CountSnapshot,
+    list::{Page, PageStart, Row},
 };
 
 pub(crate) const STYLE: Stylesheet = Stylesheet::new(include_str!("../../assets/style.css"));
 
 #[derive(Template)]
 #[template(path = "list.html")]
-struct List<'a> {
+struct ListPage<'a> {
     search: &'a str,
     rows: &'a [Row],
-    totals: Option<Counted>,
+    counted: Option<CountSnapshot>,
     last_arrival: Option<NaiveDateTime>,
     newest: Option<String>,
     newer: Option<String>,
@@ -31,55 +31,55 @@ struct List<'a> {
 
 #[derive(Template)]
 #[template(path = "login.html")]
-struct Login<'a> {
+struct LoginPage<'a> {
     problem: Option<&'a str>,
 }
 
 #[derive(Template)]
 #[template(path = "failure.html")]
-struct Failure<'a> {
+struct FailurePage<'a> {
     title: &'a str,
     detail: &'a str,
 }
 
 #[derive(Template)]
 #[template(path = "off.html")]
-struct Off;
+struct OffPage;
 
 pub(super) fn list(
     query: &ListQuery,
-    start: &Start,
+    start: &PageStart,
     page: &Page,
-    totals: Option<Counted>,
+    counted: Option<CountSnapshot>,
     last_arrival: Option<NaiveDateTime>,
 ) -> Response {
-    let list = List {
+    let list = ListPage {
         search: query.search(),
         rows: &page.rows,
-        totals,
+        counted,
         last_arrival,
-        newest: Some(query.newest()).filter(|_| *start != Start::Newest),
+        newest: Some(query.newest()).filter(|_| *start != PageStart::First),
         newer: query.newer(start, page),
         older: query.older(start, page),
         export: query.export(),
     };
-    show(StatusCode::OK, &list)
+    render(StatusCode::OK, &list)
 }
 
 pub(super) fn login(status: StatusCode, problem: Option<&str>) -> Response {
-    show(status, &Login { problem })
+    render(status, &LoginPage { problem })
 }
 
 pub(super) fn failure(status: StatusCode, title: &str, detail: &str) -> Response {
-    show(status, &Failure { title, detail })
+    render(status, &FailurePage { title, detail })
 }
 
-/// The list without a password to protect it.
+/// Responds that the list is off, because no password protects it.
 pub(super) fn off() -> Response {
-    show(StatusCode::FORBIDDEN, &Off)
+    render(StatusCode::FORBIDDEN, &OffPage)
 }
 
-fn show(status: StatusCode, page: &impl Template) -> Response {
+fn render(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
         Ok(html) => (status, Html(html)).into_response(),
         Err(error) => {
@@ -89,7 +89,7 @@ fn show(status: StatusCode, page: &impl Template) -> Response {
     }
 }
 
-/// 1234567 as 1 234 567, with narrow spaces that do not break.
+/// Returns 1234567 as 1 234 567, with narrow spaces that do not break.
 fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -107,7 +107,7 @@ mod tests {
     use super::thousands;
 
     #[test]
-    fn a_number_is_grouped_by_thousands() {
+    fn digits_are_grouped_by_thousands() {
         assert_eq!(thousands(0), "0");
         assert_eq!(thousands(999), "999");
         assert_eq!(thousands(1_234_567), "1\u{202f}234\u{202f}567");

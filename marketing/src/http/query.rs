@@ -1,37 +1,40 @@
-//! What part of the list somebody asks for, and the addresses of its neighbours.
+//! The query parameters of the list, and the addresses of its other pages.
 
 use axum::extract::{Query, rejection::QueryRejection};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::list::{Page, Place, Start};
+use crate::list::{Cursor, Page, PageStart};
 
-/// More than any name or address has.
-const SEARCH_CHARACTERS: usize = 254;
+/// As many as the longest e-mail address has. A name is shorter.
+const MAX_SEARCH_CHARACTERS: usize = 254;
 
 /// The query of `/customers` and of the export.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ListQuery {
     q: String,
-    below: String,
-    above: String,
+    // The alias is the parameter in earlier bookmarks.
+    #[serde(alias = "below")]
+    after: String,
+    #[serde(alias = "above")]
+    before: String,
 }
 
-/// One that cannot be read is taken for none.
+/// The parsed query. Handlers use the default for an invalid one.
 pub(super) type QueryResult = Result<Query<ListQuery>, QueryRejection>;
 
 impl ListQuery {
-    /// What names and addresses have to begin with; empty for all.
+    /// Returns the prefix of names and addresses, or an empty text for all customers.
     pub(super) fn search(&self) -> &str {
         let search = self.q.trim();
-        search.char_indices().nth(SEARCH_CHARACTERS).map_or(search, |(end, _)| &search[..end])
+        search.char_indices().nth(MAX_SEARCH_CHARACTERS).map_or(search, |(end, _)| &search[..end])
     }
 
-    /// A place that cannot be read is the top.
-    pub(super) fn start(&self) -> Start {
-        let below = Place::parse(&self.below).map(Start::Below);
-        below.or_else(|| Place::parse(&self.above).map(Start::Above)).unwrap_or(Start::Newest)
+    /// Returns the start of the page. An invalid cursor gives the first page.
+    pub(super) fn start(&self) -> PageStart {
+        let after = Cursor::parse(&self.after).map(PageStart::After);
+        after.or_else(|| Cursor::parse(&self.before).map(PageStart::Before)).unwrap_or(PageStart::First)
     }
 
     pub(super) fn newest(&self) -> String {
@@ -42,27 +45,27 @@ impl ListQuery {
         self.address("/customers/export.csv", &[])
     }
 
-    /// The page of older rows, if there is one.
-    pub(super) fn older(&self, start: &Start, page: &Page) -> Option<String> {
-        let more = page.more || matches!(start, Start::Above(_));
+    /// Returns the address of the page with older rows, if there are any.
+    pub(super) fn older(&self, start: &PageStart, page: &Page) -> Option<String> {
+        let more = page.more || matches!(start, PageStart::Before(_));
         let last = page.rows.last().filter(|_| more)?;
-        Some(self.address("/customers", &[("below", &last.place().to_string())]))
+        Some(self.address("/customers", &[("after", &last.cursor().to_string())]))
     }
 
-    /// The page of newer rows, unless this is the newest.
-    pub(super) fn newer(&self, start: &Start, page: &Page) -> Option<String> {
-        if *start == Start::Newest {
+    /// Returns the address of the page with newer rows, unless this is the first page.
+    pub(super) fn newer(&self, start: &PageStart, page: &Page) -> Option<String> {
+        if *start == PageStart::First {
             return None;
         }
         let first = page.rows.first()?;
-        Some(self.address("/customers", &[("above", &first.place().to_string())]))
+        Some(self.address("/customers", &[("before", &first.cursor().to_string())]))
     }
 
-    fn address(&self, path: &str, more: &[(&str, &str)]) -> String {
+    fn address(&self, path: &str, parameters: &[(&str, &str)]) -> String {
         let search = Some(("q", self.search())).filter(|(_, search)| !search.is_empty());
         let pairs: Vec<_> = search
             .iter()
-            .chain(more)
+            .chain(parameters)
             .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
             .collect();
         if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
@@ -71,10 +74,13 @@ impl ListQuery {
 
 #[cfg(test)]
 mod tests {
+    use axum::{extract::Query, http::Uri};
+
     use super::ListQuery;
+    use crate::list::{Cursor, PageStart};
 
     #[test]
-    fn a_search_goes_along_to_the_other_pages() {
+    fn links_to_other_pages_keep_search() {
         let query = ListQuery { q: " Zoë & <co> ".into(), ..ListQuery::default() };
         assert_eq!(query.newest(), "/customers?q=Zo%C3%AB%20%26%20%3Cco%3E");
         assert_eq!(query.export(), "/customers/export.csv?q=Zo%C3%AB%20%26%20%3Cco%3E");
@@ -82,8 +88,24 @@ mod tests {
     }
 
     #[test]
-    fn a_search_has_an_end() {
+    fn long_search_is_cut() {
         let query = ListQuery { q: "ë".repeat(300), ..ListQuery::default() };
         assert_eq!(query.search().chars().count(), 254);
+    }
+
+    #[test]
+    fn earlier_parameter_names_are_accepted() {
+        let text = "1767322800678901-01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71";
+        let cursor = Cursor::parse(text).unwrap();
+        for (name, start) in [
+            ("after", PageStart::After(cursor.clone())),
+            ("below", PageStart::After(cursor.clone())),
+            ("before", PageStart::Before(cursor.clone())),
+            ("above", PageStart::Before(cursor.clone())),
+        ] {
+            let uri: Uri = format!("/customers?{name}={text}").parse().unwrap();
+            let Query(query) = Query::<ListQuery>::try_from_uri(&uri).unwrap();
+            assert_eq!(query.start(), start, "{name}");
+        }
     }
 }

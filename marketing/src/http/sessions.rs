@@ -1,72 +1,145 @@
-//! Who is logged in: a cookie holds a random token, and this process knows the tokens that it gave.
+//! Log-in sessions: a signed cookie holds the id of the session and its end.
+//!
+//! All instances derive the same key from the password hash. A session therefore survives a restart, holds at
+//! every instance, and ends when the password changes.
+//!
+//! A log-out removes the cookie. The instance that handles it also remembers the session until its end, so a
+//! copy of the cookie is worthless there. Another instance, or the same one after a restart, accepts such a
+//! copy until the session ends. `docs/decisions/0030-kept-libraries.md` has the reasons.
 
 use std::{
     collections::HashMap,
+    fmt,
+    str::FromStr,
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, request::Parts},
     response::Redirect,
 };
+use axum_extra::extract::cookie::{Cookie, Key, SameSite, SignedCookieJar};
+use chrono::Utc;
 use uuid::Uuid;
 
 use super::App;
+use crate::operator::PasswordHash;
 
 const COOKIE: &str = "marketing_session";
 
-/// A working day. Then, or when this process ends, the operator logs in again.
-const LIFE: Duration = Duration::from_hours(10);
+/// A working day.
+const SESSION_TTL: Duration = Duration::from_hours(10);
 
-/// One operator has a few browsers; memory is bounded all the same.
-const MOST: usize = 100;
+/// Ended sessions that one instance remembers. Only the operator can create them.
+const MAX_ENDED_SESSIONS: usize = 10_000;
 
-/// The tokens that are good, and until when.
+/// Starts, verifies and ends sessions.
+pub(super) struct Sessions {
+    key: Key,
+    ended: Mutex<EndedSessions>,
+}
+
+/// The content of the cookie. As text: the id, a dot, the end in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Session {
+    id: Uuid,
+    expires_at: i64,
+}
+
+/// Sessions that ended before their time.
 #[derive(Debug, Default)]
-pub(super) struct Sessions(Mutex<HashMap<Uuid, Instant>>);
+struct EndedSessions {
+    /// The end that each session originally had.
+    expires_at: HashMap<Uuid, i64>,
+    /// All sessions with an original end up to this time have ended.
+    all_until: i64,
+}
 
 impl Sessions {
-    /// A new session, as a `Set-Cookie` header.
-    pub(super) fn begin(&self, https: bool) -> String {
-        // 122 random bits from the operating system.
-        let token = Uuid::new_v4();
-        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.retain(|_, end| *end > Instant::now());
-        if sessions.len() >= MOST {
-            sessions.clear();
+    /// Derives the key from the password hash.
+    pub(super) fn new(hash: &PasswordHash) -> Self {
+        // HKDF needs 32 bytes or more. The label keeps the key apart from other uses of the hash.
+        let secret = format!("marketing log-in session, key 1: {}", hash.to_secret());
+        Self { key: Key::derive_from(secret.as_bytes()), ended: Mutex::default() }
+    }
+
+    /// Returns the cookie of a new session, for the response. `https` makes it a secure cookie.
+    pub(super) fn start(&self, https: bool) -> SignedCookieJar {
+        // The id has 122 random bits from the operating system.
+        let session = Session { id: Uuid::new_v4(), expires_at: Utc::now().timestamp() + ttl_seconds() };
+        SignedCookieJar::new(self.key.clone()).add(cookie(session.to_string(), SESSION_TTL, https))
+    }
+
+    /// Ends the session of a request at this instance.
+    pub(super) fn end(&self, headers: &HeaderMap) {
+        let now = Utc::now().timestamp();
+        if let Some(session) = self.verify(headers, now) {
+            self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(session, now);
         }
-        sessions.insert(token, Instant::now() + LIFE);
-        cookie(&token.to_string(), LIFE.as_secs(), https)
     }
 
-    /// Ends the request's session, for good; a `Set-Cookie` header that takes the cookie back.
-    pub(super) fn end(&self, headers: &HeaderMap, https: bool) -> String {
-        if let Some(token) = token(headers) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
+    /// Returns the session of a request, if its cookie is signed, has not expired, and has not ended.
+    fn verify(&self, headers: &HeaderMap, now: i64) -> Option<Session> {
+        let cookie = SignedCookieJar::from_headers(headers, self.key.clone()).get(COOKIE)?;
+        let session: Session = cookie.value().parse().ok()?;
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        (session.expires_at > now && !ended.contains(session)).then_some(session)
+    }
+}
+
+impl EndedSessions {
+    /// Remembers an ended session. If there are too many, all sessions that exist now end.
+    fn insert(&mut self, session: Session, now: i64) {
+        self.expires_at.retain(|_, expires_at| *expires_at > now);
+        if self.expires_at.len() >= MAX_ENDED_SESSIONS {
+            self.expires_at.clear();
+            self.all_until = now + ttl_seconds();
         }
-        cookie("", 0, https)
+        self.expires_at.insert(session.id, session.expires_at);
     }
 
-    fn has(&self, token: Uuid) -> bool {
-        let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.get(&token).is_some_and(|end| *end > Instant::now())
+    fn contains(&self, session: Session) -> bool {
+        session.expires_at <= self.all_until || self.expires_at.contains_key(&session.id)
     }
 }
 
-fn cookie(value: &str, seconds: u64, https: bool) -> String {
-    let secure = if https { "; Secure" } else { "" };
-    format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+impl FromStr for Session {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (id, expires_at) = text.split_once('.').ok_or(())?;
+        Ok(Self { id: id.parse().map_err(drop)?, expires_at: expires_at.parse().map_err(drop)? })
+    }
 }
 
-fn token(headers: &HeaderMap) -> Option<Uuid> {
-    let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE)?.1.parse().ok()
+impl fmt::Display for Session {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.id, self.expires_at)
+    }
 }
 
-/// A request of somebody who is logged in. Others are sent to the login.
+/// Returns a cookie that makes the browser remove the cookie of a session.
+pub(super) fn removal(https: bool) -> Cookie<'static> {
+    cookie(String::new(), Duration::ZERO, https)
+}
+
+fn cookie(value: String, max_age: Duration, https: bool) -> Cookie<'static> {
+    Cookie::build((COOKIE, value))
+        .path("/")
+        .max_age(max_age.try_into().unwrap_or_default())
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .secure(https)
+        .build()
+}
+
+fn ttl_seconds() -> i64 {
+    SESSION_TTL.as_secs().cast_signed()
+}
+
+/// A request with a valid session. Other requests are redirected to the log-in page.
 #[derive(Debug)]
 pub(super) struct LoggedIn;
 
@@ -74,7 +147,89 @@ impl FromRequestParts<App> for LoggedIn {
     type Rejection = Redirect;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Redirect> {
-        let known = token(&parts.headers).is_some_and(|token| app.sessions.has(token));
-        if known { Ok(Self) } else { Err(Redirect::to("/log-in")) }
+        let session = app.sessions.verify(&parts.headers, Utc::now().timestamp());
+        session.map(|_| Self).ok_or_else(|| Redirect::to("/log-in"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        http::{HeaderMap, header},
+        response::IntoResponse,
+    };
+    use chrono::Utc;
+    use uuid::Uuid;
+
+    use super::{EndedSessions, MAX_ENDED_SESSIONS, Session, Sessions, ttl_seconds};
+
+    const HASH: &str =
+        "$argon2id$v=19$m=19456,t=2,p=1$Zp9g94Kybat4QuXK2HLUUQ$oh2vp7faXWhurhEYh0r6/E8q8T9BIVGxlBHUszKd3rg";
+    const OTHER_HASH: &str =
+        "$argon2id$v=19$m=19456,t=2,p=1$Zp9g94Kybat4QuXK2HLUUA$oh2vp7faXWhurhEYh0r6/E8q8T9BIVGxlBHUszKd3rg";
+
+    fn sessions(hash: &str) -> Sessions {
+        Sessions::new(&hash.parse().unwrap())
+    }
+
+    /// Starts a session, and returns the headers of a later request.
+    fn start(sessions: &Sessions) -> HeaderMap {
+        let response = sessions.start(false).into_response();
+        let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap();
+        request(cookie.split_once(';').unwrap().0)
+    }
+
+    fn request(cookie: &str) -> HeaderMap {
+        HeaderMap::from_iter([(header::COOKIE, cookie.parse().unwrap())])
+    }
+
+    #[test]
+    fn session_holds_at_instances_with_same_password_until_it_expires() {
+        let headers = start(&sessions(HASH));
+        let now = Utc::now().timestamp();
+        assert!(sessions(HASH).verify(&headers, now).is_some());
+        assert!(sessions(HASH).verify(&headers, now + ttl_seconds()).is_none(), "expired");
+        assert!(sessions(OTHER_HASH).verify(&headers, now).is_none(), "other password");
+    }
+
+    #[test]
+    fn changed_or_unsigned_cookie_is_refused() {
+        let sessions = sessions(HASH);
+        let headers = start(&sessions);
+        let now = Utc::now().timestamp();
+        let cookie = headers[header::COOKIE].to_str().unwrap();
+        let session = sessions.verify(&headers, now).unwrap();
+        let later = Session { expires_at: session.expires_at + 1, ..session };
+        for changed in [
+            cookie.replace(&session.to_string(), &later.to_string()),
+            format!("marketing_session={session}"),
+            "marketing_session=".to_owned(),
+        ] {
+            assert!(sessions.verify(&request(&changed), now).is_none(), "{changed}");
+        }
+    }
+
+    #[test]
+    fn copied_cookie_is_worthless_after_log_out() {
+        let sessions = sessions(HASH);
+        let headers = start(&sessions);
+        let other = start(&sessions);
+        sessions.end(&headers);
+        let now = Utc::now().timestamp();
+        assert!(sessions.verify(&headers, now).is_none());
+        assert!(sessions.verify(&other, now).is_some());
+    }
+
+    #[test]
+    fn many_log_outs_end_all_sessions_and_do_not_grow_memory() {
+        let mut ended = EndedSessions::default();
+        let session = || Session { id: Uuid::new_v4(), expires_at: ttl_seconds() };
+        let sessions: Vec<Session> = (0..=MAX_ENDED_SESSIONS).map(|_| session()).collect();
+        for session in &sessions {
+            ended.insert(*session, 0);
+        }
+        assert!(ended.expires_at.len() <= MAX_ENDED_SESSIONS);
+        assert!(sessions.iter().all(|session| ended.contains(*session)));
+        assert!(!ended.contains(Session { id: Uuid::new_v4(), expires_at: ttl_seconds() + 1 }));
     }
 }

@@ -1,57 +1,57 @@
-//! The queries for a page of the list, each fast whatever the number of rows.
+//! The queries for a page of the list. The time of each query does not depend on the number of rows.
 
 use sqlx::{MySql, MySqlConnection, QueryBuilder};
 
-use super::{Page, Row, Start};
+use super::{Page, PageStart, Row};
 
 const COLUMNS: &str =
     "customer_id, full_name, email_address, email_opt_in, source, customer_since, received_at";
 
-/// An index, and the column that it is for.
+/// Each search index and its column.
 const INDEXES: [(&str, &str); 3] =
     [("by_name", "full_name"), ("by_last_word", "last_word"), ("by_email", "email_address")];
 
-/// How many of the newest rows are looked through for each row of a page, before the indexes are asked.
-const WINDOW: usize = 40;
+/// Rows that a search scans for each row of a page before it uses the indexes.
+const SCANNED_ROWS: usize = 40;
 
-/// A page, or as much of it as there is.
+/// Returns a page with up to `limit` rows.
 ///
-/// A search first looks through the newest rows: what is common fills the page from these. What does not is
-/// rare enough for the indexes, which have to sort all that they find.
+/// A search first scans the next rows in the order of the list. A frequent prefix fills the page from them. A
+/// prefix that does not is rare enough for the indexes, whose matches MySQL must sort.
 pub(super) async fn page(
     connection: &mut MySqlConnection,
     search: &str,
-    start: &Start,
-    rows: usize,
+    start: &PageStart,
+    limit: usize,
 ) -> sqlx::Result<Page> {
-    let query = Query { start, limit: rows + 1 };
+    // One row more shows whether another page follows.
+    let query = Query { start, limit: limit + 1 };
     if search.is_empty() {
-        return Ok(query.run(query.all(), connection).await?.page(start, rows));
+        return Ok(into_page(query.run(query.all(), connection).await?, start, limit));
     }
     let pattern = pattern(search);
-    let found = query.run(query.among_the_next(&pattern), connection).await?;
-    if found.0.len() > rows {
-        return Ok(found.page(start, rows));
+    let rows = query.run(query.scan(&pattern), connection).await?;
+    if rows.len() > limit {
+        return Ok(into_page(rows, start, limit));
     }
-    let newest: Option<u32> =
+    let newest_segment: Option<u32> =
         sqlx::query_scalar("SELECT MAX(search_segment) FROM customers").fetch_one(&mut *connection).await?;
-    Ok(query.run(query.by_indexes(&pattern, newest.unwrap_or(0)), connection).await?.page(start, rows))
+    let rows = query.run(query.by_indexes(&pattern, newest_segment.unwrap_or(0)), connection).await?;
+    Ok(into_page(rows, start, limit))
 }
 
 struct Query<'a> {
-    start: &'a Start,
+    start: &'a PageStart,
     limit: usize,
 }
-
-struct Found(Vec<Row>);
 
 impl Query<'_> {
     async fn run(
         &self,
         mut select: QueryBuilder<MySql>,
         connection: &mut MySqlConnection,
-    ) -> sqlx::Result<Found> {
-        select.build_query_as().fetch_all(connection).await.map(Found)
+    ) -> sqlx::Result<Vec<Row>> {
+        select.build_query_as().fetch_all(connection).await
     }
 
     fn all(&self) -> QueryBuilder<MySql> {
@@ -60,17 +60,17 @@ impl Query<'_> {
         select
     }
 
-    fn among_the_next(&self, pattern: &str) -> QueryBuilder<MySql> {
+    fn scan(&self, pattern: &str) -> QueryBuilder<MySql> {
         let mut select = QueryBuilder::new(format!(
             "SELECT {COLUMNS} FROM (SELECT {COLUMNS}, last_word FROM customers WHERE TRUE"
         ));
-        self.beyond_start(&mut select, self.limit * WINDOW);
+        self.beyond_start(&mut select, self.limit * SCANNED_ROWS);
         select.push(") AS next_rows WHERE FALSE");
         for (_, column) in INDEXES {
             select.push(" OR ");
             begins_with(&mut select, column, pattern);
         }
-        self.ordered(&mut select, self.limit);
+        self.order(&mut select, self.limit);
         select
     }
 
@@ -89,46 +89,44 @@ impl Query<'_> {
             select.push(")");
         }
         select.push(") AS found USING (customer_id)");
-        self.ordered(&mut select, self.limit);
+        self.order(&mut select, self.limit);
         select
     }
 
-    /// The condition is spelled out because MySQL finds no range in a comparison of pairs.
+    /// Adds the condition for rows beyond the start. MySQL does not use an index range for a comparison of
+    /// pairs, so the condition compares each column.
     fn beyond_start(&self, select: &mut QueryBuilder<MySql>, limit: usize) {
-        let (place, sign) = match self.start {
-            Start::Newest => return self.ordered(select, limit),
-            Start::Below(place) => (place, "<"),
-            Start::Above(place) => (place, ">"),
+        let (cursor, sign) = match self.start {
+            PageStart::First => return self.order(select, limit),
+            PageStart::After(cursor) => (cursor, "<"),
+            PageStart::Before(cursor) => (cursor, ">"),
         };
-        select.push(format!(" AND received_at {sign}= ")).push_bind(place.received_at);
-        select.push(format!(" AND (received_at {sign} ")).push_bind(place.received_at);
-        select.push(format!(" OR customer_id {sign} ")).push_bind(&place.customer_id).push(")");
-        self.ordered(select, limit);
+        select.push(format!(" AND received_at {sign}= ")).push_bind(cursor.received_at);
+        select.push(format!(" AND (received_at {sign} ")).push_bind(cursor.received_at);
+        select.push(format!(" OR customer_id {sign} ")).push_bind(&cursor.customer_id).push(")");
+        self.order(select, limit);
     }
 
-    fn ordered(&self, select: &mut QueryBuilder<MySql>, limit: usize) {
-        let direction = if matches!(self.start, Start::Above(_)) { "ASC" } else { "DESC" };
+    fn order(&self, select: &mut QueryBuilder<MySql>, limit: usize) {
+        let direction = if matches!(self.start, PageStart::Before(_)) { "ASC" } else { "DESC" };
         select.push(format!(" ORDER BY received_at {direction}, customer_id {direction} LIMIT {limit}"));
     }
 }
 
-impl Found {
-    fn page(self, start: &Start, rows: usize) -> Page {
-        let Self(mut found) = self;
-        let more = found.len() > rows;
-        found.truncate(rows);
-        if matches!(start, Start::Above(_)) {
-            found.reverse();
-        }
-        Page { rows: found, more }
+fn into_page(mut rows: Vec<Row>, start: &PageStart, limit: usize) -> Page {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    if matches!(start, PageStart::Before(_)) {
+        rows.reverse();
     }
+    Page { rows, more }
 }
 
 fn begins_with(select: &mut QueryBuilder<MySql>, column: &str, pattern: &str) {
     select.push(format!("{column} LIKE ")).push_bind(pattern.to_owned()).push(" ESCAPE '|'");
 }
 
-/// Nothing in the search is a wildcard.
+/// Returns the LIKE pattern of a prefix, with all wildcards escaped.
 fn pattern(search: &str) -> String {
     format!("{}%", search.replace('|', "||").replace('%', "|%").replace('_', "|_"))
 }
@@ -138,7 +136,7 @@ mod tests {
     use super::pattern;
 
     #[test]
-    fn nothing_in_a_search_is_a_wildcard() {
+    fn search_has_no_wildcards() {
         assert_eq!(pattern("50%_|\\"), "50|%|_||\\%");
     }
 }

@@ -219,7 +219,7 @@ async fn marketing_is_without_barriers_while_its_list_is_off_or_away() {
     browser.goto(&away.url()).await;
     browser.type_into("#password", PASSWORD).await;
     browser.press(Key::Enter).await;
-    browser.heading_becomes("The list is away right now").await;
+    browser.heading_becomes("The list is unavailable right now").await;
     inspect(&browser, "marketing-away").await;
 }
 
