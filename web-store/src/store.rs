@@ -103,8 +103,8 @@ impl Store {
         if up_to_date { Ok(()) } else { Err(PostgresError::SchemaOutdated) }
     }
 
-    /// Runs a query on a pooled connection. On a timeout, closes the connection: it may be half dead and
-    /// would occupy its place in the pool for as long as the network is silent.
+    /// Runs a query on a pooled connection. On a timeout, closes the connection: it may be broken, and a
+    /// silent network would keep its place in the pool occupied.
     async fn query<T>(
         &self,
         query: impl AsyncFnOnce(&mut PoolConnection<Postgres>) -> sqlx::Result<T>,

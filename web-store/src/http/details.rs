@@ -86,7 +86,7 @@ async fn try_show_confirmation(app: &App, format: Format, customer_id: &str) -> 
     })
 }
 
-/// Returns what was loaded, and logs failures of the database.
+/// Returns the loaded value, and logs failures of the database.
 fn loaded<T>(result: Result<Option<T>, PostgresError>) -> Result<T, Problem> {
     match result {
         Ok(found) => {

@@ -87,8 +87,8 @@ impl RegistrationBatcher {
 /// One task with one connection, which saves batches.
 struct BatchWorker {
     database: PgConnectOptions,
-    /// The connection and the time of its last use. It is taken out while a statement runs, so any error or
-    /// timeout drops a connection that may be half dead.
+    /// The connection and the time of its last use. While a statement runs, the connection is not here, so
+    /// any error or timeout drops it.
     idle: Option<(PgConnection, Instant)>,
 }
 
