@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
+use clap::{Parser, Subcommand};
 use messaging::BrokerUrl;
 use service_kit::{Logging, TrustedProxies};
 use sqlx::postgres::PgConnectOptions;
@@ -69,15 +69,6 @@ pub(crate) enum Command {
 
     /// Asks the service that runs on this machine whether it is ready: exit status 0 or 1
     Health,
-}
-
-/// Returns a setting that the subcommand requires. If it is missing, ends the process as clap does for a
-/// required argument: with a message and exit status 2.
-pub(crate) fn required<T>(value: Option<T>, argument: &str) -> T {
-    value.unwrap_or_else(|| {
-        let message = format!("the following required arguments were not provided:\n  {argument}");
-        Config::command().error(ErrorKind::MissingRequiredArgument, message).exit()
-    })
 }
 
 #[cfg(test)]

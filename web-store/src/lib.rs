@@ -19,10 +19,10 @@ pub use outbox::OutboxEvent;
 use std::sync::Arc;
 
 use messaging::{ConnectionStatus, supervise};
-use service_kit::{RateLimit, write_stdout};
+use service_kit::{RateLimit, required, write_stdout};
 use tokio::sync::Notify;
 
-use config::{Command, Config, required};
+use config::{Command, Config};
 use http::{App, router};
 use relay::Relay;
 use store::Store;
@@ -35,11 +35,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     match config.command {
         None | Some(Command::Serve) => serve(config).await,
         Some(Command::Migrate) => {
-            schema::migrate(&required(config.owner_database_url, "--owner-database-url <URL>")).await?;
+            let owner = required::<Config, _>(config.owner_database_url, "--owner-database-url <URL>");
+            schema::migrate(&owner).await?;
             Ok(write_stdout("the schema is up to date\n")?)
         }
         Some(Command::Republish(arguments)) => {
-            republish::run(arguments, &required(config.database_url, "--database-url <URL>")).await
+            let database = required::<Config, _>(config.database_url, "--database-url <URL>");
+            republish::run(arguments, &database).await
         }
         Some(Command::Health) => service_kit::probe_health(config.listen).await,
     }
@@ -47,8 +49,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
 /// Serves HTTP and relays events until SIGTERM or SIGINT.
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let database = required(config.database_url, "--database-url <URL>");
-    let broker_url = required(config.broker_url, "--broker-url <URL>");
+    let database = required::<Config, _>(config.database_url, "--database-url <URL>");
+    let broker_url = required::<Config, _>(config.broker_url, "--broker-url <URL>");
     config.logging.init()?;
     service_kit::fix_mmap_threshold();
     let listener = service_kit::bind(config.listen).await?;
