@@ -79,6 +79,21 @@ async fn nothing_of_the_list_is_shown_before_the_login_and_after_the_logout() {
 }
 
 #[tokio::test]
+async fn log_in_survives_restart_and_holds_at_second_instance() {
+    let site = TestEnvironment::new().await;
+    let mut first = marketing(&site).await;
+    let operator = Operator::log_in(&first).await;
+    let second = marketing(&site).await;
+    assert!(first.terminate(SOON).await.unwrap().success());
+    let restarted = marketing(&site).await;
+    for (instance, name) in [(second, "second instance"), (restarted, "restarted instance")] {
+        let request = browser().get(format!("{}/customers", instance.url()));
+        let response = request.header(header::COOKIE, &operator.cookie).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn wrong_passwords_get_nothing_and_after_ten_in_a_minute_the_client_has_to_wait() {
     let site = TestEnvironment::new().await;
     let marketing = marketing(&site).await;
@@ -98,7 +113,7 @@ async fn another_site_can_log_nobody_in_or_out() {
     let marketing = marketing(&site).await;
     for path in ["log-in", "log-out"] {
         let request = browser().post(format!("{}/{path}", marketing.url())).form(&[("password", PASSWORD)]);
-        let answer = request.header("Sec-Fetch-TestEnvironment", "cross-site").send().await.unwrap();
+        let answer = request.header("Sec-Fetch-Site", "cross-site").send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::FORBIDDEN);
         assert!(!answer.headers().contains_key(header::SET_COOKIE));
     }
