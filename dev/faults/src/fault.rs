@@ -6,15 +6,15 @@ use std::time::Duration;
 use contracts::topology::{MARKETING_CREATE_CUSTOMER, Queue, TRANSFORMER_CUSTOMER_REGISTERED};
 
 use super::link::Link;
-use crate::proxy::{Direction, Flow};
+use crate::proxy::{Direction, Traffic};
 use stack::service::Program;
 
 /// The queues that a registration passes.
 pub(crate) const QUEUES: [Queue; 2] = [TRANSFORMER_CUSTOMER_REGISTERED, MARKETING_CREATE_CUSTOMER];
 
 /// A rate at which the load cannot pass, and a delay that every piece of it meets.
-pub(super) const DELAY: Flow = Flow::Delayed(Duration::from_millis(500));
-pub(super) const THROTTLE: Flow = Flow::Throttled(20_000);
+pub(super) const DELAY: Traffic = Traffic::Delayed(Duration::from_millis(500));
+pub(super) const THROTTLE: Traffic = Traffic::Throttled(20_000);
 
 /// A server, which is shared by several links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::fault::{DELAY, Fault, THROTTLE};
 use super::fault_run::FaultRun;
 use super::link::Link;
 use super::servers::hold_still;
-use crate::proxy::{Direction, Flow};
+use crate::proxy::{Direction, Traffic};
 use stack::service::Program;
 
 /// A service has so long to finish what is in hand.
@@ -42,9 +42,9 @@ impl FaultRun {
             Fault::Cut(link, time) => {
                 system.proxy(link).cut();
                 sleep(time).await;
-                system.proxy(link).heal();
+                system.proxy(link).restore();
             }
-            Fault::HalfOpen(link, direction, time) => self.slow(link, &[direction], Flow::Frozen, time).await,
+            Fault::HalfOpen(link, direction, time) => self.slow(link, &[direction], Traffic::Frozen, time).await,
             Fault::Delay(link, time) => self.slow(link, &Direction::ALL, DELAY, time).await,
             Fault::Throttle(link, time) => self.slow(link, &Direction::ALL, THROTTLE, time).await,
             // While the broker is away, its connections are closed just as well.
@@ -67,13 +67,13 @@ impl FaultRun {
         Ok(())
     }
 
-    async fn slow(&self, link: Link, directions: &[Direction], flow: Flow, time: Duration) {
+    async fn slow(&self, link: Link, directions: &[Direction], flow: Traffic, time: Duration) {
         let proxy = self.system.proxy(link);
         for direction in directions {
-            proxy.set_flow(*direction, flow);
+            proxy.set_traffic(*direction, flow);
         }
         sleep(time).await;
-        proxy.heal();
+        proxy.restore();
     }
 
     async fn second_instance(&self, program: Program, time: Duration) -> Result<()> {

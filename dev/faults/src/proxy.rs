@@ -1,141 +1,147 @@
-//! A link between a service and a server that counts what passes, stops at any message, and fails on demand.
+//! A TCP proxy between a service and a server. It counts frames, stops before any of them, and fails on demand.
 
-mod messages;
+mod frames;
 mod pump;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
+use anyhow::Context;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
-pub use messages::Protocol;
+pub use frames::Protocol;
 use pump::{Breakpoint, Lane};
 
-/// Which way a message goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The direction of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// From the service to its server.
-    ToServer,
+    /// From the service to the server.
+    Upstream,
     /// From the server to the service.
-    ToService,
+    Downstream,
 }
 
 impl Direction {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::ToServer, Self::ToService];
+    /// Both directions.
+    pub const ALL: [Self; 2] = [Self::Upstream, Self::Downstream];
 }
 
 /// How bytes pass in one direction.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Flow {
-    /// At once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Traffic {
+    /// Without a delay.
     Open,
-    /// Not at all, though the connection stays. In one direction only, it is half open.
+    /// Not at all, although the connection stays open. A link that is frozen in one direction is half open.
     Frozen,
-    /// Each piece so much later.
+    /// Each piece after this delay.
     Delayed(Duration),
-    /// So many bytes a second.
+    /// At this rate, in bytes per second.
     Throttled(u32),
 }
 
-/// Passes TCP connections on to a port of this machine. Dropped, it is gone with all of them.
+/// Forwards TCP connections to a port of this machine. Dropping it closes all connections.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    link: Arc<Link>,
+    shared: Arc<Shared>,
     accepting: JoinHandle<()>,
 }
 
-/// What all connections of a proxy share.
+/// The state that all connections of a proxy share.
 #[derive(Debug)]
-struct Link {
-    port: u16,
+struct Shared {
+    server_port: u16,
     protocol: Protocol,
-    state: watch::Sender<State>,
-    to_server: Lane,
-    to_service: Lane,
+    link: watch::Sender<LinkState>,
+    upstream: Lane,
+    downstream: Lane,
 }
 
-/// Whether connections stand. The cuts are counted, so that none is missed that is healed at once.
-#[derive(Clone, Copy, Debug)]
-struct State {
-    whole: bool,
+/// Whether connections may exist. The counter makes a cut visible even if the link is restored immediately.
+#[derive(Debug, Clone, Copy)]
+struct LinkState {
+    connected: bool,
     cuts: u64,
 }
 
 impl Proxy {
-    /// A whole link to a port of this machine, where a server speaks `protocol` in plain text.
+    /// Starts a proxy for a local port on which a server speaks `protocol` without encryption.
     ///
     /// # Errors
-    /// If there is no port for it.
-    pub async fn to(port: u16, protocol: Protocol) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("a port for a link")?;
+    /// Returns an error if no port is free.
+    pub async fn to(server_port: u16, protocol: Protocol) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen for a proxy")?;
         let address = listener.local_addr()?;
-        let (to_server, to_service) = (Lane::new(), Lane::new());
-        let state = watch::Sender::new(State { whole: true, cuts: 0 });
-        let link = Arc::new(Link { port, protocol, state, to_server, to_service });
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&link)));
-        Ok(Self { address, link, accepting })
+        let shared = Arc::new(Shared {
+            server_port,
+            protocol,
+            link: watch::Sender::new(LinkState { connected: true, cuts: 0 }),
+            upstream: Lane::new(),
+            downstream: Lane::new(),
+        });
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        Ok(Self { address, shared, accepting })
     }
 
-    /// The port of its near end.
+    /// Returns the port to which the service connects.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// Cuts all connections, and every new one at once.
+    /// Closes all connections, and each new one directly after its start.
     pub fn cut(&self) {
-        self.link.state.send_modify(|state| *state = State { whole: false, cuts: state.cuts + 1 });
+        self.shared.link.send_modify(|link| *link = LinkState { connected: false, cuts: link.cuts + 1 });
     }
 
-    /// Lets connections through again, freely and in both directions.
-    pub fn heal(&self) {
+    /// Lets connections pass again, in both directions and without limits.
+    pub fn restore(&self) {
         for direction in Direction::ALL {
-            self.link.lane(direction).count().breakpoint = None;
-            self.set_flow(direction, Flow::Open);
+            self.shared.lane(direction).count().breakpoint = None;
+            self.set_traffic(direction, Traffic::Open);
         }
-        self.link.state.send_modify(|state| state.whole = true);
+        self.shared.link.send_modify(|link| link.connected = true);
     }
 
     /// Changes how bytes pass in one direction.
-    pub fn set_flow(&self, direction: Direction, flow: Flow) {
-        self.link.lane(direction).flow.send_replace(flow);
+    pub fn set_traffic(&self, direction: Direction, traffic: Traffic) {
+        self.shared.lane(direction).traffic.send_replace(traffic);
     }
 
-    /// How many messages have begun to pass in a direction, over all connections. AMQP's heartbeats do
-    /// not count: they come by the clock.
+    /// Returns the number of frames that have begun to pass in a direction, over all connections.
+    ///
+    /// AMQP's heartbeats do not count, because they depend on the time.
     #[must_use]
-    pub fn passed(&self, direction: Direction) -> u64 {
-        self.link.lane(direction).count().passed
+    pub fn frames_passed(&self, direction: Direction) -> u64 {
+        self.shared.lane(direction).count().passed
     }
 
-    /// Stops the link before the `nth` message from now, counted from 1, and says when it has: from then
-    /// on nothing passes in either direction until it is cut or healed.
+    /// Stops the link before the `nth` frame from now, counted from 1. The receiver resolves when it has stopped.
+    ///
+    /// Then nothing passes in either direction until the link is cut or restored.
     #[must_use]
     pub fn stop_before(&self, direction: Direction, nth: u64) -> oneshot::Receiver<()> {
-        let mut count = self.link.lane(direction).count();
-        let (reached, told) = oneshot::channel();
-        count.breakpoint = Some(Breakpoint { at: count.passed + nth - 1, reached });
-        told
+        let mut count = self.shared.lane(direction).count();
+        let (reached, stopped) = oneshot::channel();
+        count.breakpoint = Some(Breakpoint { position: count.passed + nth - 1, reached });
+        stopped
     }
 }
 
-impl Link {
+impl Shared {
     fn lane(&self, direction: Direction) -> &Lane {
         match direction {
-            Direction::ToServer => &self.to_server,
-            Direction::ToService => &self.to_service,
+            Direction::Upstream => &self.upstream,
+            Direction::Downstream => &self.downstream,
         }
     }
 
     fn freeze(&self) {
         for direction in Direction::ALL {
-            self.lane(direction).flow.send_replace(Flow::Frozen);
+            self.lane(direction).traffic.send_replace(Traffic::Frozen);
         }
     }
 }
@@ -147,29 +153,31 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, link: Arc<Link>) {
-    while let Ok((near, _)) = listener.accept().await {
-        let mut state = link.state.subscribe();
-        let State { whole, cuts } = *state.borrow_and_update();
-        let link = Arc::clone(&link);
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    while let Ok((service, _)) = listener.accept().await {
+        let mut link = shared.link.subscribe();
+        let LinkState { connected, cuts } = *link.borrow_and_update();
+        let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             tokio::select! {
                 biased;
-                _ = state.wait_for(|state| !whole || state.cuts != cuts) => {}
-                () = connect(near, &link) => {}
+                _ = link.wait_for(|link| !connected || link.cuts != cuts) => {}
+                () = forward(service, &shared) => {}
             }
         });
     }
 }
 
-async fn connect(near: TcpStream, link: &Link) {
-    let Ok(far) = TcpStream::connect(("127.0.0.1", link.port)).await else { return };
-    let _ = (near.set_nodelay(true), far.set_nodelay(true));
-    let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-    // When one side leaves, the other is told by the end of both.
+/// Connects to the server, and forwards bytes until one side closes its connection.
+async fn forward(service: TcpStream, shared: &Shared) {
+    let Ok(server) = TcpStream::connect(("127.0.0.1", shared.server_port)).await else { return };
+    let _ = (service.set_nodelay(true), server.set_nodelay(true));
+    let (from_service, to_service) = service.into_split();
+    let (from_server, to_server) = server.into_split();
+    // When one side closes its connection, the end of this function closes both.
     tokio::select! {
-        _ = pump::run(near_read, far_write, link, Direction::ToServer) => {}
-        _ = pump::run(far_read, near_write, link, Direction::ToService) => {}
+        _ = pump::run(from_service, to_server, shared, Direction::Upstream) => {}
+        _ = pump::run(from_server, to_service, shared, Direction::Downstream) => {}
     }
 }
 

@@ -147,11 +147,11 @@ impl Run {
     fn let_marketing_connect_anew(&self) {
         let link = self.system.proxy(Link::MarketingToMysql);
         link.cut();
-        link.heal();
+        link.restore();
     }
 
     fn passed(&self) -> [[u64; 2]; Link::ALL.len()] {
-        Link::ALL.map(|link| Direction::ALL.map(|direction| self.system.proxy(link).passed(direction)))
+        Link::ALL.map(|link| Direction::ALL.map(|direction| self.system.proxy(link).frames_passed(direction)))
     }
 
     /// One registration with one fault; what went wrong, if anything did.
@@ -181,7 +181,7 @@ impl Run {
             }
         }
         self.system.proxy(point.link).cut();
-        self.system.proxy(point.link).heal();
+        self.system.proxy(point.link).restore();
         if reached && point.action == Action::Kill {
             self.system.start_again(&mut *self.system.service(service).await, service);
         }

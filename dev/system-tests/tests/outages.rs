@@ -309,6 +309,6 @@ async fn with_two_brokers_a_cut_link_to_one_of_them_loses_nothing() {
         (site.management().depth(TRANSFORMER_CUSTOMER_REGISTERED.name).await == 5).then_some(())
     })
     .await;
-    link.heal();
+    link.restore();
     arrive_in_marketing(&site, &ids, SOON).await;
 }
