@@ -36,10 +36,10 @@ fn deliveries() -> impl Strategy<Value = Vec<Vec<Delivery>>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shuffled_and_repeated_creations_and_updates_always_end_with_the_last_state() {
-    let site = TestEnvironment::new().await;
-    let owner = site.addresses().marketing_database_url("marketing_owner").parse().unwrap();
+    let site = TestEnvironment::new().await.unwrap();
+    let owner = site.connection_urls().marketing_database_url("marketing_owner").parse().unwrap();
     schema::migrate(&owner).await.unwrap();
-    let database = site.addresses().marketing_database_url("marketing").parse().unwrap();
+    let database = site.connection_urls().marketing_database_url("marketing").parse().unwrap();
     let (table, handle) = (site.marketing_database(), Handle::current());
     let verdict = tokio::task::spawn_blocking(move || {
         let mut runner = TestRunner::new(ProptestConfig::with_cases(100));

@@ -25,7 +25,7 @@ const MYSQL: &str = "MySQL alone, one client, batches of 256: rows";
 /// Measures one server after the other, so that each has the whole machine.
 pub(crate) async fn measure(bench: &Bench, figures: &mut Figures) -> anyhow::Result<()> {
     let environment = Pipeline::prepare_environment(&bench.servers).await?;
-    let urls = environment.addresses();
+    let urls = environment.connection_urls();
     let Bench { scale, workers, .. } = bench;
     let postgres_url = urls.web_store_database_url("web_store");
     let broker_url = urls.broker_url("admin");
@@ -50,7 +50,7 @@ pub(crate) async fn measure(bench: &Bench, figures: &mut Figures) -> anyhow::Res
 /// wake up changes within minutes.
 pub(crate) async fn measure_steps(bench: &Bench, figures: &mut Figures) -> anyhow::Result<()> {
     let environment = Pipeline::prepare_environment(&bench.servers).await?;
-    let urls = environment.addresses();
+    let urls = environment.connection_urls();
     wait_until_disk_idle(urls).await?;
     let steps = steps::measure(
         urls.web_store_database_url("web_store"),

@@ -54,7 +54,7 @@ async fn drain(bench: &Bench, waiting: u32) -> anyhow::Result<Drained> {
     let pipeline = Pipeline::start(&bench.servers).await?;
     bench.warm_up(&pipeline).await?;
     let arrivals = Arrivals::from_now(&pipeline.marketing_database).await?;
-    let urls = pipeline.environment.addresses();
+    let urls = pipeline.environment.connection_urls();
     let mut database = PgConnection::connect(&urls.web_store_database_url("web_store")).await?;
     let mut events = database.begin().await?;
     let model = FakeCustomer::new(1, USUAL_NAME);

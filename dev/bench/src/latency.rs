@@ -60,7 +60,7 @@ async fn measure_at(
     rate_name: &str,
     figures: &mut Figures,
 ) -> anyhow::Result<()> {
-    wait_until_disk_idle(pipeline.environment.addresses()).await?;
+    wait_until_disk_idle(pipeline.environment.connection_urls()).await?;
     let mut latencies = observe(bench, pipeline, rate).await?;
     for (per_mille, name) in [(500, "p50"), (990, "p99"), (999, "p99.9")] {
         let name = format!("registered to visible row, {rate_name}: {name}");
@@ -80,7 +80,7 @@ async fn observe(bench: &Bench, pipeline: &Pipeline, rate: f64) -> anyhow::Resul
         observer: Some((sender, one_in)),
         ..Load::new(pipeline.web_stores(), CONNECTIONS, until)
     };
-    let url = pipeline.environment.addresses().marketing_database_url("marketing");
+    let url = pipeline.environment.connection_urls().marketing_database_url("marketing");
     let observing =
         bench.workers.run(async move { on_blocking_thread(poll_for_rows(url, registered)).await? });
     let (outcome, latencies) = tokio::try_join!(bench.workers.run(load.run()), observing)?;

@@ -9,7 +9,7 @@ use stack::{
     servers::Servers,
     service::{Program, Service, all_checks_pass},
 };
-use system_tests::{TestEnvironment, customers::browser};
+use system_tests::{TestEnvironment, customers::http_client};
 use tokio::time::{Instant, sleep};
 
 const READY_DEADLINE: Duration = Duration::from_mins(1);
@@ -26,7 +26,7 @@ pub(crate) struct Pipeline {
 impl Pipeline {
     /// Starts one instance of each service in a new environment.
     pub(crate) async fn start(servers: &Servers) -> anyhow::Result<Self> {
-        Self::start_replicas(TestEnvironment::on(servers).await, 1).await
+        Self::start_replicas(TestEnvironment::on(servers).await?.without_log_output(), 1).await
     }
 
     /// Starts `replicas` instances of each service, and waits until all their health checks pass.
@@ -34,10 +34,10 @@ impl Pipeline {
         let mut services = Vec::new();
         for program in Program::ALL {
             for _ in 0..replicas {
-                services.push((program, environment.start(program, &[])));
+                services.push((program, environment.start(program, &[])?));
             }
         }
-        let client = browser();
+        let client = http_client()?;
         let give_up = Instant::now() + READY_DEADLINE;
         for (program, service) in &services {
             while !all_checks_pass(&client, &service.url()).await {

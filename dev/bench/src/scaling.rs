@@ -63,7 +63,7 @@ async fn start_with_rows(bench: &Bench, environment: TestEnvironment, rows: u32)
     fill_table(&environment.marketing_database(), rows).await?;
     let pipeline = Pipeline::start_replicas(environment, 1).await?;
     bench.warm_up(&pipeline).await?;
-    wait_until_disk_idle(pipeline.environment.addresses()).await?;
+    wait_until_disk_idle(pipeline.environment.connection_urls()).await?;
     Ok(pipeline)
 }
 
@@ -79,7 +79,7 @@ pub(crate) async fn measure_backlogs(bench: &Bench, figures: &mut Figures) -> an
 
 pub(crate) async fn measure_replicas(bench: &Bench, figures: &mut Figures) -> anyhow::Result<()> {
     for replicas in REPLICAS {
-        let environment = TestEnvironment::on(&bench.servers).await;
+        let environment = TestEnvironment::on(&bench.servers).await?.without_log_output();
         let pipeline = Pipeline::start_replicas(environment, replicas).await?;
         bench.warm_up(&pipeline).await?;
         let saturated = saturate(bench, &pipeline, USUAL_NAME).await?;

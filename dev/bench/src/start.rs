@@ -17,7 +17,7 @@ pub(crate) async fn measure(bench: &Bench, figures: &mut Figures) -> anyhow::Res
     let mut running = Vec::new();
     for program in Program::ALL {
         let began = Instant::now();
-        let service = environment.start(program, &[]);
+        let service = environment.start(program, &[])?;
         wait_ready(&service).await.with_context(|| environment.log())?;
         let name = format!("start to ready: {}", program.name());
         figures.add(name, "ms", began.elapsed().as_secs_f64() * 1000.0);

@@ -24,7 +24,7 @@ impl FaultRun {
             Fault::Kill(program) => {
                 let mut service = system.service(program).await;
                 service.kill().await?;
-                system.start_again(&mut service, program);
+                system.start_again(&mut service, program)?;
             }
             Fault::Terminate(program) => {
                 let mut service = system.service(program).await;
@@ -32,7 +32,7 @@ impl FaultRun {
                 service.wait_live(TO_STOP).await?;
                 let status = service.terminate(TO_STOP).await?;
                 ensure!(status.success(), "{} ended with {status}", program.name());
-                system.start_again(&mut service, program);
+                system.start_again(&mut service, program)?;
             }
             Fault::Freeze(program, time) => {
                 hold_still(&system.service(program).await.process, time).await;
@@ -49,7 +49,7 @@ impl FaultRun {
             Fault::Throttle(link, time) => self.slow(link, &Direction::ALL, THROTTLE, time).await,
             // While the broker is away, its connections are closed just as well.
             Fault::CloseConnections => {
-                let _ = system.site.management().try_close_connections().await;
+                let _ = system.site.management().close_connections().await;
             }
             Fault::MemoryAlarm(time) => self.servers.memory_alarm(time).await?,
             Fault::DeleteEmptyQueue(queue) => self.delete_empty(&queue).await?,

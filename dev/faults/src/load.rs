@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use system_tests::customers::{browser, try_register};
+use system_tests::customers::{http_client, register_at};
 
 /// As many visitors wait for an answer at the same time, and no more.
 const AT_ONCE: usize = 256;
@@ -34,9 +34,9 @@ struct Shared {
 
 impl Load {
     /// Starts so many registrations a second at a Web Store.
-    pub(crate) fn start(url: String, rate: u32) -> Self {
+    pub(crate) fn start(url: String, rate: u32) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
-            client: browser(),
+            client: http_client()?,
             urls: Mutex::new(vec![url]),
             told: Mutex::default(),
             refused: AtomicU64::new(0),
@@ -44,7 +44,7 @@ impl Load {
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
         });
         let registering = tokio::spawn(register(Arc::clone(&shared), rate));
-        Self { shared, registering }
+        Ok(Self { shared, registering })
     }
 
     /// Registers at one more address, turn by turn.
@@ -99,11 +99,11 @@ async fn register(shared: Arc<Shared>, rate: u32) {
                 let urls = shared.urls.lock().expect("no panic while it is held");
                 urls[n % urls.len()].clone()
             };
-            match try_register(&shared.client, &url, &format!("Customer {n}")).await {
-                Some(id) => {
+            match register_at(&shared.client, &url, &format!("Customer {n}")).await {
+                Ok(id) => {
                     shared.told.lock().expect("no panic while it is held").insert(id);
                 }
-                None => {
+                Err(_) => {
                     shared.refused.fetch_add(1, Ordering::SeqCst);
                 }
             }

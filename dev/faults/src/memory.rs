@@ -47,13 +47,13 @@ pub async fn run(arguments: &Arguments) -> Result<ExitCode> {
     let watch = Watch::start(&system).await;
 
     print_line("memory", "warming up");
-    register(&system, 10_000, 500).await;
+    register(&system, 10_000, 500).await?;
     system.at_rest().await?;
     let level = watch.peaks();
 
     print_line("memory", &format!("the broker is away for {} minutes", arguments.minutes));
     servers.broker.process.kill().await?;
-    let load = Load::start(system.url(Program::WebStore), arguments.rate);
+    let load = Load::start(system.url(Program::WebStore), arguments.rate)?;
     sleep(Duration::from_secs_f64(arguments.minutes * 60.0)).await;
     load.pause().await;
     servers.broker.restart().await?;
@@ -65,7 +65,7 @@ pub async fn run(arguments: &Arguments) -> Result<ExitCode> {
     for consumer in consumers {
         system.service(consumer).await.process.pause();
     }
-    register(&system, arguments.backlog, 5_000).await;
+    register(&system, arguments.backlog, 5_000).await?;
     for (consumer, queue) in consumers.into_iter().zip(QUEUES) {
         system.fills(&queue, arguments.backlog as u64).await?;
         system.service(consumer).await.process.resume();
@@ -86,12 +86,13 @@ pub async fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Registers so many people, as fast as it goes up to a rate, and waits for the last answer.
-async fn register(system: &System, count: usize, rate: u32) {
-    let load = Load::start(system.url(Program::WebStore), rate);
+async fn register(system: &System, count: usize, rate: u32) -> Result<()> {
+    let load = Load::start(system.url(Program::WebStore), rate)?;
     while load.told().len() < count {
         sleep(SAMPLE_EVERY).await;
     }
     load.pause().await;
+    Ok(())
 }
 
 /// The most resident memory of each service, in KiB, looked at all the time.

@@ -19,7 +19,7 @@ impl FaultRun {
     pub(super) async fn delete_empty(&self, queue: &Queue) -> Result<()> {
         self.load.pause().await;
         self.system.at_rest().await?;
-        self.system.site.management().try_delete_queue(queue.name).await?;
+        self.system.site.management().delete_queue(queue.name).await?;
         self.load.resume();
         Ok(())
     }
@@ -34,7 +34,7 @@ impl FaultRun {
             let service = self.system.service(consumer).await;
             service.process.pause();
             self.system.fills(queue, CONTENT).await?;
-            management.try_delete_queue(queue.name).await?;
+            management.delete_queue(queue.name).await?;
             service.process.resume();
         }
         self.load.pause().await;
@@ -50,13 +50,13 @@ impl FaultRun {
 
     /// The books of a system at rest, where nobody has to be waited for.
     pub(super) async fn books(&self) -> Result<Report> {
-        let books = reconciliation_sources(self.system.site.addresses())?;
+        let books = reconciliation_sources(self.system.site.connection_urls())?;
         reconcile(&Sources { patience: Duration::from_secs(3), ..books }).await
     }
 
     async fn republish(&self, ids: &[Uuid]) -> Result<()> {
         let mut republish = child_command(Program::WebStore.path()?);
-        let database = self.system.site.addresses().web_store_database_url("web_store");
+        let database = self.system.site.connection_urls().web_store_database_url("web_store");
         republish.arg("republish").env("WEB_STORE_DATABASE_URL", database);
         let lines = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         run_tool_with_input("web-store republish", &mut republish, &lines).await.map(drop)

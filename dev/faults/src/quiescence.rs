@@ -34,7 +34,7 @@ impl System {
     async fn waiting(&self) -> Option<u64> {
         let outbox: i64 =
             sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(&self.customers).await.ok()?;
-        let queues = self.site.management().try_queues().await.ok()?;
+        let queues = self.site.management().queues().await.ok()?;
         let depth = QUEUES.iter().map(|queue| Some(queues.get(queue.name)?.messages));
         Some(u64::try_from(outbox).ok()? + depth.sum::<Option<u64>>()?)
     }
@@ -44,7 +44,7 @@ impl System {
         let give_up = Instant::now() + AT_REST;
         let management = self.site.management();
         loop {
-            let queues = management.try_queues().await?;
+            let queues = management.queues().await?;
             let held = queues.get(queue.name).context(queue.name)?.messages;
             if held >= messages {
                 return Ok(());

@@ -69,7 +69,7 @@ fn kind(text: &str) -> Result<String, String> {
 async fn fault_run(servers: Servers, run: &Arguments, say: impl Fn(&str)) -> Result<Verdict> {
     let system = System::start(&servers).await?;
     let drill = FaultRun {
-        load: Load::start(system.url(Program::WebStore), run.rate),
+        load: Load::start(system.url(Program::WebStore), run.rate)?,
         servers: LockedServers::new(servers),
         bad_messages: Mutex::default(),
         system,

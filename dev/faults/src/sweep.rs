@@ -18,7 +18,7 @@ use crate::on_own_servers;
 use crate::proxy::Direction;
 use stack::servers::Servers;
 use stack::service::Program;
-use system_tests::customers::try_register;
+use system_tests::customers::register_at;
 
 /// A message that has not come so long after the customer's arrival does not come at all. The outbox is
 /// polled each second, so on that link there is always a next one.
@@ -113,8 +113,8 @@ impl Run {
             self.let_marketing_connect_anew();
             let before = self.passed();
             let name = format!("Watched {n}");
-            let told = try_register(&self.system.client, &self.system.url(Program::WebStore), &name).await;
-            ensure!(told.is_some(), "nobody can be registered\n{}", self.system.site.log());
+            let told = register_at(&self.system.client, &self.system.url(Program::WebStore), &name).await;
+            ensure!(told.is_ok(), "nobody can be registered\n{}", self.system.site.log());
             ensure!(self.system.settled(&name).await?.rows == 1, "{name} did not arrive in Marketing");
             // The last acknowledgement is on its way when the row is there.
             sleep(NO_MORE / 4).await;
@@ -163,7 +163,7 @@ impl Run {
         let mut stopped = self.system.proxy(point.link).stop_before(point.direction, point.nth);
         let (client, url) = (self.system.client.clone(), self.system.url(Program::WebStore));
         let registered = name.clone();
-        let registering = tokio::spawn(async move { try_register(&client, &url, &registered).await });
+        let registering = tokio::spawn(async move { register_at(&client, &url, &registered).await });
         let reached = tokio::select! {
             stopped = &mut stopped => stopped.is_ok(),
             arrived = self.system.settled(&name) => {
@@ -183,9 +183,9 @@ impl Run {
         self.system.proxy(point.link).cut();
         self.system.proxy(point.link).restore();
         if reached && point.action == Action::Kill {
-            self.system.start_again(&mut *self.system.service(service).await, service);
+            self.system.start_again(&mut *self.system.service(service).await, service)?;
         }
-        let told = registering.await?.is_some();
+        let told = registering.await?.is_ok();
         self.evaluate(told, &self.system.settled(&name).await?)
     }
 

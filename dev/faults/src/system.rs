@@ -16,7 +16,7 @@ use stack::ports::{Ports, free_port};
 use stack::servers::Servers;
 use stack::service::{Program, Service, all_checks_pass};
 use system_tests::TestEnvironment;
-use system_tests::customers::browser;
+use system_tests::customers::http_client;
 
 /// Servers and services take their time to come back on a busy machine.
 const BACK: Duration = Duration::from_mins(1);
@@ -37,17 +37,18 @@ pub(crate) struct System {
 impl System {
     /// Starts it on these servers and waits until it is ready.
     pub(crate) async fn start(servers: &Servers) -> Result<Self> {
-        let site = TestEnvironment::on(servers).await;
+        let site = TestEnvironment::on(servers).await?.without_log_output();
         let mut proxies = Vec::with_capacity(Link::ALL.len());
         for link in Link::ALL {
             let (port, protocol) = link.server(servers.ports());
             proxies.push(Proxy::to(port, protocol).await?);
         }
         let addresses = [free_address()?, free_address()?, free_address()?];
-        let services = Program::ALL
-            .map(|program| Mutex::new(start(&site, &proxies, program, addresses[program as usize])));
+        let [web_store, transformer, marketing] =
+            Program::ALL.map(|program| start(&site, &proxies, program, addresses[program as usize]));
+        let services = [Mutex::new(web_store?), Mutex::new(transformer?), Mutex::new(marketing?)];
         let (customers, rows) = (site.web_store_database(), site.marketing_database());
-        let client = browser();
+        let client = http_client()?;
         let system = Self { services, addresses, proxies, site, client, customers, rows };
         system.wait_ready().await?;
         Ok(system)
@@ -67,13 +68,14 @@ impl System {
     }
 
     /// Starts a service anew where its forerunner was, which must have ended.
-    pub(crate) fn start_again(&self, service: &mut Service, program: Program) {
-        *service = start(&self.site, &self.proxies, program, self.addresses[program as usize]);
+    pub(crate) fn start_again(&self, service: &mut Service, program: Program) -> Result<()> {
+        *service = start(&self.site, &self.proxies, program, self.addresses[program as usize])?;
+        Ok(())
     }
 
     /// Starts one more of a service beside the first.
     pub(crate) fn start_another(&self, program: Program) -> Result<Service> {
-        Ok(start(&self.site, &self.proxies, program, free_address()?))
+        start(&self.site, &self.proxies, program, free_address()?)
     }
 
     /// Waits until every service is ready and has all its parts, the broker too.
@@ -95,11 +97,16 @@ fn free_address() -> Result<SocketAddr> {
 }
 
 /// With its own links in the place of the servers; migrations go to the servers directly.
-fn start(site: &TestEnvironment, proxies: &[Proxy], program: Program, address: SocketAddr) -> Service {
+fn start(
+    site: &TestEnvironment,
+    proxies: &[Proxy],
+    program: Program,
+    address: SocketAddr,
+) -> Result<Service> {
     let through = |link: Link| {
         let port = proxies[link as usize].port();
-        let ports = Ports { postgres: port, mysql: port, broker: port, ..site.addresses().ports };
-        ConnectionUrls { ports, ..site.addresses().clone() }
+        let ports = Ports { postgres: port, mysql: port, broker: port, ..site.connection_urls().ports };
+        ConnectionUrls { ports, ..site.connection_urls().clone() }
     };
     let settings = match program {
         Program::WebStore => [

@@ -92,16 +92,16 @@ pub(super) async fn evaluate(drill: &FaultRun, seed: u64) -> Result<Verdict> {
         (books.missing == 0) == (saved.iter().all(|id| ids.contains(id))),
         "the books and the tables disagree:\n{books}"
     );
-    judge_dead_letters(drill, &mut verdict).await;
+    judge_dead_letters(drill, &mut verdict).await?;
     Ok(verdict)
 }
 
 /// A crash between a dead letter and its acknowledgement makes a second copy, so letters count once each.
-async fn judge_dead_letters(drill: &FaultRun, verdict: &mut Verdict) {
+async fn judge_dead_letters(drill: &FaultRun, verdict: &mut Verdict) -> Result<()> {
     let mut found: BTreeMap<String, u64> = BTreeMap::new();
     let management = drill.system.site.management();
     for queue in QUEUES {
-        for letter in management.take(&queue.dead_letter_queue(), 100_000).await {
+        for letter in management.take(&queue.dead_letter_queue(), 100_000).await? {
             let headers = &letter.properties["headers"];
             // What the transformer could map, Marketing rejects: a command that tells its cause.
             let mark = headers[MARK].as_str().or(headers["causation-id"].as_str()).unwrap_or_default();
@@ -114,4 +114,5 @@ async fn judge_dead_letters(drill: &FaultRun, verdict: &mut Verdict) {
     verdict.bad_messages_lost = sent.iter().filter(|(mark, confirmed)| *confirmed && !taken(mark)).count();
     verdict.good_messages_dead_lettered =
         found.keys().filter(|mark| !sent.iter().any(|(known, _)| known == *mark)).count();
+    Ok(())
 }

@@ -1,87 +1,123 @@
-//! Registering at the Web Store and looking into Marketing, as people would.
+//! Clients of the Web Store that register customers, and the places where a customer arrives.
 
 use std::time::Duration;
 
-use reqwest::{Client, Response};
+use anyhow::Context;
+use reqwest::{Client, Response, redirect::Policy};
 use serde_json::{Value, json};
-
-use super::{TestEnvironment, eventually};
 use stack::service::Service;
 
-/// Longer than any answer of the Web Store may take.
-const ANSWER: Duration = Duration::from_secs(15);
+use crate::{TestEnvironment, eventually};
 
-/// A client as a browser is one, but for following redirects.
-#[must_use]
-pub fn browser() -> Client {
-    let client = Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(ANSWER);
-    client.build().expect("a client")
+/// Exceeds the longest response time of the Web Store.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Returns an HTTP client that does not follow redirects.
+///
+/// # Errors
+/// Returns an error if the client cannot be built.
+pub fn http_client() -> anyhow::Result<Client> {
+    let client = Client::builder().redirect(Policy::none()).timeout(RESPONSE_TIMEOUT);
+    client.build().context("cannot build an HTTP client")
 }
 
-/// Posts the form of the Web Store with an address made from the name.
-pub async fn post_form(web_store: &Service, name: &str) -> Response {
+/// Posts the registration form with an e-mail address made from the name, and returns the response.
+///
+/// # Errors
+/// Returns an error if the Web Store is unreachable.
+pub async fn post_form(web_store: &Service, name: &str) -> anyhow::Result<Response> {
     let form = [("name", name), ("email", &email(name)), ("marketing_consent", "on")];
-    let request = browser().post(format!("{}/customers", web_store.url())).form(&form);
-    request.send().await.expect("an answer from the Web Store")
+    let request = http_client()?.post(format!("{}/customers", web_store.url())).form(&form);
+    request.send().await.context("POST /customers")
 }
 
-/// Registers somebody by JSON at a Web Store's URL; the customer's id if it said that they are registered.
-pub async fn try_register(client: &Client, web_store: &str, name: &str) -> Option<String> {
+/// Registers a customer by JSON at the URL of a Web Store, and returns the customer's id.
+///
+/// # Errors
+/// Returns an error if the Web Store is unreachable or does not confirm the registration.
+pub async fn register_at(client: &Client, web_store_url: &str, name: &str) -> anyhow::Result<String> {
     let body = json!({"name": name, "email": email(name), "marketing_consent": true});
-    let request = client.post(format!("{web_store}/customers")).json(&body);
-    let answer = request.send().await.ok()?.error_for_status().ok()?;
-    let body: Value = answer.json().await.ok()?;
-    Some(body["customer_id"].as_str()?.to_owned())
+    let request = client.post(format!("{web_store_url}/customers")).json(&body);
+    let body: Value = request.send().await?.error_for_status()?.json().await?;
+    Ok(body["customer_id"].as_str().context("no customer_id in the response")?.to_owned())
 }
 
-/// Registers somebody by JSON; the customer's id.
-pub async fn register(web_store: &Service, name: &str) -> String {
-    try_register(&browser(), &web_store.url(), name).await.expect("registered")
+/// Registers a customer by JSON and returns the customer's id.
+///
+/// # Errors
+/// Returns an error if the Web Store is unreachable or does not confirm the registration.
+pub async fn register(web_store: &Service, name: &str) -> anyhow::Result<String> {
+    register_at(&http_client()?, &web_store.url(), name).await
 }
 
-/// Registers so many people; their ids.
-pub async fn register_many(web_store: &Service, count: usize) -> Vec<String> {
-    let client = browser();
+/// Registers `count` customers one after another and returns their ids.
+///
+/// # Errors
+/// Returns an error if the Web Store is unreachable or does not confirm a registration.
+pub async fn register_many(web_store: &Service, count: usize) -> anyhow::Result<Vec<String>> {
+    let client = http_client()?;
     let mut ids = Vec::with_capacity(count);
     for n in 0..count {
-        ids.push(
-            try_register(&client, &web_store.url(), &format!("Customer {n}")).await.expect("registered"),
-        );
+        ids.push(register_at(&client, &web_store.url(), &format!("Customer {n}")).await?);
     }
-    ids
+    Ok(ids)
 }
 
-/// Waits until Marketing has exactly one row for each of these customers, and no other.
-pub async fn arrive_in_marketing(site: &TestEnvironment, customers: &[String], within: Duration) {
+/// Waits until Marketing has exactly one row for each of these customers, and no other row.
+///
+/// # Errors
+/// Returns an error if `deadline` passes.
+pub async fn wait_for_marketing_rows(
+    environment: &TestEnvironment,
+    customers: &[String],
+    deadline: Duration,
+) -> anyhow::Result<()> {
     let mut expected = customers.to_vec();
     expected.sort();
-    let what = format!("{} customers in Marketing's table", expected.len());
-    let rows = async || {
-        let mut rows = marketing_ids(site).await?;
-        rows.sort();
-        (rows == expected).then_some(())
-    };
-    eventually(within, &what, rows).await;
+    let condition = format!("{} customers in Marketing's table", expected.len());
+    eventually(deadline, &condition, async || {
+        let mut ids = marketing_ids(environment).await.ok()?;
+        ids.sort();
+        (ids == expected).then_some(())
+    })
+    .await
 }
 
-/// The ids in Marketing's table; `None` while there is no table or no server.
-pub async fn marketing_ids(site: &TestEnvironment) -> Option<Vec<String>> {
+/// Returns the customer ids in Marketing's table.
+///
+/// # Errors
+/// Returns an error while the table or the server does not exist.
+pub async fn marketing_ids(environment: &TestEnvironment) -> anyhow::Result<Vec<String>> {
     let select = sqlx::query_scalar("SELECT customer_id FROM customers");
-    select.fetch_all(&site.marketing_database()).await.ok()
+    Ok(select.fetch_all(&environment.marketing_database()).await?)
 }
 
-/// How many messages wait in the Web Store's outbox; `None` while there is no table or no server.
-pub async fn outbox_depth(site: &TestEnvironment) -> Option<i64> {
-    sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(&site.web_store_database()).await.ok()
+/// Returns the number of messages in the Web Store's outbox.
+///
+/// # Errors
+/// Returns an error while the table or the server does not exist.
+pub async fn outbox_depth(environment: &TestEnvironment) -> anyhow::Result<i64> {
+    let select = sqlx::query_scalar("SELECT count(*) FROM outbox");
+    Ok(select.fetch_one(&environment.web_store_database()).await?)
 }
 
-/// Waits until so many messages wait in the outbox.
-pub async fn outbox_holds(site: &TestEnvironment, messages: i64, within: Duration) {
-    let what = format!("{messages} messages in the outbox");
-    eventually(within, &what, async || (outbox_depth(site).await == Some(messages)).then_some(())).await;
+/// Waits until the Web Store's outbox holds exactly `messages` messages.
+///
+/// # Errors
+/// Returns an error if `deadline` passes.
+pub async fn wait_for_outbox_depth(
+    environment: &TestEnvironment,
+    messages: i64,
+    deadline: Duration,
+) -> anyhow::Result<()> {
+    let condition = format!("{messages} messages in the outbox");
+    eventually(deadline, &condition, async || {
+        (outbox_depth(environment).await.ok()? == messages).then_some(())
+    })
+    .await
 }
 
-/// An address made from a name's ASCII letters and digits.
+/// Returns an e-mail address made from the ASCII letters and digits of a name.
 #[must_use]
 pub fn email(name: &str) -> String {
     let local: String = name.chars().filter(char::is_ascii_alphanumeric).collect();

@@ -1,35 +1,33 @@
-//! Makes and drops a test's own databases, with the same rights as the main ones.
+//! Creates and drops a test's own databases, with the same permissions as the main ones.
 
-use anyhow::Result;
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, PgConnection, Row};
-
 use stack::connection_urls::ConnectionUrls;
 
-/// Makes a site's two databases. Their names are this program's own and need no escaping.
-pub(super) async fn create(main: &ConnectionUrls, site: &ConnectionUrls) -> Result<()> {
-    create_web_store(main, &site.web_store_database).await?;
-    create_marketing(main, &site.marketing_database).await
+/// Creates an environment's two databases. This crate generates their names, so they need no escaping.
+pub(crate) async fn create(main: &ConnectionUrls, urls: &ConnectionUrls) -> anyhow::Result<()> {
+    create_web_store(main, &urls.web_store_database).await?;
+    create_marketing(main, &urls.marketing_database).await
 }
 
-/// Drops them, whoever is still connected.
-pub(super) async fn drop(main: &ConnectionUrls, site: &ConnectionUrls) -> Result<()> {
+/// Drops both databases, with open connections if necessary.
+pub(crate) async fn drop(main: &ConnectionUrls, urls: &ConnectionUrls) -> anyhow::Result<()> {
     let mut postgres = postgres(main).await?;
-    let database = &site.web_store_database;
+    let database = &urls.web_store_database;
     execute(&mut postgres, format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).await?;
     let mut mysql = mysql(main).await?;
-    let database = &site.marketing_database;
+    let database = &urls.marketing_database;
     execute(&mut mysql, format!("DROP DATABASE IF EXISTS `{database}`")).await?;
     for user in ["marketing", "marketing_owner"] {
-        // Rights outlive the database that they are for.
+        // Permissions remain after their database is dropped.
         let revoke = format!("REVOKE ALL ON `{database}`.* FROM '{user}'@'%'");
         execute(&mut mysql, revoke).await?;
     }
     Ok(())
 }
 
-async fn create_web_store(main: &ConnectionUrls, database: &str) -> Result<()> {
+async fn create_web_store(main: &ConnectionUrls, database: &str) -> anyhow::Result<()> {
     let mut connection = postgres(main).await?;
-    // The main database has no tables here: the template carries the schema's rights alone.
+    // The main database has no tables here. The template has only the schema's permissions.
     for statement in [
         format!("CREATE DATABASE {database} TEMPLATE web_store OWNER web_store_owner"),
         format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC"),
@@ -40,7 +38,7 @@ async fn create_web_store(main: &ConnectionUrls, database: &str) -> Result<()> {
     Ok(())
 }
 
-async fn create_marketing(main: &ConnectionUrls, database: &str) -> Result<()> {
+async fn create_marketing(main: &ConnectionUrls, database: &str) -> anyhow::Result<()> {
     let mut connection = mysql(main).await?;
     let query = "SELECT CONCAT(DEFAULT_CHARACTER_SET_NAME, ' COLLATE ', DEFAULT_COLLATION_NAME)
          FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'marketing'";
@@ -59,17 +57,17 @@ async fn create_marketing(main: &ConnectionUrls, database: &str) -> Result<()> {
     Ok(())
 }
 
-async fn postgres(main: &ConnectionUrls) -> Result<PgConnection> {
-    // Not Web Store's own database: a template must have no connections.
+async fn postgres(main: &ConnectionUrls) -> anyhow::Result<PgConnection> {
+    // Not the Web Store's own database, because a template must have no connections.
     let admin = ConnectionUrls { web_store_database: "postgres".to_owned(), ..main.clone() };
     Ok(PgConnection::connect(&admin.web_store_database_url("postgres")).await?)
 }
 
-async fn mysql(main: &ConnectionUrls) -> Result<MySqlConnection> {
+async fn mysql(main: &ConnectionUrls) -> anyhow::Result<MySqlConnection> {
     Ok(MySqlConnection::connect(&main.marketing_database_url("root")).await?)
 }
 
-async fn execute<'c, E: Executor<'c>>(connection: E, statement: String) -> Result<()> {
+async fn execute<'c, E: Executor<'c>>(connection: E, statement: String) -> anyhow::Result<()> {
     connection.execute(AssertSqlSafe(statement)).await?;
     Ok(())
 }

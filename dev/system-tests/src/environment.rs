@@ -1,178 +1,235 @@
 //! A test's own system: two databases and a virtual host on shared servers, and its own services.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Mutex;
-use std::thread;
-use std::time::Duration;
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
+use anyhow::Context;
 use rand::RngExt;
-use sqlx::mysql::MySqlPoolOptions;
-use sqlx::postgres::PgPoolOptions;
-use sqlx::{MySqlPool, PgPool};
+use sqlx::{
+    MySqlPool, PgPool,
+    mysql::{MySqlConnectOptions, MySqlPoolOptions},
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use stack::{
+    connection_urls::ConnectionUrls,
+    ports::{Ports, free_port},
+    servers::Servers,
+    service::{Output, Program, Service},
+};
 use tempfile::TempDir;
-use tokio::runtime;
-use tokio::time::timeout;
+use tokio::{runtime, time::timeout};
 
-use super::databases;
-use super::management::Management;
-use stack::connection_urls::ConnectionUrls;
-use stack::ports::{Ports, free_port};
-use stack::servers::Servers;
-use stack::service::{Output, Program, Service};
+use crate::{SOON, databases, management::Management};
 
-/// Two empty databases and an empty virtual host that nobody else uses; gone when dropped.
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Two empty databases and an empty virtual host with unique names. Dropping it removes them.
 ///
-/// Make it before the services, so that they are dropped first. If the test fails, what its
-/// services logged is printed.
+/// Create it before the services, so that they are dropped first. Dropping it also prints the services' log
+/// lines, which the test harness shows only if the test fails.
 #[derive(Debug)]
 pub struct TestEnvironment {
-    main: ConnectionUrls,
-    addresses: ConnectionUrls,
-    directory: TempDir,
+    main_urls: ConnectionUrls,
+    urls: ConnectionUrls,
+    web_store_database: PgConnectOptions,
+    marketing_database: MySqlConnectOptions,
+    log_directory: TempDir,
     logs: Mutex<Vec<PathBuf>>,
+    print_logs: bool,
 }
 
 impl TestEnvironment {
-    /// On the servers that `stack servers` has started for this test run.
-    pub async fn new() -> Self {
-        let ports = Ports::from_env().unwrap_or_else(|error| {
-            panic!("{error}: these tests need servers; run script/test, or `stack servers -- cargo test`")
-        });
-        Self::at(ConnectionUrls::main(ports)).await
+    /// Creates an environment on the servers that `stack run` has started.
+    ///
+    /// # Errors
+    /// Returns an error if the servers' ports are not in the environment variables of this process, or if a
+    /// server refuses a statement.
+    pub async fn new() -> anyhow::Result<Self> {
+        let ports = Ports::from_env()
+            .context("this program needs servers; run script/test, or `stack run -- cargo test`")?;
+        Self::create(ConnectionUrls::main(ports)).await
     }
 
-    /// On servers of the test's own, which it may then stop and kill.
-    pub async fn on(servers: &Servers) -> Self {
-        Self::at(servers.connection_urls()).await
+    /// Creates an environment on private servers, which the caller may then stop and kill.
+    ///
+    /// # Errors
+    /// Returns an error if a server refuses a statement.
+    pub async fn on(servers: &Servers) -> anyhow::Result<Self> {
+        Self::create(servers.connection_urls()).await
     }
 
-    async fn at(main: ConnectionUrls) -> Self {
+    async fn create(main_urls: ConnectionUrls) -> anyhow::Result<Self> {
         let id: u64 = rand::rng().random();
-        let addresses = ConnectionUrls {
-            ports: main.ports,
+        let urls = ConnectionUrls {
+            ports: main_urls.ports,
             web_store_database: format!("web_store_{id:016x}"),
-            // No underscore: in a grant it would stand for any character.
+            // No underscore: in a grant it would match any character.
             marketing_database: format!("marketing{id:016x}"),
-            virtual_host: format!("site-{id:016x}"),
+            virtual_host: format!("test-{id:016x}"),
         };
-        let directory = tempfile::tempdir().expect("a directory for the logs");
-        let site = Self { main, addresses, directory, logs: Mutex::default() };
-        databases::create(&site.main, &site.addresses).await.expect("databases of the site's own");
-        site.management().create_virtual_host().await.expect("a virtual host of the site's own");
-        site
+        let environment = Self {
+            web_store_database: urls.web_store_database_url("web_store_owner").parse()?,
+            marketing_database: urls.marketing_database_url("marketing_owner").parse()?,
+            main_urls,
+            urls,
+            log_directory: tempfile::tempdir().context("cannot create a directory for logs")?,
+            logs: Mutex::default(),
+            print_logs: true,
+        };
+        let (main_urls, urls) = (&environment.main_urls, &environment.urls);
+        databases::create(main_urls, urls).await.context("cannot create the databases")?;
+        let management = environment.management();
+        management.create_virtual_host().await.context("cannot create the virtual host")?;
+        Ok(environment)
     }
 
-    /// Where everything is, to look with other tools or to connect services in another way.
+    /// Turns off the output of log lines on drop, for programs other than tests.
     #[must_use]
-    pub fn addresses(&self) -> &ConnectionUrls {
-        &self.addresses
+    pub fn without_log_output(mut self) -> Self {
+        self.print_logs = false;
+        self
     }
 
-    /// The broker, for `web-store`, `transformer`, `marketing` or `admin`.
+    /// Returns the connection URLs of this environment's databases and virtual host.
+    #[must_use]
+    pub fn connection_urls(&self) -> &ConnectionUrls {
+        &self.urls
+    }
+
+    /// Returns the broker's URL for `web-store`, `transformer`, `marketing` or `admin`.
     #[must_use]
     pub fn broker_url(&self, user: &str) -> String {
-        self.addresses.broker_url(user)
+        self.urls.broker_url(user)
     }
 
-    /// The broker, as its administrator.
+    /// Returns a client of the broker's management API.
     #[must_use]
     pub fn management(&self) -> Management {
-        Management::of(&self.addresses)
+        Management::new(&self.urls)
     }
 
-    /// Web Store's database, as its owner.
+    /// Returns a pool of connections to the Web Store's database, as its owner.
     #[must_use]
     pub fn web_store_database(&self) -> PgPool {
-        let url = self.addresses.web_store_database_url("web_store_owner");
-        PgPoolOptions::new().max_connections(2).connect_lazy(&url).expect("a URL")
+        PgPoolOptions::new().max_connections(2).connect_lazy_with(self.web_store_database.clone())
     }
 
-    /// Marketing's database, as its owner.
+    /// Returns a pool of connections to Marketing's database, as its owner.
     #[must_use]
     pub fn marketing_database(&self) -> MySqlPool {
-        let url = self.addresses.marketing_database_url("marketing_owner");
-        MySqlPoolOptions::new().max_connections(2).connect_lazy(&url).expect("a URL")
+        MySqlPoolOptions::new().max_connections(2).connect_lazy_with(self.marketing_database.clone())
     }
 
     /// Starts a Web Store and does not wait until it is ready.
-    #[must_use]
-    pub fn start_web_store(&self) -> Service {
+    ///
+    /// # Errors
+    /// As [`TestEnvironment::start_at`].
+    pub fn start_web_store(&self) -> anyhow::Result<Service> {
         self.start(Program::WebStore, &[])
     }
 
     /// Starts a transformer and does not wait until it is ready.
-    #[must_use]
-    pub fn start_transformer(&self) -> Service {
+    ///
+    /// # Errors
+    /// As [`TestEnvironment::start_at`].
+    pub fn start_transformer(&self) -> anyhow::Result<Service> {
         self.start(Program::Transformer, &[])
     }
 
     /// Starts a Marketing and does not wait until it is ready.
-    #[must_use]
-    pub fn start_marketing(&self) -> Service {
+    ///
+    /// # Errors
+    /// As [`TestEnvironment::start_at`].
+    pub fn start_marketing(&self) -> anyhow::Result<Service> {
         self.start(Program::Marketing, &[])
     }
 
-    /// Starts one more of a service on a free port; `settings` come on top of the site's own;
-    /// an empty one is as if not set.
-    #[must_use]
-    pub fn start(&self, program: Program, settings: &[(&str, &str)]) -> Service {
-        let port = free_port().expect("a port for the service");
-        self.start_at(SocketAddr::from(([127, 0, 0, 1], port)), program, settings)
+    /// Starts an instance of a service on a free port and waits until it is ready.
+    ///
+    /// # Errors
+    /// As [`TestEnvironment::start_at`], or if the service is not ready within [`SOON`].
+    pub async fn start_ready(&self, program: Program, settings: &[(&str, &str)]) -> anyhow::Result<Service> {
+        let mut service = self.start(program, settings)?;
+        service.wait_ready(SOON).await?;
+        Ok(service)
     }
 
-    /// As [`TestEnvironment::start`], on a given address: where its forerunner was, say.
-    #[must_use]
-    pub fn start_at(&self, address: SocketAddr, program: Program, settings: &[(&str, &str)]) -> Service {
-        let log = {
-            let mut logs = self.logs.lock().expect("no panic while it is held");
-            let log = self.directory.path().join(format!("{}-{}.log", program.name(), logs.len() + 1));
-            logs.push(log.clone());
-            log
-        };
-        let mut own = self.addresses.settings(program);
-        // Tests register more people from one address than a visitor would.
+    /// Starts an instance of a service on a free port; see [`TestEnvironment::start_at`].
+    ///
+    /// # Errors
+    /// As [`TestEnvironment::start_at`].
+    pub fn start(&self, program: Program, settings: &[(&str, &str)]) -> anyhow::Result<Service> {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        self.start_at(address, program, settings)
+    }
+
+    /// Starts an instance of a service on an address, and does not wait until it is ready.
+    ///
+    /// `settings` replace the environment's own settings of the same names.
+    ///
+    /// # Errors
+    /// Returns an error if the service is not built or cannot be started.
+    pub fn start_at(
+        &self,
+        address: SocketAddr,
+        program: Program,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Service> {
+        let mut own = self.urls.settings(program);
+        // Tests register more customers from one address than a visitor would.
         own.push(("WEB_STORE_REGISTRATIONS_PER_MINUTE", "0".to_owned()));
         own.retain(|(name, _)| settings.iter().all(|(other, _)| other != name));
         let more = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
-        let more = more.filter(|(_, value)| !value.is_empty());
-        Service::start(program, address, own.into_iter().chain(more), &Output::File(log))
-            .unwrap_or_else(|error| panic!("{error:#}"))
+        let output = Output::File(self.add_log(program));
+        Service::start(program, address, own.into_iter().chain(more), &output)
     }
 
-    /// Whether any service of this site has logged a text.
+    fn add_log(&self, program: Program) -> PathBuf {
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = self.log_directory.path().join(format!("{}-{}.log", program.name(), logs.len() + 1));
+        logs.push(log.clone());
+        log
+    }
+
+    /// Returns whether any service of this environment has logged `text`.
     #[must_use]
     pub fn logs_contain(&self, text: &str) -> bool {
         self.log().contains(text)
     }
 
-    /// All that the services of this site have logged.
+    /// Returns the log lines of all services of this environment.
     #[must_use]
     pub fn log(&self) -> String {
-        let logs = self.logs.lock().expect("no panic while it is held");
-        let read = |log| String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = |log| String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
         logs.iter().map(read).collect()
     }
 
     async fn remove(&self) {
-        // The servers may be stopped or frozen by now; then what is left goes with their directory.
-        let databases = databases::drop(&self.main, &self.addresses);
+        // If a server is stopped or frozen, the databases are removed with the server's directory.
+        let databases = databases::drop(&self.main_urls, &self.urls);
         let management = self.management();
         let virtual_host = management.delete_virtual_host();
-        let _ = timeout(Duration::from_secs(10), async { tokio::join!(databases, virtual_host) }).await;
+        let _ = timeout(REMOVAL_TIMEOUT, async { tokio::join!(databases, virtual_host) }).await;
     }
 }
 
 impl Drop for TestEnvironment {
     fn drop(&mut self) {
-        if thread::panicking() {
-            for log in self.logs.get_mut().iter().flat_map(|logs| logs.iter()) {
-                let text = std::fs::read(log).unwrap_or_default();
+        if self.print_logs {
+            for log in self.logs.get_mut().unwrap_or_else(PoisonError::into_inner) {
+                let text = fs::read(&log).unwrap_or_default();
                 let name = log.file_stem().unwrap_or_default().display();
                 println!("---- {name} ----\n{}", String::from_utf8_lossy(&text));
             }
         }
-        // A runtime of its own: the test's is busy with this very call.
+        // A separate runtime, because the test's runtime executes this call.
         thread::scope(|scope| {
             scope.spawn(|| {
                 if let Ok(runtime) = runtime::Builder::new_current_thread().enable_all().build() {

@@ -1,6 +1,6 @@
-//! Support for tests of the whole system: a site of their own on real servers, and deadlines.
+//! Support for tests of the whole system: a private environment on real servers, clients, and deadlines.
 //!
-//! Run them as `stack servers -- cargo test`, which `script/test` does.
+//! Every function returns an error instead of panicking, so that programs can use this library too.
 
 pub mod broker_client;
 pub mod customers;
@@ -13,23 +13,31 @@ mod reconciliation;
 
 use std::time::Duration;
 
+use anyhow::ensure;
 use tokio::time::{Instant, sleep};
 
 pub use environment::TestEnvironment;
 pub use management::{Management, Message, Queue};
 pub use reconciliation::reconciliation_sources;
 
-/// Long enough for everything that should come at once, on a busy machine.
+/// A deadline for everything that normally takes less than a second, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// Asks again and again until there is an answer, and returns it.
-pub async fn eventually<T>(deadline: Duration, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+/// Polls until `poll` returns a value, and returns that value.
+///
+/// # Errors
+/// Returns an error that names the condition if `deadline` passes first.
+pub async fn eventually<T>(
+    deadline: Duration,
+    condition: &str,
+    poll: impl AsyncFn() -> Option<T>,
+) -> anyhow::Result<T> {
     let give_up = Instant::now() + deadline;
     loop {
-        if let Some(answer) = ask().await {
-            return answer;
+        if let Some(value) = poll().await {
+            return Ok(value);
         }
-        assert!(Instant::now() < give_up, "not within {deadline:?}: {what}");
+        ensure!(Instant::now() < give_up, "not within {deadline:?}: {condition}");
         sleep(Duration::from_millis(25)).await;
     }
 }

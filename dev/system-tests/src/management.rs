@@ -1,17 +1,19 @@
-//! A client of the broker's management API, for one virtual host: what an administrator may do.
+//! A client of the broker's management API, for one virtual host, with an administrator's permissions.
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, bail};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use reqwest::{Client, Method};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-
 use stack::connection_urls::{ConnectionUrls, PASSWORD};
 
-/// The administrator's view of one virtual host. Every method panics if the broker does not answer.
+use crate::{SOON, eventually};
+
+/// An administrator's client for one virtual host.
+///
+/// Each method returns an error if the broker is unavailable or refuses the request.
 #[derive(Debug)]
 pub struct Management {
     client: Client,
@@ -19,160 +21,150 @@ pub struct Management {
     virtual_host: String,
 }
 
-/// What is in a queue. The numbers are up to a second old.
-#[derive(Clone, Debug, Deserialize)]
+/// The state of a queue. The numbers are up to one second old.
+#[derive(Debug, Clone, Deserialize)]
 pub struct Queue {
-    /// Its name.
+    /// The queue's name.
     pub name: String,
-    /// All messages: ready and unacknowledged.
+    /// The number of messages, ready and unacknowledged.
     #[serde(default)]
     pub messages: u64,
-    /// Waiting for a consumer.
+    /// The number of messages that wait for a consumer.
     #[serde(default)]
     pub messages_ready: u64,
-    /// With a consumer, not yet acknowledged.
+    /// The number of messages that a consumer has received and not yet acknowledged.
     #[serde(default)]
     pub messages_unacknowledged: u64,
-    /// How many consume from it.
+    /// The number of consumers.
     #[serde(default)]
     pub consumers: u64,
 }
 
-/// A message as the management API shows it.
-#[derive(Clone, Debug, Deserialize)]
+/// A message in the format of the management API.
+#[derive(Debug, Clone, Deserialize)]
 pub struct Message {
-    /// The body, if it is UTF-8; otherwise its Base64.
+    /// The body if it is UTF-8, or else its Base64 encoding.
     pub payload: String,
     /// `string` or `base64`.
     pub payload_encoding: String,
-    /// The AMQP basic properties; `headers` among them.
+    /// The AMQP basic properties, `headers` among them.
     pub properties: Value,
-    /// The routing key that it was published with.
+    /// The routing key of the publish.
     pub routing_key: String,
 }
 
 impl Message {
-    /// The body as it was sent.
-    #[must_use]
-    pub fn body(&self) -> Vec<u8> {
-        if self.payload_encoding == "base64" {
-            BASE64_STANDARD.decode(&self.payload).expect("Base64")
-        } else {
-            self.payload.clone().into_bytes()
+    /// Returns the body as it was published.
+    ///
+    /// # Errors
+    /// Returns an error if the payload is not in the encoding that the broker has named.
+    pub fn body(&self) -> anyhow::Result<Vec<u8>> {
+        match self.payload_encoding.as_str() {
+            "string" => Ok(self.payload.clone().into_bytes()),
+            "base64" => Ok(BASE64_STANDARD.decode(&self.payload)?),
+            other => bail!("unknown payload encoding {other}"),
         }
     }
 }
 
+#[expect(clippy::missing_errors_doc, reason = "the errors of all methods are described at the type")]
 impl Management {
-    pub(super) fn of(addresses: &ConnectionUrls) -> Self {
+    pub(crate) fn new(urls: &ConnectionUrls) -> Self {
         Self {
             client: Client::new(),
-            port: addresses.ports.management,
-            virtual_host: addresses.virtual_host.replace('/', "%2f"),
+            port: urls.ports.management,
+            virtual_host: urls.virtual_host.replace('/', "%2f"),
         }
     }
 
-    /// The queues by name.
-    pub async fn queues(&self) -> BTreeMap<String, Queue> {
-        self.try_queues().await.expect("the list of queues")
-    }
-
-    pub async fn try_queues(&self) -> Result<BTreeMap<String, Queue>> {
-        let queues: Vec<Queue> = self.get(&self.within("queues")).await?;
+    /// Returns the queues by name.
+    pub async fn queues(&self) -> anyhow::Result<BTreeMap<String, Queue>> {
+        let queues: Vec<Queue> = self.get(&self.path("queues/{}")).await?;
         Ok(queues.into_iter().map(|queue| (queue.name.clone(), queue)).collect())
     }
 
-    /// How many messages a queue holds, ready or not; 0 if there is no such queue. Up to a second old.
-    pub async fn depth(&self, queue: &str) -> u64 {
-        self.queues().await.get(queue).map_or(0, |queue| queue.messages)
+    /// Returns the number of messages in a queue, ready or not, and 0 if the queue does not exist.
+    ///
+    /// The number is up to one second old.
+    pub async fn depth(&self, queue: &str) -> anyhow::Result<u64> {
+        Ok(self.queues().await?.get(queue).map_or(0, |queue| queue.messages))
     }
 
-    /// Takes up to `count` messages out of a queue.
-    pub async fn take(&self, queue: &str, count: u32) -> Vec<Message> {
-        let how = json!({ "count": count, "ackmode": "ack_requeue_false", "encoding": "auto" });
-        let path = self.within(&format!("queues/{{}}/{queue}/get"));
-        let messages = self.send(Method::POST, &path, Some(how)).await.expect("messages of the queue");
-        serde_json::from_value(messages).expect("messages of the known shape")
+    /// Waits up to [`SOON`] until a queue holds exactly `messages` messages, ready or not.
+    pub async fn wait_for_depth(&self, queue: &str, messages: u64) -> anyhow::Result<()> {
+        let condition = format!("{messages} messages in {queue}");
+        eventually(SOON, &condition, async || (self.depth(queue).await.ok()? == messages).then_some(())).await
     }
 
-    /// Throws away what is ready in a queue.
-    pub async fn purge(&self, queue: &str) {
-        let path = self.within(&format!("queues/{{}}/{queue}/contents"));
-        self.send(Method::DELETE, &path, None).await.expect("the queue purged");
+    /// Removes up to `count` messages from a queue and returns them.
+    pub async fn take(&self, queue: &str, count: u32) -> anyhow::Result<Vec<Message>> {
+        let parameters = json!({ "count": count, "ackmode": "ack_requeue_false", "encoding": "auto" });
+        let path = self.path(&format!("queues/{{}}/{queue}/get"));
+        let messages = self.send(Method::POST, &path, Some(parameters)).await?;
+        serde_json::from_value(messages).context("unexpected format of messages")
     }
 
-    /// Deletes a queue with all that is in it.
-    pub async fn delete_queue(&self, queue: &str) {
-        self.try_delete_queue(queue).await.expect("the queue deleted");
-    }
-
-    pub async fn try_delete_queue(&self, queue: &str) -> Result<()> {
-        let path = self.within(&format!("queues/{{}}/{queue}"));
+    /// Removes all ready messages from a queue.
+    pub async fn purge(&self, queue: &str) -> anyhow::Result<()> {
+        let path = self.path(&format!("queues/{{}}/{queue}/contents"));
         self.send(Method::DELETE, &path, None).await.map(drop)
     }
 
-    /// The names of all connections to this virtual host.
-    pub async fn connections(&self) -> Vec<String> {
-        self.try_connections().await.expect("the list of connections")
+    /// Deletes a queue and all its messages.
+    pub async fn delete_queue(&self, queue: &str) -> anyhow::Result<()> {
+        let path = self.path(&format!("queues/{{}}/{queue}"));
+        self.send(Method::DELETE, &path, None).await.map(drop)
     }
 
-    async fn try_connections(&self) -> Result<Vec<String>> {
-        let connections: Vec<Value> = self.get(&self.within("vhosts/{}/connections")).await?;
+    /// Returns the names of all connections to this virtual host.
+    pub async fn connections(&self) -> anyhow::Result<Vec<String>> {
+        let connections: Vec<Value> = self.get(&self.path("vhosts/{}/connections")).await?;
         Ok(connections.iter().filter_map(|one| Some(one["name"].as_str()?.to_owned())).collect())
     }
 
-    /// Closes all connections to this virtual host; says how many there were.
-    pub async fn close_connections(&self) -> usize {
-        self.try_close_connections().await.expect("the connections closed")
-    }
-
-    pub async fn try_close_connections(&self) -> Result<usize> {
-        let names = self.try_connections().await?;
+    /// Closes all connections to this virtual host and returns their number.
+    pub async fn close_connections(&self) -> anyhow::Result<usize> {
+        let names = self.connections().await?;
         for name in &names {
             let path = format!("connections/{}", name.replace(' ', "%20").replace('>', "%3E"));
-            // One that has gone by itself is closed just as well.
+            // The broker refuses to close a connection that its client has closed meanwhile.
             let _ = self.send(Method::DELETE, &path, None).await;
         }
         Ok(names.len())
     }
 
-    /// Makes the virtual host, with the same rights on it as on `/`.
-    pub(super) async fn create_virtual_host(&self) -> Result<()> {
-        self.send(Method::PUT, &self.within("vhosts/{}"), None).await?;
-        let rights: Vec<Value> = self.get("vhosts/%2f/permissions").await?;
-        for right in rights {
-            let user = right["user"].as_str().context("rights without a user")?;
-            let path = self.within(&format!("permissions/{{}}/{user}"));
-            self.send(Method::PUT, &path, Some(right.clone())).await?;
+    /// Creates the virtual host, with the same permissions as `/`.
+    pub(crate) async fn create_virtual_host(&self) -> anyhow::Result<()> {
+        self.send(Method::PUT, &self.path("vhosts/{}"), None).await?;
+        let permissions: Vec<Value> = self.get("vhosts/%2f/permissions").await?;
+        for permission in permissions {
+            let user = permission["user"].as_str().context("a permission without a user")?;
+            let path = self.path(&format!("permissions/{{}}/{user}"));
+            self.send(Method::PUT, &path, Some(permission.clone())).await?;
         }
         Ok(())
     }
 
-    pub(super) async fn delete_virtual_host(&self) -> Result<()> {
-        self.send(Method::DELETE, &self.within("vhosts/{}"), None).await?;
-        Ok(())
+    pub(crate) async fn delete_virtual_host(&self) -> anyhow::Result<()> {
+        self.send(Method::DELETE, &self.path("vhosts/{}"), None).await.map(drop)
     }
 
-    /// A path with the virtual host in the place of `{}`, or at the end.
-    fn within(&self, path: &str) -> String {
-        if path.contains("{}") {
-            path.replace("{}", &self.virtual_host)
-        } else {
-            format!("{path}/{}", self.virtual_host)
-        }
+    /// Returns the path with the virtual host in place of `{}`.
+    fn path(&self, template: &str) -> String {
+        template.replace("{}", &self.virtual_host)
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let value = self.send(Method::GET, path, None).await?;
-        serde_json::from_value(value).with_context(|| format!("the shape of {path}"))
+        serde_json::from_value(value).with_context(|| format!("unexpected format of {path}"))
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+    async fn send(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let url = format!("http://127.0.0.1:{}/api/{path}", self.port);
         let request = self.client.request(method, url).basic_auth("admin", Some(PASSWORD));
         let request = request.json(&body.unwrap_or_else(|| json!({})));
-        let answer = request.send().await?.error_for_status()?.bytes().await?;
-        // Most changes are answered with nothing.
-        Ok(if answer.is_empty() { Value::Null } else { serde_json::from_slice(&answer)? })
+        let response = request.send().await?.error_for_status()?.bytes().await?;
+        // Most changes have an empty response.
+        Ok(if response.is_empty() { Value::Null } else { serde_json::from_slice(&response)? })
     }
 }

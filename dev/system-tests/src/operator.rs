@@ -1,50 +1,64 @@
-//! Looking into Marketing's list, as its operator would.
+//! A client of Marketing's pages with an operator's login.
 
+use anyhow::Context;
 use reqwest::{Client, Response, header};
+use stack::{connection_urls::PASSWORD, service::Service};
 
-use super::customers::browser;
-use stack::connection_urls::PASSWORD;
-use stack::service::Service;
+use crate::customers::http_client;
 
-/// Somebody who is logged in to a Marketing.
+/// An operator who is logged in at one instance of Marketing.
 #[derive(Debug)]
 pub struct Operator {
     client: Client,
     url: String,
-    /// The cookie of the session, as a browser sends it.
+    /// The session cookie, in the form of a `Cookie` header.
     pub cookie: String,
 }
 
 impl Operator {
-    /// Logs in with the site's password.
-    pub async fn log_in(marketing: &Service) -> Self {
-        let answer = log_in(marketing, PASSWORD).await;
-        let cookie = answer.headers()[header::SET_COOKIE].to_str().expect("a cookie");
-        let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
-        Self { client: browser(), url: marketing.url(), cookie }
+    /// Logs in with the password of every test environment.
+    ///
+    /// # Errors
+    /// Returns an error if Marketing is unreachable or sets no cookie.
+    pub async fn log_in(marketing: &Service) -> anyhow::Result<Self> {
+        let response = submit_password(marketing, PASSWORD).await?;
+        let cookie = response.headers().get(header::SET_COOKIE).context("no cookie after the login")?;
+        let cookie = cookie.to_str()?.split(';').next().unwrap_or_default().to_owned();
+        Ok(Self { client: http_client()?, url: marketing.url(), cookie })
     }
 
-    /// Gets a page.
-    pub async fn get(&self, path: &str) -> Response {
+    /// Requests a page and returns the response, whatever its status.
+    ///
+    /// # Errors
+    /// Returns an error if Marketing is unreachable.
+    pub async fn get(&self, path: &str) -> anyhow::Result<Response> {
         let request = self.client.get(format!("{}{path}", self.url)).header(header::COOKIE, &self.cookie);
-        request.send().await.expect("an answer from Marketing")
+        request.send().await.with_context(|| format!("GET {path}"))
     }
 
-    /// The text of a page that has to be there.
-    pub async fn read(&self, path: &str) -> String {
-        let answer = self.get(path).await.error_for_status().expect("a page");
-        answer.text().await.expect("text")
+    /// Requests a page and returns its text.
+    ///
+    /// # Errors
+    /// Returns an error if Marketing is unreachable or the status is an error.
+    pub async fn read(&self, path: &str) -> anyhow::Result<String> {
+        Ok(self.get(path).await?.error_for_status()?.text().await?)
     }
 
-    /// Logs out.
-    pub async fn log_out(&self) -> Response {
+    /// Logs out and returns the response.
+    ///
+    /// # Errors
+    /// Returns an error if Marketing is unreachable.
+    pub async fn log_out(&self) -> anyhow::Result<Response> {
         let request = self.client.post(format!("{}/log-out", self.url)).header(header::COOKIE, &self.cookie);
-        request.send().await.expect("an answer from Marketing")
+        request.send().await.context("POST /log-out")
     }
 }
 
-/// Tries a password.
-pub async fn log_in(marketing: &Service, password: &str) -> Response {
-    let request = browser().post(format!("{}/log-in", marketing.url())).form(&[("password", password)]);
-    request.send().await.expect("an answer from Marketing")
+/// Submits the login form with `password` and returns the response.
+///
+/// # Errors
+/// Returns an error if Marketing is unreachable.
+pub async fn submit_password(marketing: &Service, password: &str) -> anyhow::Result<Response> {
+    let request = http_client()?.post(format!("{}/log-in", marketing.url())).form(&[("password", password)]);
+    request.send().await.context("POST /log-in")
 }

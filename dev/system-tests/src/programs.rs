@@ -1,52 +1,83 @@
-//! Programs that run to their end, as an operator runs them.
+//! Programs that run to completion, started as an operator starts them.
 
 use std::process::Stdio;
 
-use crate::{SOON, TestEnvironment};
+use anyhow::Context;
 use stack::service::{Program, sibling_program};
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
-/// What a program said, and its exit status.
+use crate::{SOON, TestEnvironment};
+
+/// The output and the exit status of a program.
 #[derive(Debug)]
-pub struct Said {
+pub struct ProgramOutput {
+    /// The exit status.
     pub status: i32,
-    pub out: String,
-    pub err: String,
+    /// The text on standard output.
+    pub stdout: String,
+    /// The text on standard error.
+    pub stderr: String,
 }
 
-/// `web-store republish`, with nothing but the Web Store's database.
-pub async fn republish(site: &TestEnvironment, arguments: &[&str], input: &str) -> Said {
-    let mut command = Command::new(Program::WebStore.path().unwrap());
-    command.env_clear().env("WEB_STORE_DATABASE_URL", site.addresses().web_store_database_url("web_store"));
+/// Runs `web-store republish`. Its environment has only the URL of the Web Store's database.
+///
+/// # Errors
+/// Returns an error if the program cannot be started or does not end in time.
+pub async fn republish(
+    environment: &TestEnvironment,
+    arguments: &[&str],
+    input: &str,
+) -> anyhow::Result<ProgramOutput> {
+    let mut command = Command::new(Program::WebStore.path()?);
+    let urls = environment.connection_urls();
+    command.env_clear().env("WEB_STORE_DATABASE_URL", urls.web_store_database_url("web_store"));
     command.arg("republish").args(arguments);
     run(command, input).await
 }
 
-/// Runs a program to its end, with text on its standard input.
-pub async fn run(mut command: Command, input: &str) -> Said {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().unwrap();
-    let mut standard_input = child.stdin.take().unwrap();
-    let feed = async {
-        // A program that wants no input may be gone before it has read it.
-        let _ = standard_input.write_all(input.as_bytes()).await;
-        drop(standard_input);
-    };
-    let ended = async { tokio::join!(feed, child.wait_with_output()).1.unwrap() };
-    let output = timeout(SOON * 4, ended).await.expect("it ends");
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { status: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+/// Runs `console reconcile`. Its environment has only the URLs of the databases and the broker.
+///
+/// # Errors
+/// Returns an error if the program cannot be started or does not end in time.
+pub async fn reconcile(environment: &TestEnvironment, arguments: &[&str]) -> anyhow::Result<ProgramOutput> {
+    let mut command = reconcile_command(environment)?;
+    command.args(arguments);
+    run(command, "").await
 }
 
-/// `stack reconcile`, with nothing but the addresses.
-pub async fn reconcile(site: &TestEnvironment, arguments: &[&str]) -> Said {
-    let mut command = Command::new(sibling_program("console").unwrap());
-    let addresses = site.addresses();
-    command.env_clear().env("WEB_STORE_DATABASE_URL", addresses.web_store_database_url("web_store"));
-    command.env("MARKETING_DATABASE_URL", addresses.marketing_database_url("marketing"));
-    command.env("BROKER_URL", addresses.broker_url("admin"));
-    command.arg("reconcile").args(arguments);
-    run(command, "").await
+/// Returns the command `console reconcile`. Its environment has only the URLs of the databases and the broker.
+///
+/// # Errors
+/// Returns an error if the program is not built.
+pub fn reconcile_command(environment: &TestEnvironment) -> anyhow::Result<Command> {
+    let mut command = Command::new(sibling_program("console")?);
+    let urls = environment.connection_urls();
+    command.env_clear().env("WEB_STORE_DATABASE_URL", urls.web_store_database_url("web_store"));
+    command.env("MARKETING_DATABASE_URL", urls.marketing_database_url("marketing"));
+    command.env("BROKER_URL", urls.broker_url("admin"));
+    command.arg("reconcile");
+    Ok(command)
+}
+
+/// Runs a program to completion with `input` on its standard input.
+///
+/// # Errors
+/// Returns an error if the program cannot be started, does not end in time, is ended by a signal, or prints
+/// text that is not UTF-8.
+pub async fn run(mut command: Command, input: &str) -> anyhow::Result<ProgramOutput> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().context("cannot start the program")?;
+    let mut stdin = child.stdin.take().context("no standard input")?;
+    let feed = async {
+        // A program that needs no input may end before it has read all of it.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+    };
+    let ended = async { tokio::join!(feed, child.wait_with_output()).1 };
+    let output = timeout(SOON * 4, ended).await.context("the program does not end")??;
+    Ok(ProgramOutput {
+        status: output.status.code().context("the program was ended by a signal")?,
+        stdout: String::from_utf8(output.stdout)?,
+        stderr: String::from_utf8(output.stderr)?,
+    })
 }

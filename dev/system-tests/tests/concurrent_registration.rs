@@ -5,11 +5,11 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use stack::service::Service;
-use system_tests::customers::browser;
+use system_tests::customers::http_client;
 use system_tests::{SOON, TestEnvironment, eventually};
 
 async fn web_store(site: &TestEnvironment) -> Service {
-    let mut web_store = site.start_web_store();
+    let mut web_store = site.start_web_store().unwrap();
     web_store.wait_ready(SOON).await.unwrap();
     web_store
 }
@@ -20,13 +20,13 @@ async fn register_together(
     web_store: &Service,
     requests: &[(String, Option<String>)],
 ) -> Vec<(StatusCode, String)> {
-    let (client, database) = (browser(), site.web_store_database());
+    let (client, database) = (http_client().unwrap(), site.web_store_database());
     let mut lock = database.begin().await.unwrap();
     sqlx::query("LOCK TABLE customers IN SHARE MODE").execute(&mut *lock).await.unwrap();
     let answers =
         join_all(requests.iter().map(|(email, key)| register(&client, web_store, email, key.as_deref())));
     let unlock = async {
-        eventually(SOON, "two commits that wait", async || somebody_waits(&database).await).await;
+        eventually(SOON, "two commits that wait", async || somebody_waits(&database).await).await.unwrap();
         lock.commit().await.unwrap();
     };
     tokio::join!(answers, unlock).0
@@ -71,7 +71,7 @@ async fn saved(site: &TestEnvironment) -> [Vec<String>; 2] {
 
 #[tokio::test]
 async fn of_those_with_the_same_address_one_is_registered_and_the_others_are_told_so() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     let spellings = ["ann", "Ann", "ANN", "aNN"];
     let requests: Vec<_> =
@@ -88,7 +88,7 @@ async fn of_those_with_the_same_address_one_is_registered_and_the_others_are_tol
 
 #[tokio::test]
 async fn the_same_attempt_sent_several_times_at_once_is_one_registration_for_all_of_them() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     let requests: Vec<_> =
         (0..60).map(|n| (format!("ann{}@example.org", n / 3), Some(format!("attempt-{}", n / 3)))).collect();
@@ -107,7 +107,7 @@ async fn the_same_attempt_sent_several_times_at_once_is_one_registration_for_all
 
 #[tokio::test]
 async fn a_row_that_the_database_refuses_is_the_trouble_of_nobody_else() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     let refuse_bob = "
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not Bob'; END $$;

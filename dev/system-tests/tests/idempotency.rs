@@ -4,18 +4,18 @@ use futures_util::future::join_all;
 use reqwest::{Response, StatusCode, header};
 use serde_json::{Value, json};
 use stack::service::Service;
-use system_tests::customers::browser;
+use system_tests::customers::http_client;
 use system_tests::{SOON, TestEnvironment};
 
 async fn web_store(site: &TestEnvironment) -> Service {
-    let mut web_store = site.start_web_store();
+    let mut web_store = site.start_web_store().unwrap();
     web_store.wait_ready(SOON).await.unwrap();
     web_store
 }
 
 /// The key in the form that the Web Store shows now.
 async fn key_of_a_form(web_store: &Service) -> String {
-    key_in(&browser().get(web_store.url()).send().await.unwrap().text().await.unwrap())
+    key_in(&http_client().unwrap().get(web_store.url()).send().await.unwrap().text().await.unwrap())
 }
 
 fn key_in(page: &str) -> String {
@@ -25,11 +25,12 @@ fn key_in(page: &str) -> String {
 
 async fn send_form(web_store: &Service, key: &str, name: &str, email: &str) -> Response {
     let form = [("idempotency_key", key), ("name", name), ("email", email)];
-    browser().post(format!("{}/customers", web_store.url())).form(&form).send().await.unwrap()
+    http_client().unwrap().post(format!("{}/customers", web_store.url())).form(&form).send().await.unwrap()
 }
 
 async fn send_json(web_store: &Service, key: &str, name: &str) -> Response {
-    let request = browser().post(format!("{}/customers", web_store.url())).header("Idempotency-Key", key);
+    let request =
+        http_client().unwrap().post(format!("{}/customers", web_store.url())).header("Idempotency-Key", key);
     request.json(&json!({"name": name, "email": "ann@example.org"})).send().await.unwrap()
 }
 
@@ -46,7 +47,7 @@ async fn assert_registered(site: &TestEnvironment, customers: i64) {
 
 #[tokio::test]
 async fn a_form_sent_again_one_after_another_or_at_once_leads_to_the_same_confirmation() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     let key = key_of_a_form(&web_store).await;
     let answers = join_all((0..8).map(|_| send_form(&web_store, &key, "Ann", "ann@example.org"))).await;
@@ -59,7 +60,7 @@ async fn a_form_sent_again_one_after_another_or_at_once_leads_to_the_same_confir
 
 #[tokio::test]
 async fn a_form_that_was_refused_keeps_its_key_until_it_succeeds() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     let key = key_of_a_form(&web_store).await;
     let refused = send_form(&web_store, &key, "", "ann@example.org").await;
@@ -71,7 +72,7 @@ async fn a_form_that_was_refused_keeps_its_key_until_it_succeeds() {
 
 #[tokio::test]
 async fn a_form_sent_again_with_other_details_changes_nothing_and_can_then_register_somebody_else() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     let key = key_of_a_form(&web_store).await;
     confirmation(&send_form(&web_store, &key, "Ann", "ann@example.org").await);
@@ -86,7 +87,7 @@ async fn a_form_sent_again_with_other_details_changes_nothing_and_can_then_regis
 
 #[tokio::test]
 async fn an_address_that_somebody_else_has_is_taken_whatever_the_key() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     let (key, another) = (key_of_a_form(&web_store).await, key_of_a_form(&web_store).await);
     assert_ne!(key, another);
@@ -100,7 +101,7 @@ async fn an_address_that_somebody_else_has_is_taken_whatever_the_key() {
 
 #[tokio::test]
 async fn json_with_the_key_of_an_earlier_request_gets_the_same_201() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     let mut ids = Vec::new();
     for key in ["\"8e03978e-40d5-43dd-bc93-6894a57f9324\"", "8e03978e-40d5-43dd-bc93-6894a57f9324"] {

@@ -6,12 +6,12 @@ use sqlx::QueryBuilder;
 use stack::connection_urls::PASSWORD;
 use stack::ports::free_port;
 use stack::service::{Program, Service};
-use system_tests::customers::{arrive_in_marketing, browser, register};
-use system_tests::operator::{Operator, log_in};
+use system_tests::customers::{http_client, register, wait_for_marketing_rows};
+use system_tests::operator::{Operator, submit_password};
 use system_tests::{SOON, TestEnvironment, eventually};
 
 async fn marketing(site: &TestEnvironment) -> Service {
-    let mut marketing = site.start_marketing();
+    let mut marketing = site.start_marketing().unwrap();
     marketing.wait_ready(SOON).await.unwrap();
     marketing
 }
@@ -43,36 +43,37 @@ fn link(page: &str, rel: &str) -> Option<String> {
 
 #[tokio::test]
 async fn a_registered_customer_is_at_the_top_of_the_list_and_in_its_numbers() {
-    let site = TestEnvironment::new().await;
-    let (mut web_store, marketing) = (site.start_web_store(), marketing(&site).await);
-    let _transformer = site.start_transformer();
+    let site = TestEnvironment::new().await.unwrap();
+    let (mut web_store, marketing) = (site.start_web_store().unwrap(), marketing(&site).await);
+    let _transformer = site.start_transformer().unwrap();
     web_store.wait_ready(SOON).await.unwrap();
-    let ids = vec![register(&web_store, "Ann").await, register(&web_store, "Zoë").await];
-    arrive_in_marketing(&site, &ids, SOON).await;
-    let operator = Operator::log_in(&marketing).await;
+    let ids = vec![register(&web_store, "Ann").await.unwrap(), register(&web_store, "Zoë").await.unwrap()];
+    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
+    let operator = Operator::log_in(&marketing).await.unwrap();
     eventually(SOON, "both are listed and counted", async || {
-        let page = operator.read("/customers").await;
+        let page = operator.read("/customers").await.ok()?;
         let both = emails(&page) == ["zo@example.org", "ann@example.org"];
         (both && page.matches("<dd>2</dd>").count() == 2).then_some(())
     })
-    .await;
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
 async fn nothing_of_the_list_is_shown_before_the_login_and_after_the_logout() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let marketing = marketing(&site).await;
     for path in ["/customers", "/customers?q=a", "/customers/export.csv"] {
-        let answer = browser().get(format!("{}{path}", marketing.url())).send().await.unwrap();
+        let answer = http_client().unwrap().get(format!("{}{path}", marketing.url())).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::SEE_OTHER, "{path}");
         assert_eq!(answer.headers()[header::LOCATION], "/log-in");
     }
-    let operator = Operator::log_in(&marketing).await;
-    assert_eq!(operator.get("/customers").await.status(), StatusCode::OK);
-    let gone = operator.log_out().await;
+    let operator = Operator::log_in(&marketing).await.unwrap();
+    assert_eq!(operator.get("/customers").await.unwrap().status(), StatusCode::OK);
+    let gone = operator.log_out().await.unwrap();
     assert!(gone.headers()[header::SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
     assert_eq!(
-        operator.get("/customers").await.status(),
+        operator.get("/customers").await.unwrap().status(),
         StatusCode::SEE_OTHER,
         "a kept cookie is worthless"
     );
@@ -80,14 +81,14 @@ async fn nothing_of_the_list_is_shown_before_the_login_and_after_the_logout() {
 
 #[tokio::test]
 async fn log_in_survives_restart_and_holds_at_second_instance() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let mut first = marketing(&site).await;
-    let operator = Operator::log_in(&first).await;
+    let operator = Operator::log_in(&first).await.unwrap();
     let second = marketing(&site).await;
     assert!(first.terminate(SOON).await.unwrap().success());
     let restarted = marketing(&site).await;
     for (instance, name) in [(second, "second instance"), (restarted, "restarted instance")] {
-        let request = browser().get(format!("{}/customers", instance.url()));
+        let request = http_client().unwrap().get(format!("{}/customers", instance.url()));
         let response = request.header(header::COOKIE, &operator.cookie).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK, "{name}");
     }
@@ -95,24 +96,27 @@ async fn log_in_survives_restart_and_holds_at_second_instance() {
 
 #[tokio::test]
 async fn wrong_passwords_get_nothing_and_after_ten_in_a_minute_the_client_has_to_wait() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let marketing = marketing(&site).await;
-    let answers = join_all((0..10).map(|_| log_in(&marketing, "wrong"))).await;
-    for answer in answers {
+    let answers = join_all((0..10).map(|_| submit_password(&marketing, "wrong"))).await;
+    for answer in answers.into_iter().map(Result::unwrap) {
         assert_eq!(answer.status(), StatusCode::FORBIDDEN);
         assert!(!answer.headers().contains_key(header::SET_COOKIE));
     }
-    let answer = log_in(&marketing, PASSWORD).await;
+    let answer = submit_password(&marketing, PASSWORD).await.unwrap();
     assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(answer.headers().contains_key(header::RETRY_AFTER));
 }
 
 #[tokio::test]
 async fn another_site_can_log_nobody_in_or_out() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let marketing = marketing(&site).await;
     for path in ["log-in", "log-out"] {
-        let request = browser().post(format!("{}/{path}", marketing.url())).form(&[("password", PASSWORD)]);
+        let request = http_client()
+            .unwrap()
+            .post(format!("{}/{path}", marketing.url()))
+            .form(&[("password", PASSWORD)]);
         let answer = request.header("Sec-Fetch-Site", "cross-site").send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::FORBIDDEN);
         assert!(!answer.headers().contains_key(header::SET_COOKIE));
@@ -121,11 +125,11 @@ async fn another_site_can_log_nobody_in_or_out() {
 
 #[tokio::test]
 async fn without_a_password_the_list_is_off_and_says_how_to_turn_it_on() {
-    let site = TestEnvironment::new().await;
-    let mut marketing = site.start(Program::Marketing, &[("MARKETING_OPERATOR_PASSWORD_HASH", "")]);
+    let site = TestEnvironment::new().await.unwrap();
+    let mut marketing = site.start(Program::Marketing, &[("MARKETING_OPERATOR_PASSWORD_HASH", "")]).unwrap();
     marketing.wait_ready(SOON).await.unwrap();
     for path in ["/customers", "/log-in"] {
-        let answer = browser().get(format!("{}{path}", marketing.url())).send().await.unwrap();
+        let answer = http_client().unwrap().get(format!("{}{path}", marketing.url())).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::FORBIDDEN);
         let page = answer.text().await.unwrap();
         assert!(
@@ -137,7 +141,7 @@ async fn without_a_password_the_list_is_off_and_says_how_to_turn_it_on() {
 
 #[tokio::test]
 async fn a_search_finds_what_names_their_last_words_and_addresses_begin_with() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let marketing = marketing(&site).await;
     fill(
         &site,
@@ -150,7 +154,7 @@ async fn a_search_finds_what_names_their_last_words_and_addresses_begin_with() {
         ],
     )
     .await;
-    let operator = Operator::log_in(&marketing).await;
+    let operator = Operator::log_in(&marketing).await.unwrap();
     for (search, found) in [
         ("ZOE", vec!["ann@example.org", "zoe@example.org"]),
         ("dálaigh", vec!["dalaigh@example.org", "zoe@example.org"]),
@@ -163,7 +167,7 @@ async fn a_search_finds_what_names_their_last_words_and_addresses_begin_with() {
         ("' OR 1=1 -- ", vec![]),
         ("laigh", vec![]),
     ] {
-        let page = operator.read(&format!("/customers?q={search}")).await;
+        let page = operator.read(&format!("/customers?q={search}")).await.unwrap();
         assert_eq!(emails(&page), found, "{search}");
         assert!(!found.is_empty() || page.contains("Nothing begins with"), "{page}");
     }
@@ -171,7 +175,7 @@ async fn a_search_finds_what_names_their_last_words_and_addresses_begin_with() {
 
 #[tokio::test]
 async fn older_pages_show_each_customer_once_whoever_arrives_meanwhile_and_newer_ones_lead_back() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let marketing = marketing(&site).await;
     let addresses: Vec<String> = (0..120).map(|n| format!("c{n}@example.org")).collect();
     let customers: Vec<_> = addresses.iter().map(|email| ("Ann", email.as_str())).collect();
@@ -179,12 +183,12 @@ async fn older_pages_show_each_customer_once_whoever_arrives_meanwhile_and_newer
     // As many at the same moment as a batch has.
     let moment = "UPDATE customers SET received_at = '2026-01-02' WHERE email_address REGEXP '^c[3-9][0-9]@'";
     sqlx::query(moment).execute(&site.marketing_database()).await.unwrap();
-    let operator = Operator::log_in(&marketing).await;
+    let operator = Operator::log_in(&marketing).await.unwrap();
     for search in ["", "q=ann"] {
         let mut path = Some(format!("/customers?{search}"));
         let (mut seen, mut pages) = (Vec::new(), Vec::new());
         while let Some(next) = path {
-            let page = operator.read(&next).await;
+            let page = operator.read(&next).await.unwrap();
             seen.push(emails(&page));
             path = link(&page, "next");
             pages.push(page);
@@ -194,9 +198,9 @@ async fn older_pages_show_each_customer_once_whoever_arrives_meanwhile_and_newer
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 120);
-        let newer = operator.read(&link(&pages[2], "prev").unwrap()).await;
+        let newer = operator.read(&link(&pages[2], "prev").unwrap()).await.unwrap();
         assert_eq!(emails(&newer), seen[1]);
-        let newest = operator.read(&link(&newer, "prev").unwrap()).await;
+        let newest = operator.read(&link(&newer, "prev").unwrap()).await.unwrap();
         assert_eq!(emails(&newest), seen[0]);
         assert_eq!(link(&newest, "prev"), None);
     }
@@ -204,15 +208,15 @@ async fn older_pages_show_each_customer_once_whoever_arrives_meanwhile_and_newer
 
 #[tokio::test]
 async fn the_export_has_all_that_the_search_finds_and_no_formula() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let marketing = marketing(&site).await;
     let addresses: Vec<String> = (0..2500).map(|n| format!("c{n}@example.org")).collect();
     let mut customers: Vec<_> = addresses.iter().map(|email| ("Ann", email.as_str())).collect();
     customers.push(("=HYPERLINK(\"http://x\")", "+1@example.org"));
     customers.push(("Zoë, \"the\" one", "zoe@example.org"));
     fill(&site, &customers).await;
-    let operator = Operator::log_in(&marketing).await;
-    let answer = operator.get("/customers/export.csv?q=zoe").await;
+    let operator = Operator::log_in(&marketing).await.unwrap();
+    let answer = operator.get("/customers/export.csv?q=zoe").await.unwrap();
     assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/csv; charset=utf-8; header=present");
     assert!(answer.headers()[header::CONTENT_DISPOSITION].to_str().unwrap().starts_with("attachment"));
     let text = answer.text().await.unwrap();
@@ -221,22 +225,24 @@ async fn the_export_has_all_that_the_search_finds_and_no_formula() {
     assert_eq!((lines.len(), lines[0]), (2, header));
     assert!(lines[1].contains(r#","Zoë, ""the"" one",zoe@example.org,false,web-store,20"#), "{text}");
 
-    let all = operator.read("/customers/export.csv").await;
+    let all = operator.read("/customers/export.csv").await.unwrap();
     assert_eq!(all.lines().count(), 2503);
     assert!(all.contains(r#","'=HYPERLINK(""http://x"")",'+1@example.org,"#), "{all}");
-    assert_eq!(operator.read("/customers/export.csv?q=ann").await.lines().count(), 2501);
+    assert_eq!(operator.read("/customers/export.csv?q=ann").await.unwrap().lines().count(), 2501);
 }
 
 #[tokio::test]
 async fn while_the_database_is_away_the_list_says_so() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let nobody = format!("mysql://marketing:hush@127.0.0.1:{}/marketing", free_port().unwrap());
-    let marketing = site.start(Program::Marketing, &[("MARKETING_DATABASE_URL", nobody.as_str())]);
+    let marketing = site.start(Program::Marketing, &[("MARKETING_DATABASE_URL", nobody.as_str())]).unwrap();
     let check = format!("{}/health/live", marketing.url());
-    eventually(SOON, "it lives", async || browser().get(&check).send().await.ok().map(drop)).await;
-    let operator = Operator::log_in(&marketing).await;
+    eventually(SOON, "it lives", async || http_client().unwrap().get(&check).send().await.ok().map(drop))
+        .await
+        .unwrap();
+    let operator = Operator::log_in(&marketing).await.unwrap();
     for path in ["/customers", "/customers/export.csv"] {
-        let answer = operator.get(path).await;
+        let answer = operator.get(path).await.unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(answer.headers().contains_key(header::RETRY_AFTER));
         assert!(!answer.text().await.unwrap().contains("127.0.0.1"));

@@ -8,10 +8,10 @@ use system_tests::TestEnvironment;
 
 #[tokio::test]
 async fn web_store_may_touch_rows_but_no_tables() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     site.web_store_database().execute("CREATE TABLE notes (id bigserial, note text)").await.unwrap();
 
-    let url = site.addresses().web_store_database_url("web_store");
+    let url = site.connection_urls().web_store_database_url("web_store");
     let mut user = PgConnection::connect(&url).await.unwrap();
     for allowed in [
         "INSERT INTO notes (note) VALUES ('a')",
@@ -30,10 +30,10 @@ async fn web_store_may_touch_rows_but_no_tables() {
 
 #[tokio::test]
 async fn marketing_may_add_and_change_rows_but_not_delete_them() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     site.marketing_database().execute("CREATE TABLE notes (note text)").await.unwrap();
 
-    let url = site.addresses().marketing_database_url("marketing");
+    let url = site.connection_urls().marketing_database_url("marketing");
     let mut user = MySqlConnection::connect(&url).await.unwrap();
     for allowed in ["INSERT INTO notes VALUES ('a')", "UPDATE notes SET note = 'b'", "SELECT note FROM notes"]
     {
@@ -48,8 +48,8 @@ async fn marketing_may_add_and_change_rows_but_not_delete_them() {
 
 #[tokio::test]
 async fn a_site_leaves_no_databases_behind() {
-    let site = TestEnvironment::new().await;
-    let addresses = site.addresses().clone();
+    let site = TestEnvironment::new().await.unwrap();
+    let addresses = site.connection_urls().clone();
     drop(site);
     assert!(PgConnection::connect(&addresses.web_store_database_url("postgres")).await.is_err());
     assert!(MySqlConnection::connect(&addresses.marketing_database_url("root")).await.is_err());
@@ -57,7 +57,7 @@ async fn a_site_leaves_no_databases_behind() {
 
 #[tokio::test]
 async fn a_service_reads_its_queues_but_not_its_dead_letters() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     for service in ["transformer", "marketing"] {
         let queue = format!("{service}.a-message");
         let dead_letters = format!("{queue}.dead-letters");
@@ -70,7 +70,7 @@ async fn a_service_reads_its_queues_but_not_its_dead_letters() {
 
 #[tokio::test]
 async fn a_service_makes_nothing_in_anothers_name() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     for (service, others) in [
         ("web-store", ["web-store.queue", "transformer.queue", "marketing.queue"]),
         ("transformer", ["web-store.queue", "marketing.queue", "queue"]),

@@ -8,7 +8,7 @@ use system_tests::{SOON, TestEnvironment, eventually};
 async fn killed_servers_come_back_with_their_data() {
     let directory = tempfile::tempdir().unwrap();
     let mut servers = Servers::start(directory.path(), |_| ()).await.unwrap();
-    let site = TestEnvironment::on(&servers).await;
+    let site = TestEnvironment::on(&servers).await.unwrap();
     sqlx::query("CREATE TABLE notes (note text)").execute(&site.web_store_database()).await.unwrap();
     sqlx::query("CREATE TABLE notes (note text)").execute(&site.marketing_database()).await.unwrap();
 
@@ -22,9 +22,10 @@ async fn killed_servers_come_back_with_their_data() {
     sqlx::query("SELECT * FROM notes").execute(&site.web_store_database()).await.unwrap();
     sqlx::query("SELECT * FROM notes").execute(&site.marketing_database()).await.unwrap();
     eventually(SOON, "the broker answers", async || {
-        site.management().queues().await.is_empty().then_some(())
+        site.management().queues().await.unwrap().is_empty().then_some(())
     })
-    .await;
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

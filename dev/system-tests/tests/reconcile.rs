@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use sqlx::Executor;
 use stack::ports::free_port;
 use stack::service::{Program, Service};
-use system_tests::broker_client::{channel, properties, publish};
+use system_tests::broker_client::{open_channel, properties, publish};
 use system_tests::customers::{
-    arrive_in_marketing, browser, marketing_ids, outbox_holds, register, register_many, try_register,
+    http_client, marketing_ids, register, register_at, register_many, wait_for_marketing_rows,
+    wait_for_outbox_depth,
 };
 use system_tests::programs::{self, republish};
 use system_tests::reconciliation_sources;
@@ -34,12 +35,14 @@ async fn stop(mut service: Service) {
 
 async fn depth_is(site: &TestEnvironment, queue: &str, messages: u64) {
     let what = format!("{messages} messages in {queue}");
-    eventually(SOON, &what, async || (site.management().depth(queue).await == messages).then_some(())).await;
+    eventually(SOON, &what, async || (site.management().depth(queue).await.ok()? == messages).then_some(()))
+        .await
+        .unwrap();
 }
 
 /// The books of a system in which nothing moves by itself: whoever is nowhere at once is missing.
 fn at_rest(site: &TestEnvironment, page: u32) -> Sources {
-    Sources { patience: Duration::ZERO, page, ..reconciliation_sources(site.addresses()).unwrap() }
+    Sources { patience: Duration::ZERO, page, ..reconciliation_sources(site.connection_urls()).unwrap() }
 }
 
 fn accounted(report: &Report) -> u64 {
@@ -50,21 +53,21 @@ fn accounted(report: &Report) -> u64 {
 
 #[tokio::test]
 async fn every_customer_is_in_exactly_one_state() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let (queue_1, queue_2) = (TRANSFORMER_CUSTOMER_REGISTERED, MARKETING_CREATE_CUSTOMER);
-    let transformer = ready(site.start_transformer()).await;
-    let marketing = ready(site.start_marketing()).await;
-    let web_store = ready(site.start_web_store()).await;
+    let transformer = ready(site.start_transformer().unwrap()).await;
+    let marketing = ready(site.start_marketing().unwrap()).await;
+    let web_store = ready(site.start_web_store().unwrap()).await;
     let table = site.marketing_database();
     table.execute("ALTER TABLE customers ADD CHECK (full_name <> 'Test')").await.unwrap();
 
-    let mut arrived = register_many(&web_store, 5).await;
-    arrive_in_marketing(&site, &arrived, SOON).await;
-    register(&web_store, "Test").await;
+    let mut arrived = register_many(&web_store, 5).await.unwrap();
+    wait_for_marketing_rows(&site, &arrived, SOON).await.unwrap();
+    register(&web_store, "Test").await.unwrap();
     depth_is(&site, &queue_2.dead_letter_queue(), 1).await;
-    let (_connection, channel) = channel(&site).await;
+    let (_connection, channel) = open_channel(&site).await.unwrap();
     let event = CustomerRegistered::TYPE;
-    publish(&channel, CustomerRegistered::EXCHANGE, event, properties(event), b"no JSON").await;
+    publish(&channel, CustomerRegistered::EXCHANGE, event, properties(event), b"no JSON").await.unwrap();
     depth_is(&site, &queue_1.dead_letter_queue(), 1).await;
     let doubled = arrived.pop().unwrap();
     let no_key = table.execute("ALTER TABLE customers DROP PRIMARY KEY");
@@ -78,19 +81,19 @@ async fn every_customer_is_in_exactly_one_state() {
     }
 
     stop(marketing).await;
-    let missing = register(&web_store, "Missing").await;
+    let missing = register(&web_store, "Missing").await.unwrap();
     depth_is(&site, queue_2.name, 1).await;
-    site.management().purge(queue_2.name).await;
+    site.management().purge(queue_2.name).await.unwrap();
     depth_is(&site, queue_2.name, 0).await;
-    register(&web_store, "In the second queue").await;
+    register(&web_store, "In the second queue").await.unwrap();
     depth_is(&site, queue_2.name, 1).await;
     stop(transformer).await;
-    register(&web_store, "In the first queue").await;
+    register(&web_store, "In the first queue").await.unwrap();
     depth_is(&site, queue_1.name, 1).await;
     stop(web_store).await;
     let nobody = format!("amqp://nobody:nothing@127.0.0.1:{}/%2f", free_port().unwrap());
-    let web_store = ready(site.start(Program::WebStore, &[("WEB_STORE_BROKER_URL", &nobody)])).await;
-    register(&web_store, "In the outbox").await;
+    let web_store = ready(site.start(Program::WebStore, &[("WEB_STORE_BROKER_URL", &nobody)]).unwrap()).await;
+    register(&web_store, "In the outbox").await.unwrap();
 
     for page in [1, 2, 3, 100] {
         let report = reconcile(&at_rest(&site, page)).await.unwrap();
@@ -117,7 +120,7 @@ async fn every_customer_is_in_exactly_one_state() {
         depth_is(&site, queue_2.name, 1).await;
     }
 
-    let said = programs::reconcile(&site, &["--patience", "0"]).await;
+    let said = programs::reconcile(&site, &["--patience", "0"]).await.unwrap();
     assert_eq!(said.status, 1);
     for line in [
         "arrived                                                      4",
@@ -125,26 +128,26 @@ async fn every_customer_is_in_exactly_one_state() {
         "dead-lettered   rule-broken                                  1",
         "missing                                                      1",
     ] {
-        assert!(said.out.contains(line), "{line} in\n{}", said.out);
+        assert!(said.stdout.contains(line), "{line} in\n{}", said.stdout);
     }
-    let said = programs::reconcile(&site, &["--patience", "0", "--json"]).await;
-    let report: Value = serde_json::from_str(&said.out).unwrap();
+    let said = programs::reconcile(&site, &["--patience", "0", "--json"]).await.unwrap();
+    let report: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!((said.status, &report["missing_ids"]), (1, &json!([missing])));
-    let said = programs::reconcile(&site, &["--patience", "0", "--missing-ids"]).await;
-    assert_eq!((said.status, said.out), (1, format!("{missing}\n")));
-    assert!(said.err.contains("all customers"), "{}", said.err);
+    let said = programs::reconcile(&site, &["--patience", "0", "--missing-ids"]).await.unwrap();
+    assert_eq!((said.status, said.stdout), (1, format!("{missing}\n")));
+    assert!(said.stderr.contains("all customers"), "{}", said.stderr);
 }
 
 #[tokio::test]
 async fn with_two_brokers_the_second_is_looked_into_as_well() {
-    let (site, target) = (TestEnvironment::new().await, TestEnvironment::new().await);
-    let web_store = ready(site.start_web_store()).await;
+    let (site, target) = (TestEnvironment::new().await.unwrap(), TestEnvironment::new().await.unwrap());
+    let web_store = ready(site.start_web_store().unwrap()).await;
     let (to_target, at_target) = (target.broker_url("transformer"), target.broker_url("marketing"));
     let settings = [("TRANSFORMER_TARGET_BROKER_URL", to_target.as_str())];
-    let marketing = site.start(Program::Marketing, &[("MARKETING_BROKER_URL", at_target.as_str())]);
+    let marketing = site.start(Program::Marketing, &[("MARKETING_BROKER_URL", at_target.as_str())]).unwrap();
     stop(ready(marketing).await).await;
-    let _transformer = ready(site.start(Program::Transformer, &settings)).await;
-    register_many(&web_store, 3).await;
+    let _transformer = ready(site.start(Program::Transformer, &settings).unwrap()).await;
+    register_many(&web_store, 3).await.unwrap();
     depth_is(&target, MARKETING_CREATE_CUSTOMER.name, 3).await;
 
     let report = reconcile(&at_rest(&site, 100)).await.unwrap();
@@ -152,7 +155,7 @@ async fn with_two_brokers_the_second_is_looked_into_as_well() {
     let target_broker_url = Some(target.broker_url("admin").parse().unwrap());
     let report = reconcile(&Sources { target_broker_url, ..at_rest(&site, 100) }).await.unwrap();
     assert_eq!(report.on_the_way, [(MARKETING_CREATE_CUSTOMER.name, 3)].into());
-    assert!(report.is_in_order());
+    assert!(report.is_consistent());
 }
 
 /// Registers people from several browsers at once until it is told to stop; the ids of all who were told.
@@ -167,11 +170,11 @@ impl Load {
         let browsers = (0..8).map(|part| {
             let (stopped, url) = (Arc::clone(&stop), web_store.url());
             tokio::spawn(async move {
-                let client = browser();
+                let client = http_client().unwrap();
                 let mut ids = Vec::new();
                 while !stopped.load(Ordering::Relaxed) {
                     let name = format!("Customer {part} {}", ids.len());
-                    ids.push(try_register(&client, &url, &name).await.expect("registered"));
+                    ids.push(register_at(&client, &url, &name).await.expect("registered"));
                 }
                 ids
             })
@@ -187,17 +190,17 @@ impl Load {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_live_system_under_load_nobody_is_called_missing() {
-    let site = TestEnvironment::new().await;
-    let _transformer = ready(site.start_transformer()).await;
-    let _marketing = ready(site.start_marketing()).await;
-    let web_store = ready(site.start_web_store()).await;
+    let site = TestEnvironment::new().await.unwrap();
+    let _transformer = ready(site.start_transformer().unwrap()).await;
+    let _marketing = ready(site.start_marketing().unwrap()).await;
+    let web_store = ready(site.start_web_store().unwrap()).await;
     let load = Load::start(&web_store);
-    let books = Sources { page: 500, ..reconciliation_sources(site.addresses()).unwrap() };
+    let books = Sources { page: 500, ..reconciliation_sources(site.connection_urls()).unwrap() };
     let mut rounds = 0;
     loop {
         let report = reconcile(&books).await.unwrap();
         assert_eq!(report.customers, accounted(&report), "{report}");
-        assert!(report.is_in_order(), "{report}");
+        assert!(report.is_consistent(), "{report}");
         assert_eq!(report.unknown_rows, 0, "{report}");
         rounds += 1;
         if report.customers >= 3000 && rounds >= 10 {
@@ -205,65 +208,67 @@ async fn on_a_live_system_under_load_nobody_is_called_missing() {
         }
     }
     let ids = load.stop().await;
-    arrive_in_marketing(&site, &ids, SOON).await;
-    let said = programs::reconcile(&site, &["--json"]).await;
-    let report: Value = serde_json::from_str(&said.out).unwrap();
+    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
+    let said = programs::reconcile(&site, &["--json"]).await.unwrap();
+    let report: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!((said.status, &report["arrived"]), (0, &json!(ids.len())));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_operator_threw_away_under_load_is_found_missing_and_sent_again() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let (queue_1, queue_2) = (TRANSFORMER_CUSTOMER_REGISTERED.name, MARKETING_CREATE_CUSTOMER.name);
-    let transformer = ready(site.start_transformer()).await;
-    let marketing = ready(site.start_marketing()).await;
-    let web_store = ready(site.start_web_store()).await;
+    let transformer = ready(site.start_transformer().unwrap()).await;
+    let marketing = ready(site.start_marketing().unwrap()).await;
+    let web_store = ready(site.start_web_store().unwrap()).await;
     let load = Load::start(&web_store);
     let many_in = async |queue| {
-        let many = async || (site.management().depth(queue).await >= 50).then_some(());
-        eventually(SOON, "a queue has filled", many).await;
+        let many = async || (site.management().depth(queue).await.ok()? >= 50).then_some(());
+        eventually(SOON, "a queue has filled", many).await.unwrap();
     };
     stop(marketing).await;
     many_in(queue_2).await;
-    site.management().purge(queue_2).await;
+    site.management().purge(queue_2).await.unwrap();
     stop(transformer).await;
     many_in(queue_1).await;
-    site.management().delete_queue(queue_1).await;
-    let _transformer = ready(site.start_transformer()).await;
-    let _marketing = ready(site.start_marketing()).await;
+    site.management().delete_queue(queue_1).await.unwrap();
+    let _transformer = ready(site.start_transformer().unwrap()).await;
+    let _marketing = ready(site.start_marketing().unwrap()).await;
 
-    let said = programs::reconcile(&site, &["--missing-ids", "--patience", "12"]).await;
-    assert_eq!(said.status, 1, "{}", said.err);
-    let mut missing: Vec<String> = said.out.lines().map(str::to_owned).collect();
-    assert!(missing.len() >= 100, "both queues' messages: {}", said.err);
+    let said = programs::reconcile(&site, &["--missing-ids", "--patience", "12"]).await.unwrap();
+    assert_eq!(said.status, 1, "{}", said.stderr);
+    let mut missing: Vec<String> = said.stdout.lines().map(str::to_owned).collect();
+    assert!(missing.len() >= 100, "both queues' messages: {}", said.stderr);
 
     let told = load.stop().await;
     eventually(SOON, "all others arrive", async || {
-        (marketing_ids(&site).await?.len() == told.len() - missing.len()).then_some(())
+        (marketing_ids(&site).await.ok()?.len() == told.len() - missing.len()).then_some(())
     })
-    .await;
+    .await
+    .unwrap();
     let arrived = marketing_ids(&site).await.unwrap();
     let mut expected: Vec<_> = told.iter().filter(|id| !arrived.contains(id)).cloned().collect();
     expected.sort();
     missing.sort();
     assert_eq!(missing, expected);
 
-    let mended = republish(&site, &[], &said.out).await;
-    assert_eq!(mended.status, 0, "{}", mended.err);
-    arrive_in_marketing(&site, &told, SOON).await;
-    outbox_holds(&site, 0, SOON).await;
-    let said = programs::reconcile(&site, &[]).await;
-    assert_eq!((said.status, said.err.as_str()), (0, ""), "{}", said.out);
+    let mended = republish(&site, &[], &said.stdout).await.unwrap();
+    assert_eq!(mended.status, 0, "{}", mended.stderr);
+    wait_for_marketing_rows(&site, &told, SOON).await.unwrap();
+    wait_for_outbox_depth(&site, 0, SOON).await.unwrap();
+    let said = programs::reconcile(&site, &[]).await.unwrap();
+    assert_eq!((said.status, said.stderr.as_str()), (0, ""), "{}", said.stdout);
 }
 
 #[tokio::test]
 async fn what_cannot_be_read_gets_a_status_of_its_own_and_shows_no_password() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let port = free_port().unwrap();
-    let said = programs::reconcile(&site, &[]).await;
-    assert_eq!(said.status, 2, "no tables yet: {}", said.err);
-    let (_web_store, _marketing) = (ready(site.start_web_store()).await, ready(site.start_marketing()).await);
-    assert_eq!(programs::reconcile(&site, &[]).await.status, 0);
+    let said = programs::reconcile(&site, &[]).await.unwrap();
+    assert_eq!(said.status, 2, "no tables yet: {}", said.stderr);
+    let (_web_store, _marketing) =
+        (ready(site.start_web_store().unwrap()).await, ready(site.start_marketing().unwrap()).await);
+    assert_eq!(programs::reconcile(&site, &[]).await.unwrap().status, 0);
     let unreadable = [
         ("--web-store-database-url", format!("postgres://me:hush@127.0.0.1:{port}/none"), "the Web Store's"),
         (
@@ -276,8 +281,8 @@ async fn what_cannot_be_read_gets_a_status_of_its_own_and_shows_no_password() {
         ("--marketing-database-url", "mysql//me:hush".to_owned(), "--marketing-database-url"),
     ];
     for (setting, url, reason) in unreadable {
-        let said = programs::reconcile(&site, &[setting, &url]).await;
-        assert_eq!((said.status, said.out.as_str()), (2, ""), "{setting}");
-        assert!(said.err.contains(reason) && !said.err.contains("hush"), "{}", said.err);
+        let said = programs::reconcile(&site, &[setting, &url]).await.unwrap();
+        assert_eq!((said.status, said.stdout.as_str()), (2, ""), "{setting}");
+        assert!(said.stderr.contains(reason) && !said.stderr.contains("hush"), "{}", said.stderr);
     }
 }

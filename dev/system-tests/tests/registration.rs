@@ -3,17 +3,17 @@
 use reqwest::{Body, Response, StatusCode, header};
 use serde_json::{Value, json};
 use stack::service::Service;
-use system_tests::customers::{browser, post_form, register};
+use system_tests::customers::{http_client, post_form, register};
 use system_tests::{SOON, TestEnvironment};
 
 async fn web_store(site: &TestEnvironment) -> Service {
-    let mut web_store = site.start_web_store();
+    let mut web_store = site.start_web_store().unwrap();
     web_store.wait_ready(SOON).await.unwrap();
     web_store
 }
 
 async fn post(web_store: &Service, content_type: &str, body: impl Into<Body>) -> Response {
-    let request = browser().post(format!("{}/customers", web_store.url()));
+    let request = http_client().unwrap().post(format!("{}/customers", web_store.url()));
     request.header(header::CONTENT_TYPE, content_type).body(body).send().await.unwrap()
 }
 
@@ -38,14 +38,16 @@ async fn assert_problem(answer: Response, status: u16) -> Value {
 
 #[tokio::test]
 async fn a_form_leads_to_a_confirmation_that_can_be_reloaded() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
-    let answer = post_form(&web_store, "Zoë Ó Dálaigh 王").await;
+    let answer = post_form(&web_store, "Zoë Ó Dálaigh 王").await.unwrap();
     assert_eq!(answer.status(), StatusCode::SEE_OTHER);
     let location = answer.headers()[header::LOCATION].to_str().unwrap().to_owned();
     for _ in 0..2 {
-        let page =
-            browser().get(format!("{}{location}", web_store.url())).header(header::ACCEPT, "text/html");
+        let page = http_client()
+            .unwrap()
+            .get(format!("{}{location}", web_store.url()))
+            .header(header::ACCEPT, "text/html");
         let page = page.send().await.unwrap();
         assert_eq!(page.status(), StatusCode::OK);
         assert!(page.text().await.unwrap().contains("You are registered"));
@@ -55,7 +57,7 @@ async fn a_form_leads_to_a_confirmation_that_can_be_reloaded() {
 
 #[tokio::test]
 async fn json_gets_201_with_the_id_and_a_location_that_answers() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     let body = json!({"name": " Ann ", "email": "ann@example.org"}).to_string();
     let answer = post(&web_store, "application/json; charset=utf-8", body).await;
@@ -63,8 +65,15 @@ async fn json_gets_201_with_the_id_and_a_location_that_answers() {
     let location = answer.headers()[header::LOCATION].to_str().unwrap().to_owned();
     let id = answer.json::<Value>().await.unwrap()["customer_id"].as_str().unwrap().to_owned();
     assert_eq!(location, format!("/customers/{id}"));
-    let found: Value =
-        browser().get(format!("{}{location}", web_store.url())).send().await.unwrap().json().await.unwrap();
+    let found: Value = http_client()
+        .unwrap()
+        .get(format!("{}{location}", web_store.url()))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(found["customer_id"], id);
 
     let row: (String, bool) = sqlx::query_as("SELECT name, marketing_consent FROM customers")
@@ -77,7 +86,7 @@ async fn json_gets_201_with_the_id_and_a_location_that_answers() {
 
 #[tokio::test]
 async fn a_form_with_bad_fields_comes_back_with_422_what_was_typed_and_a_message_at_each_field() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     let typed = "name=+%01&email=%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E&marketing_consent=on";
     let answer = post(&web_store, FORM, typed).await;
@@ -91,7 +100,7 @@ async fn a_form_with_bad_fields_comes_back_with_422_what_was_typed_and_a_message
 
 #[tokio::test]
 async fn json_with_bad_fields_gets_a_problem_that_names_them() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     let body = json!({"name": "x".repeat(201), "email": "nobody", "marketing_consent": "perhaps"});
     let problem = assert_problem(post(&web_store, JSON, body.to_string()).await, 422).await;
@@ -102,9 +111,9 @@ async fn json_with_bad_fields_gets_a_problem_that_names_them() {
 
 #[tokio::test]
 async fn a_taken_email_gets_409_whatever_its_case() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
-    register(&web_store, "Ann").await;
+    register(&web_store, "Ann").await.unwrap();
     let answer = post(&web_store, FORM, "name=Another+Ann&email=ANN%40example.ORG").await;
     assert_eq!(answer.status(), StatusCode::CONFLICT);
     let page = answer.text().await.unwrap();
@@ -117,7 +126,7 @@ async fn a_taken_email_gets_409_whatever_its_case() {
 
 #[tokio::test]
 async fn what_is_neither_a_form_nor_json_gets_415() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     for content_type in ["text/plain", "multipart/form-data; boundary=x", "application/xml", ""] {
         assert_problem(post(&web_store, content_type, "name=Ann").await, 415).await;
@@ -127,7 +136,7 @@ async fn what_is_neither_a_form_nor_json_gets_415() {
 
 #[tokio::test]
 async fn more_than_16_kib_gets_413() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     let fits = format!("name=Ann&email=ann%40example.org&rest={}", "x".repeat(16_000));
     assert_eq!(post(&web_store, FORM, fits).await.status(), StatusCode::SEE_OTHER);
@@ -148,7 +157,7 @@ async fn more_than_16_kib_gets_413() {
 
 #[tokio::test]
 async fn what_is_not_utf8_or_not_json_gets_400() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     for body in [&b"{"[..], b"", b"[1]", b"{\"name\": \"\xff\"}", b"{\"name\": 1}", b"{} {}"] {
         assert_problem(post(&web_store, JSON, body).await, 400).await;
@@ -163,7 +172,7 @@ async fn what_is_not_utf8_or_not_json_gets_400() {
 
 #[tokio::test]
 async fn what_looks_like_sql_or_html_is_a_name_like_any_other() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     let name = "Robert'); DROP TABLE customers;-- <b>\\";
     let body = json!({"name": name, "email": "o'brien+{}$1@example.org"}).to_string();
@@ -176,10 +185,10 @@ async fn what_looks_like_sql_or_html_is_a_name_like_any_other() {
 
 #[tokio::test]
 async fn an_unknown_page_or_customer_gets_404() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     for path in ["/nothing", "/customers/1", "/customers/01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71"] {
-        let answer = browser().get(format!("{}{path}", web_store.url())).send().await.unwrap();
+        let answer = http_client().unwrap().get(format!("{}{path}", web_store.url())).send().await.unwrap();
         assert_problem(answer, 404).await;
     }
 }

@@ -6,14 +6,14 @@ use lapin::{ExchangeKind, types::FieldTable};
 use sqlx::migrate::Migrator;
 use sqlx::{Executor, PgPool};
 use stack::service::Service;
-use system_tests::broker_client::channel;
-use system_tests::customers::{arrive_in_marketing, outbox_depth, outbox_holds, register_many};
+use system_tests::broker_client::open_channel;
+use system_tests::customers::{outbox_depth, register_many, wait_for_marketing_rows, wait_for_outbox_depth};
 use system_tests::programs::republish;
 use system_tests::{SOON, TestEnvironment, eventually};
 
 /// The Web Store alone: nobody is bound to receive events, so all that is sent again stays in the outbox.
 async fn web_store(site: &TestEnvironment) -> Service {
-    let mut web_store = site.start_web_store();
+    let mut web_store = site.start_web_store().unwrap();
     web_store.wait_ready(SOON).await.unwrap();
     web_store
 }
@@ -33,8 +33,8 @@ async fn customers(database: &PgPool, count: i32) {
 
 #[tokio::test]
 async fn an_event_that_is_sent_again_is_the_same_event_and_makes_no_second_row() {
-    let site = TestEnvironment::new().await;
-    let (_connection, channel) = channel(&site).await;
+    let site = TestEnvironment::new().await.unwrap();
+    let (_connection, channel) = open_channel(&site).await.unwrap();
     let events = || CustomerRegistered::EXCHANGE.into();
     let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
     channel.exchange_declare(events(), ExchangeKind::Topic, durable, FieldTable::default()).await.unwrap();
@@ -43,22 +43,25 @@ async fn an_event_that_is_sent_again_is_the_same_event_and_makes_no_second_row()
     channel.queue_bind("own".into(), events(), key, bind, FieldTable::default()).await.unwrap();
 
     let web_store = web_store(&site).await;
-    let (mut transformer, _marketing) = (site.start_transformer(), site.start_marketing());
+    let (mut transformer, _marketing) = (site.start_transformer().unwrap(), site.start_marketing().unwrap());
     // It is bound by then; until then the test's own queue would be the only one that gets events.
     transformer.wait_ready(SOON).await.unwrap();
-    let ids = register_many(&web_store, 3).await;
-    arrive_in_marketing(&site, &ids, SOON).await;
-    outbox_holds(&site, 0, SOON).await;
-    let said = republish(&site, &["--customer", &ids[0], "--customer", &ids[1], &ids[2]], "").await;
-    assert_eq!((said.status, said.err.as_str()), (0, ""));
-    assert_eq!(said.out, "events: 3 written to the outbox, 0 waiting there already; unknown ids: 0\n");
-    outbox_holds(&site, 0, SOON).await;
-    assert_eq!(republish(&site, &[], &ids.join("\n")).await.status, 0);
-    outbox_holds(&site, 0, SOON).await;
+    let ids = register_many(&web_store, 3).await.unwrap();
+    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
+    wait_for_outbox_depth(&site, 0, SOON).await.unwrap();
+    let said = republish(&site, &["--customer", &ids[0], "--customer", &ids[1], &ids[2]], "").await.unwrap();
+    assert_eq!((said.status, said.stderr.as_str()), (0, ""));
+    assert_eq!(said.stdout, "events: 3 written to the outbox, 0 waiting there already; unknown ids: 0\n");
+    wait_for_outbox_depth(&site, 0, SOON).await.unwrap();
+    assert_eq!(republish(&site, &[], &ids.join("\n")).await.unwrap().status, 0);
+    wait_for_outbox_depth(&site, 0, SOON).await.unwrap();
 
-    eventually(SOON, "each three times", async || (site.management().depth("own").await == 9).then_some(()))
-        .await;
-    let copies = site.management().take("own", 9).await;
+    eventually(SOON, "each three times", async || {
+        (site.management().depth("own").await.ok()? == 9).then_some(())
+    })
+    .await
+    .unwrap();
+    let copies = site.management().take("own", 9).await.unwrap();
     for (n, first) in copies.iter().take(3).enumerate() {
         for again in copies.iter().skip(3).filter(|copy| copy.payload.contains(&ids[n])) {
             assert_eq!(again.payload, first.payload);
@@ -69,31 +72,31 @@ async fn an_event_that_is_sent_again_is_the_same_event_and_makes_no_second_row()
         let of_this_customer = copies.iter().filter(|copy| copy.payload.contains(&ids[n])).count();
         assert_eq!(of_this_customer, 3);
     }
-    arrive_in_marketing(&site, &ids, SOON).await;
+    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
 }
 
 #[tokio::test]
 async fn an_event_that_still_waits_is_left_alone_and_an_unknown_customer_is_named() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
-    let ids = register_many(&web_store, 2).await;
+    let ids = register_many(&web_store, 2).await.unwrap();
     let unknown = "01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71";
-    let said = republish(&site, &[], &format!("{}\n\n{unknown}\n{}\n", ids[1], ids[0])).await;
+    let said = republish(&site, &[], &format!("{}\n\n{unknown}\n{}\n", ids[1], ids[0])).await.unwrap();
     assert_eq!(said.status, 1);
-    assert_eq!(said.out, "events: 0 written to the outbox, 2 waiting there already; unknown ids: 1\n");
-    assert!(said.err.contains(&format!("unknown: {unknown}\n")), "{}", said.err);
-    assert_eq!(outbox_depth(&site).await, Some(2));
+    assert_eq!(said.stdout, "events: 0 written to the outbox, 2 waiting there already; unknown ids: 1\n");
+    assert!(said.stderr.contains(&format!("unknown: {unknown}\n")), "{}", said.stderr);
+    assert_eq!(outbox_depth(&site).await.unwrap(), 2);
 }
 
 #[tokio::test]
 async fn a_malformed_choice_writes_nothing_and_says_what_is_wrong() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
-    let ids = register_many(&web_store, 1).await;
+    let ids = register_many(&web_store, 1).await.unwrap();
     empty_the_outbox(&site).await;
-    let said = republish(&site, &[], &format!("{}\nnobody\n", ids[0])).await;
+    let said = republish(&site, &[], &format!("{}\nnobody\n", ids[0])).await.unwrap();
     assert_eq!(said.status, 1);
-    assert!(said.err.contains("line 2: `nobody` is not a customer's id"), "{}", said.err);
+    assert!(said.stderr.contains("line 2: `nobody` is not a customer's id"), "{}", said.stderr);
     let choices: [(&[&str], &str); 4] = [
         (&["--customer", "nobody"], "`nobody` is not a customer's id"),
         (&["--since", "yesterday"], "`yesterday` is not a time like 2026-01-31T09:30:00Z"),
@@ -101,15 +104,15 @@ async fn a_malformed_choice_writes_nothing_and_says_what_is_wrong() {
         (&["--since", "2026-02-01T00:00:00Z", "--customer", &ids[0]], "cannot be used with"),
     ];
     for (arguments, reason) in choices {
-        let said = republish(&site, arguments, "").await;
-        assert!(said.status != 0 && said.err.contains(reason), "{arguments:?}: {said:?}");
+        let said = republish(&site, arguments, "").await.unwrap();
+        assert!(said.status != 0 && said.stderr.contains(reason), "{arguments:?}: {said:?}");
     }
-    assert_eq!(outbox_depth(&site).await, Some(0));
+    assert_eq!(outbox_depth(&site).await.unwrap(), 0);
 }
 
 #[tokio::test]
 async fn a_period_begins_with_since_and_ends_before_until() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let _web_store = web_store(&site).await;
     customers(&site.web_store_database(), 5).await;
     let minute = |n| format!("2026-01-31T00:0{n}:00Z");
@@ -119,34 +122,34 @@ async fn a_period_begins_with_since_and_ends_before_until() {
         (&["--until", &minute(1)], 1),
     ];
     for (period, events) in periods {
-        let said = republish(&site, period, "").await;
+        let said = republish(&site, period, "").await.unwrap();
         let expected =
             format!("events: {events} written to the outbox, 0 waiting there already; unknown ids: 0\n");
-        assert_eq!((said.status, said.out), (0, expected), "{period:?} {}", said.err);
-        assert_eq!(outbox_depth(&site).await, Some(events));
+        assert_eq!((said.status, said.stdout), (0, expected), "{period:?} {}", said.stderr);
+        assert_eq!(outbox_depth(&site).await.unwrap(), events);
         empty_the_outbox(&site).await;
     }
 }
 
 #[tokio::test]
 async fn several_pages_of_customers_are_sent_each_once() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let _web_store = web_store(&site).await;
     let database = site.web_store_database();
     customers(&database, 2000).await;
-    let said = republish(&site, &["--since", "2026-01-31T00:00:00Z"], "").await;
-    assert_eq!(said.out, "events: 2000 written to the outbox, 0 waiting there already; unknown ids: 0\n");
+    let said = republish(&site, &["--since", "2026-01-31T00:00:00Z"], "").await.unwrap();
+    assert_eq!(said.stdout, "events: 2000 written to the outbox, 0 waiting there already; unknown ids: 0\n");
     let ids: Vec<String> =
         sqlx::query_scalar("SELECT id::text FROM customers").fetch_all(&database).await.unwrap();
     let twice = [ids.join("\n"), ids.join("\n")].join("\n");
-    let said = republish(&site, &[], &twice).await;
-    assert_eq!(said.out, "events: 0 written to the outbox, 2000 waiting there already; unknown ids: 0\n");
-    assert_eq!(outbox_depth(&site).await, Some(2000));
+    let said = republish(&site, &[], &twice).await.unwrap();
+    assert_eq!(said.stdout, "events: 0 written to the outbox, 2000 waiting there already; unknown ids: 0\n");
+    assert_eq!(outbox_depth(&site).await.unwrap(), 2000);
 }
 
 #[tokio::test]
 async fn a_customer_from_before_message_ids_were_kept_always_gets_the_same_one() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let database = site.web_store_database();
     let migrations = Migrator::new(std::path::Path::new("../web-store/migrations")).await.unwrap();
     migrations.run_to(1, &database).await.unwrap();
@@ -157,8 +160,8 @@ async fn a_customer_from_before_message_ids_were_kept_always_gets_the_same_one()
             '', '', now(), '{\"customer_id\":\"01938c5e-7b1a-7c3e-9f00-000000000001\"}')";
     database.execute(earlier).await.unwrap();
     let _web_store = web_store(&site).await;
-    let said = republish(&site, &["--until", "9999-01-01T00:00:00Z"], "").await;
-    assert_eq!(said.out, "events: 1 written to the outbox, 1 waiting there already; unknown ids: 0\n");
+    let said = republish(&site, &["--until", "9999-01-01T00:00:00Z"], "").await.unwrap();
+    assert_eq!(said.stdout, "events: 1 written to the outbox, 1 waiting there already; unknown ids: 0\n");
     let ids: Vec<String> = sqlx::query_scalar("SELECT message_id::text FROM outbox ORDER BY message_id")
         .fetch_all(&database)
         .await

@@ -41,7 +41,8 @@ impl Browser {
         eventually(SOON, "chromedriver listens", async || {
             TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop)
         })
-        .await;
+        .await
+        .unwrap();
         let mut options = DesiredCapabilities::chrome();
         for argument in [
             "--headless",
@@ -91,7 +92,7 @@ impl Browser {
     /// What is on the page, or will be when the next one is there.
     pub(crate) async fn find(&self, css: &str) -> WebElement {
         let find = async || self.page.find(By::Css(css)).await.ok();
-        eventually(SOON, &format!("{css} on the page"), find).await
+        eventually(SOON, &format!("{css} on the page"), find).await.unwrap()
     }
 
     pub(crate) async fn type_into(&self, css: &str, text: &str) {
@@ -132,7 +133,8 @@ impl Browser {
             let h1 = self.page.find(By::Css("h1")).await.ok()?;
             (h1.text().await.ok()? == heading).then_some(())
         })
-        .await;
+        .await
+        .unwrap();
     }
 
     pub(crate) async fn evaluate(&self, script: &str) -> Value {

@@ -8,7 +8,7 @@ use thirtyfour::prelude::*;
 use super::browser::Browser;
 
 async fn web_store(site: &TestEnvironment) -> Service {
-    let mut web_store = site.start_web_store();
+    let mut web_store = site.start_web_store().unwrap();
     web_store.wait_ready(SOON).await.unwrap();
     web_store
 }
@@ -26,9 +26,9 @@ async fn send(browser: &Browser, name: &str, email: &str) {
 
 #[tokio::test]
 async fn who_registers_is_found_in_marketings_list() {
-    let site = TestEnvironment::new().await;
-    let (web_store, mut marketing) = (web_store(&site).await, site.start_marketing());
-    let _transformer = site.start_transformer();
+    let site = TestEnvironment::new().await.unwrap();
+    let (web_store, mut marketing) = (web_store(&site).await, site.start_marketing().unwrap());
+    let _transformer = site.start_transformer().unwrap();
     marketing.wait_ready(SOON).await.unwrap();
     let browser = Browser::open().await;
     browser.goto(&web_store.url()).await;
@@ -50,7 +50,8 @@ async fn who_registers_is_found_in_marketings_list() {
         (row.contains("Zoë Ó Dálaigh") && row.contains("zoe@example.org") && row.contains("Yes"))
             .then_some(())
     })
-    .await;
+    .await
+    .unwrap();
     browser.click("header button").await;
     browser.heading_becomes("Log in").await;
     browser.page.back().await.unwrap();
@@ -59,7 +60,7 @@ async fn who_registers_is_found_in_marketings_list() {
 
 #[tokio::test]
 async fn the_form_is_filled_in_and_mended_with_the_keyboard_alone() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     let browser = Browser::open().await;
     browser.goto(&web_store.url()).await;
@@ -78,7 +79,8 @@ async fn the_form_is_filled_in_and_mended_with_the_keyboard_alone() {
     eventually(SOON, "the first field that needs another look has the focus", async || {
         (browser.focus().await == "name").then_some(())
     })
-    .await;
+    .await
+    .unwrap();
     assert!(browser.page.title().await.unwrap().starts_with("Error"), "screen readers say the title first");
     let described = "const field = document.activeElement;
         return [field.ariaInvalid, document.getElementById(field.getAttribute('aria-describedby')).textContent]";
@@ -99,8 +101,8 @@ async fn the_form_is_filled_in_and_mended_with_the_keyboard_alone() {
 
 #[tokio::test]
 async fn without_javascript_registering_and_the_list_work_just_the_same() {
-    let site = TestEnvironment::new().await;
-    let (web_store, mut marketing) = (web_store(&site).await, site.start_marketing());
+    let site = TestEnvironment::new().await.unwrap();
+    let (web_store, mut marketing) = (web_store(&site).await, site.start_marketing().unwrap());
     marketing.wait_ready(SOON).await.unwrap();
     let browser = Browser::open().await;
     browser.without_javascript().await;
@@ -118,7 +120,7 @@ async fn without_javascript_registering_and_the_list_work_just_the_same() {
 
 #[tokio::test]
 async fn a_double_click_registers_one_customer_and_leads_to_the_confirmation() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     let browser = Browser::open().await;
     browser.goto(&web_store.url()).await;
@@ -134,7 +136,7 @@ async fn a_double_click_registers_one_customer_and_leads_to_the_confirmation() {
 
 #[tokio::test]
 async fn going_back_and_sending_the_form_again_leads_to_the_same_confirmation() {
-    let site = TestEnvironment::new().await;
+    let site = TestEnvironment::new().await.unwrap();
     let web_store = web_store(&site).await;
     let browser = Browser::open().await;
     browser.goto(&web_store.url()).await;
@@ -155,7 +157,8 @@ async fn going_back_and_sending_the_form_again_leads_to_the_same_confirmation() 
     let summary = eventually(SOON, "an explanation", async || {
         browser.page.find(By::Css(".summary")).await.ok()?.text().await.ok()
     })
-    .await;
+    .await
+    .unwrap();
     assert!(summary.starts_with("You are registered already"), "{summary}");
     assert_eq!(customers(&site).await, 1);
     browser.click("main button").await;

@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use stack::connection_urls::PASSWORD;
 use stack::ports::free_port;
 use stack::service::{Program, Service};
-use system_tests::customers::{arrive_in_marketing, browser as client, register};
+use system_tests::customers::{http_client as client, register, wait_for_marketing_rows};
 use system_tests::{SOON, TestEnvironment, eventually};
 use thirtyfour::prelude::*;
 
@@ -46,8 +46,8 @@ async fn send(browser: &Browser, url: &str, name: &str, email: &str) {
 
 #[tokio::test]
 async fn a_barrier_would_be_found() {
-    let site = TestEnvironment::new().await;
-    let web_store = ready(site.start_web_store()).await;
+    let site = TestEnvironment::new().await.unwrap();
+    let web_store = ready(site.start_web_store().unwrap()).await;
     let browser = Browser::open().await;
     browser.goto(&web_store.url()).await;
     browser.evaluate("document.querySelector('label').remove()").await;
@@ -59,9 +59,9 @@ async fn a_barrier_would_be_found() {
 
 #[tokio::test]
 async fn the_web_store_is_without_barriers_in_every_state() {
-    let site = TestEnvironment::new().await;
-    let web_store = ready(site.start_web_store()).await;
-    register(&web_store, "Ann").await;
+    let site = TestEnvironment::new().await.unwrap();
+    let web_store = ready(site.start_web_store().unwrap()).await;
+    register(&web_store, "Ann").await.unwrap();
     let browser = Browser::open().await;
     let url = web_store.url();
 
@@ -102,8 +102,8 @@ async fn the_web_store_is_without_barriers_in_every_state() {
 
 #[tokio::test]
 async fn a_customers_details_are_without_barriers_in_every_state() {
-    let site = TestEnvironment::new().await;
-    let web_store = ready(site.start_web_store()).await;
+    let site = TestEnvironment::new().await.unwrap();
+    let web_store = ready(site.start_web_store().unwrap()).await;
     let browser = Browser::open().await;
     send(&browser, &web_store.url(), "Ann", "ann@example.org").await;
     browser.heading_becomes("You are registered").await;
@@ -126,16 +126,21 @@ async fn a_customers_details_are_without_barriers_in_every_state() {
 
 #[tokio::test]
 async fn the_web_store_is_without_barriers_when_it_cannot_register() {
-    let site = TestEnvironment::new().await;
-    let limited = ready(site.start(Program::WebStore, &[("WEB_STORE_REGISTRATIONS_PER_MINUTE", "1")])).await;
+    let site = TestEnvironment::new().await.unwrap();
+    let limited =
+        ready(site.start(Program::WebStore, &[("WEB_STORE_REGISTRATIONS_PER_MINUTE", "1")]).unwrap()).await;
     let nobody = format!("postgres://web_store:hush@127.0.0.1:{}/none", free_port().unwrap());
-    let away = site.start(
-        Program::WebStore,
-        &[("WEB_STORE_DATABASE_URL", nobody.as_str()), ("WEB_STORE_OWNER_DATABASE_URL", &nobody)],
-    );
+    let away = site
+        .start(
+            Program::WebStore,
+            &[("WEB_STORE_DATABASE_URL", nobody.as_str()), ("WEB_STORE_OWNER_DATABASE_URL", &nobody)],
+        )
+        .unwrap();
     let lives = format!("{}/health/live", away.url());
-    eventually(SOON, "it lives", async || client().get(&lives).send().await.ok().map(drop)).await;
-    register(&limited, "Ann").await;
+    eventually(SOON, "it lives", async || client().unwrap().get(&lives).send().await.ok().map(drop))
+        .await
+        .unwrap();
+    register(&limited, "Ann").await.unwrap();
     let browser = Browser::open().await;
     for (web_store, title, state) in [
         (&limited, "Too many registrations", "store-too-many"),
@@ -145,7 +150,8 @@ async fn the_web_store_is_without_barriers_when_it_cannot_register() {
         let summary = eventually(SOON, title, async || {
             browser.page.find(By::Css(".summary")).await.ok()?.text().await.ok()
         })
-        .await;
+        .await
+        .unwrap();
         assert!(summary.starts_with(title), "{summary}");
         assert_eq!(browser.value("#email").await, "bob@example.org", "what was typed is kept");
         let focused = browser.evaluate("return document.activeElement.className").await;
@@ -156,8 +162,8 @@ async fn the_web_store_is_without_barriers_when_it_cannot_register() {
 
 #[tokio::test]
 async fn marketing_is_without_barriers_in_every_state() {
-    let site = TestEnvironment::new().await;
-    let marketing = ready(site.start_marketing()).await;
+    let site = TestEnvironment::new().await.unwrap();
+    let marketing = ready(site.start_marketing().unwrap()).await;
     let browser = Browser::open().await;
     let url = marketing.url();
     browser.goto(&url).await;
@@ -165,27 +171,29 @@ async fn marketing_is_without_barriers_in_every_state() {
     inspect(&browser, "marketing-login").await;
     browser.type_into("#password", "wrong").await;
     browser.click("main button").await;
-    eventually(SOON, "a refusal", async || browser.page.find(By::Css("#problem")).await.ok()).await;
+    eventually(SOON, "a refusal", async || browser.page.find(By::Css("#problem")).await.ok()).await.unwrap();
     inspect(&browser, "marketing-refused").await;
     browser.type_into("#password", PASSWORD).await;
     browser.press(Key::Enter).await;
     browser.heading_becomes("Customers").await;
     inspect(&browser, "marketing-empty").await;
 
-    let (web_store, _transformer) = (ready(site.start_web_store()).await, site.start_transformer());
+    let (web_store, _transformer) =
+        (ready(site.start_web_store().unwrap()).await, site.start_transformer().unwrap());
     let mut ids = Vec::new();
     for name in PEOPLE {
-        ids.push(register(&web_store, name).await);
+        ids.push(register(&web_store, name).await.unwrap());
     }
-    ids.push(register(&web_store, &"W".repeat(200)).await);
-    arrive_in_marketing(&site, &ids, SOON).await;
+    ids.push(register(&web_store, &"W".repeat(200)).await.unwrap());
+    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
     let decline = "UPDATE customers SET email_opt_in = CRC32(customer_id) % 3 > 0";
     sqlx::query(decline).execute(&site.marketing_database()).await.unwrap();
     eventually(SOON, "they are counted", async || {
         browser.goto(&format!("{url}/customers?q=a")).await;
         browser.page.find(By::XPath("//dd[.='61']")).await.ok()
     })
-    .await;
+    .await
+    .unwrap();
     inspect(&browser, "marketing-found").await;
     browser.goto(&format!("{url}/customers?q=nobody")).await;
     inspect(&browser, "marketing-nothing").await;
@@ -196,7 +204,9 @@ async fn marketing_is_without_barriers_in_every_state() {
     browser.goto(&format!("{url}/customers")).await;
     inspect(&browser, "marketing-list").await;
     browser.click("nav a[rel=next]").await;
-    eventually(SOON, "the second page", async || browser.page.find(By::Css("a[rel=prev]")).await.ok()).await;
+    eventually(SOON, "the second page", async || browser.page.find(By::Css("a[rel=prev]")).await.ok())
+        .await
+        .unwrap();
     inspect(&browser, "marketing-older").await;
     browser.goto(&format!("{url}/nothing")).await;
     inspect(&browser, "marketing-not-found").await;
@@ -204,13 +214,16 @@ async fn marketing_is_without_barriers_in_every_state() {
 
 #[tokio::test]
 async fn marketing_is_without_barriers_while_its_list_is_off_or_away() {
-    let site = TestEnvironment::new().await;
-    let off = ready(site.start(Program::Marketing, &[("MARKETING_OPERATOR_PASSWORD_HASH", "")])).await;
+    let site = TestEnvironment::new().await.unwrap();
+    let off =
+        ready(site.start(Program::Marketing, &[("MARKETING_OPERATOR_PASSWORD_HASH", "")]).unwrap()).await;
     let nobody = format!("mysql://marketing:hush@127.0.0.1:{}/marketing", free_port().unwrap());
-    let away = site.start(Program::Marketing, &[("MARKETING_DATABASE_URL", nobody.as_str())]);
+    let away = site.start(Program::Marketing, &[("MARKETING_DATABASE_URL", nobody.as_str())]).unwrap();
     let lives = format!("{}/health/live", away.url());
-    eventually(SOON, "it lives", async || client().get(&lives).send().await.ok().map(drop)).await;
-    let answer = client().get(format!("{}/customers", off.url())).send().await.unwrap();
+    eventually(SOON, "it lives", async || client().unwrap().get(&lives).send().await.ok().map(drop))
+        .await
+        .unwrap();
+    let answer = client().unwrap().get(format!("{}/customers", off.url())).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
     let browser = Browser::open().await;
     browser.goto(&off.url()).await;
