@@ -1,34 +1,56 @@
-//! What can go wrong: every kind of fault, and its name.
+//! The kinds of fault, and their names.
 
-use std::fmt::{self, Display, Formatter};
-use std::time::Duration;
+use std::{
+    fmt::{self, Display, Formatter},
+    time::Duration,
+};
 
 use contracts::topology::{MARKETING_CREATE_CUSTOMER, Queue, TRANSFORMER_CUSTOMER_REGISTERED};
-
-use super::link::Link;
-use crate::proxy::{Direction, Traffic};
 use stack::service::Program;
 
+use crate::{
+    link::Link,
+    proxy::{Direction, Traffic},
+};
+
 /// The queues that a registration passes.
-pub(crate) const QUEUES: [Queue; 2] = [TRANSFORMER_CUSTOMER_REGISTERED, MARKETING_CREATE_CUSTOMER];
+pub(crate) const REGISTRATION_QUEUES: [Queue; 2] =
+    [TRANSFORMER_CUSTOMER_REGISTERED, MARKETING_CREATE_CUSTOMER];
 
-/// A rate at which the load cannot pass, and a delay that every piece of it meets.
-pub(super) const DELAY: Traffic = Traffic::Delayed(Duration::from_millis(500));
-pub(super) const THROTTLE: Traffic = Traffic::Throttled(20_000);
+/// Returns the queue of a registration that is bound to an exchange.
+pub(crate) fn queue_of(exchange: &str) -> Queue {
+    let [events, commands] = REGISTRATION_QUEUES;
+    if exchange == events.exchange { events } else { commands }
+}
 
-/// A server, which is shared by several links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Server {
+pub(crate) const DELAYED: Traffic = Traffic::Delayed(Duration::from_millis(500));
+
+/// This rate is below the rate of the load, so messages accumulate before the link.
+pub(crate) const THROTTLED: Traffic = Traffic::Throttled(20_000);
+
+/// A server. Several links share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Server {
     Postgres,
     Mysql,
     Broker,
 }
 
-pub(super) const SERVERS: [Server; 3] = [Server::Postgres, Server::Mysql, Server::Broker];
+impl Server {
+    pub(crate) const ALL: [Self; 3] = [Self::Postgres, Self::Mysql, Self::Broker];
 
-/// Something that goes wrong, and for how long where that is not over at once.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Fault {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "PostgreSQL",
+            Self::Mysql => "MySQL",
+            Self::Broker => "RabbitMQ",
+        }
+    }
+}
+
+/// A failure, with its duration unless it is a single event.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fault {
     Kill(Program),
     Terminate(Program),
     Freeze(Program, Duration),
@@ -44,34 +66,36 @@ pub(super) enum Fault {
     DeleteFullQueue(Queue),
     SecondInstance(Program, Duration),
     BadMessages,
-    EverythingTwice(Duration),
+    DuplicateMessages(Duration),
 }
 
 impl Fault {
-    /// Its name in the table of recoveries.
-    pub(super) fn kind(&self) -> String {
+    /// Returns the name in the table of recovery times, which `--only` also searches.
+    pub(crate) fn kind(&self) -> String {
         match self {
             Self::Kill(program) => format!("kill -9 {}", program.name()),
             Self::Terminate(program) => format!("SIGTERM {}", program.name()),
             Self::Freeze(program, _) => format!("SIGSTOP {}", program.name()),
-            Self::KillServer(server) => format!("kill -9 {server:?}"),
-            Self::FreezeServer(server, _) => format!("SIGSTOP {server:?}"),
+            Self::KillServer(server) => format!("kill -9 {}", server.name()),
+            Self::FreezeServer(server, _) => format!("SIGSTOP {}", server.name()),
             Self::Cut(..) => "link cut".into(),
             Self::HalfOpen(..) => "link half open".into(),
             Self::Delay(..) => "link delayed by 500 ms".into(),
             Self::Throttle(..) => "link throttled to 20 kB/s".into(),
             Self::CloseConnections => "every broker connection closed".into(),
-            Self::MemoryAlarm(_) => "memory alarm".into(),
+            Self::MemoryAlarm(_) => "memory alarm of the broker".into(),
             Self::DeleteEmptyQueue(_) => "empty queue deleted".into(),
-            Self::DeleteFullQueue(_) => "queue deleted with content, republished".into(),
-            Self::SecondInstance(program, _) => format!("a second {} comes and is killed", program.name()),
+            Self::DeleteFullQueue(_) => "queue with messages deleted, events republished".into(),
+            Self::SecondInstance(program, _) => {
+                format!("second instance of {} started and killed", program.name())
+            }
             Self::BadMessages => "bad messages".into(),
-            Self::EverythingTwice(_) => "every message twice".into(),
+            Self::DuplicateMessages(_) => "every message delivered twice".into(),
         }
     }
 
-    /// Those that pause the load and look at what is there cannot share the time with another.
-    pub(super) fn is_alone(&self) -> bool {
+    /// Returns whether the fault pauses the load and reads the queues, so that no other may coincide with it.
+    pub(crate) fn must_be_alone(&self) -> bool {
         matches!(self, Self::DeleteEmptyQueue(_) | Self::DeleteFullQueue(_))
     }
 }
@@ -84,21 +108,21 @@ impl Display for Fault {
                 write!(f, " ({})", link.name())?;
             }
             Self::HalfOpen(link, direction, _) => {
-                write!(f, " ({}, {direction:?} dead)", link.name())?;
+                write!(f, " ({}, {} frozen)", link.name(), direction.name())?;
             }
             Self::DeleteEmptyQueue(queue) | Self::DeleteFullQueue(queue) => write!(f, " ({})", queue.name)?,
             _ => {}
         }
         match self {
-            Self::Freeze(_, time)
-            | Self::FreezeServer(_, time)
-            | Self::Cut(_, time)
-            | Self::HalfOpen(_, _, time)
-            | Self::Delay(_, time)
-            | Self::Throttle(_, time)
-            | Self::MemoryAlarm(time)
-            | Self::SecondInstance(_, time)
-            | Self::EverythingTwice(time) => write!(f, " for {:.1} s", time.as_secs_f64()),
+            Self::Freeze(_, duration)
+            | Self::FreezeServer(_, duration)
+            | Self::Cut(_, duration)
+            | Self::HalfOpen(_, _, duration)
+            | Self::Delay(_, duration)
+            | Self::Throttle(_, duration)
+            | Self::MemoryAlarm(duration)
+            | Self::SecondInstance(_, duration)
+            | Self::DuplicateMessages(duration) => write!(f, " for {:.1} s", duration.as_secs_f64()),
             _ => Ok(()),
         }
     }

@@ -1,89 +1,108 @@
-//! Brings a fault about, for as long as it lasts, and heals it.
+//! Injects a fault, keeps it for its duration, and restores the normal state.
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
+use stack::service::Program;
 use tokio::time::sleep;
 
-use super::bad_messages;
-use super::fault::{DELAY, Fault, THROTTLE};
-use super::fault_run::FaultRun;
-use super::link::Link;
-use super::servers::hold_still;
-use crate::proxy::{Direction, Traffic};
-use stack::service::Program;
+use crate::{
+    bad_messages::publish_bad_messages,
+    duplicates::deliver_twice,
+    fault::{DELAYED, Fault, THROTTLED},
+    link::Link,
+    locked_servers::freeze,
+    proxy::{Direction, Traffic},
+    run::FaultRun,
+};
 
-/// A service has so long to finish what is in hand.
-const TO_STOP: Duration = Duration::from_secs(10);
+/// Exceeds the time in which a service completes its current work.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl FaultRun {
-    /// Returns when the fault is over and healed.
-    pub(super) async fn inject(&self, fault: &Fault) -> Result<()> {
+    /// Injects a fault. Returns when it has ended and the normal state is restored.
+    pub(crate) async fn inject(&self, fault: &Fault) -> anyhow::Result<()> {
         let system = &self.system;
         match *fault {
             Fault::Kill(program) => {
                 let mut service = system.service(program).await;
                 service.kill().await?;
-                system.start_again(&mut service, program)?;
+                system.restart(&mut service, program)?;
             }
             Fault::Terminate(program) => {
                 let mut service = system.service(program).await;
-                // One that starts only now would not hear it yet.
-                service.wait_live(TO_STOP).await?;
-                let status = service.terminate(TO_STOP).await?;
+                // A service that has just started does not handle signals yet.
+                service.wait_live(SHUTDOWN_TIMEOUT).await?;
+                let status = service.terminate(SHUTDOWN_TIMEOUT).await?;
                 ensure!(status.success(), "{} ended with {status}", program.name());
-                system.start_again(&mut service, program)?;
+                system.restart(&mut service, program)?;
             }
-            Fault::Freeze(program, time) => {
-                hold_still(&system.service(program).await.process, time).await;
+            Fault::Freeze(program, duration) => {
+                freeze(&system.service(program).await.process, duration).await;
             }
             Fault::KillServer(server) => self.servers.kill(server).await?,
-            Fault::FreezeServer(server, time) => self.servers.freeze(server, time).await,
-            Fault::Cut(link, time) => {
+            Fault::FreezeServer(server, duration) => self.servers.freeze(server, duration).await,
+            Fault::Cut(link, duration) => {
                 system.proxy(link).cut();
-                sleep(time).await;
+                sleep(duration).await;
                 system.proxy(link).restore();
             }
-            Fault::HalfOpen(link, direction, time) => self.slow(link, &[direction], Traffic::Frozen, time).await,
-            Fault::Delay(link, time) => self.slow(link, &Direction::ALL, DELAY, time).await,
-            Fault::Throttle(link, time) => self.slow(link, &Direction::ALL, THROTTLE, time).await,
-            // While the broker is away, its connections are closed just as well.
+            Fault::HalfOpen(link, direction, duration) => {
+                self.limit_traffic(link, &[direction], Traffic::Frozen, duration).await;
+            }
+            Fault::Delay(link, duration) => {
+                self.limit_traffic(link, &Direction::ALL, DELAYED, duration).await;
+            }
+            Fault::Throttle(link, duration) => {
+                self.limit_traffic(link, &Direction::ALL, THROTTLED, duration).await;
+            }
             Fault::CloseConnections => {
-                let _ = system.site.management().close_connections().await;
+                // A broker that is unavailable due to a simultaneous fault has no connections to close.
+                let _ = system.environment.management().close_connections().await;
             }
-            Fault::MemoryAlarm(time) => self.servers.memory_alarm(time).await?,
-            Fault::DeleteEmptyQueue(queue) => self.delete_empty(&queue).await?,
-            Fault::DeleteFullQueue(queue) => self.delete_full(&queue).await?,
-            Fault::SecondInstance(program, time) => self.second_instance(program, time).await?,
+            Fault::MemoryAlarm(duration) => self.servers.raise_memory_alarm(duration).await?,
+            Fault::DeleteEmptyQueue(queue) => self.delete_empty_queue(&queue).await?,
+            Fault::DeleteFullQueue(queue) => self.delete_full_queue(&queue).await?,
+            Fault::SecondInstance(program, duration) => self.run_second_instance(program, duration).await?,
             Fault::BadMessages => {
-                let sent = bad_messages::publish_bad_messages(&system.site.broker_url("admin")).await;
-                self.bad_messages.lock().expect("no panic while it is held").extend(sent);
+                let published = publish_bad_messages(&system.environment).await;
+                self.bad_messages
+                    .lock()
+                    .expect("no thread panics while it holds this lock")
+                    .extend(published);
             }
-            // Where the broker is away, there is nothing to repeat.
-            Fault::EverythingTwice(time) => {
-                let _ = bad_messages::deliver_twice(&system.site.broker_url("admin"), time).await;
+            Fault::DuplicateMessages(duration) => {
+                // A broker that is unavailable due to a simultaneous fault has no messages to duplicate.
+                let _ = deliver_twice(&system.environment, duration).await;
             }
         }
         Ok(())
     }
 
-    async fn slow(&self, link: Link, directions: &[Direction], flow: Traffic, time: Duration) {
+    async fn limit_traffic(
+        &self,
+        link: Link,
+        directions: &[Direction],
+        traffic: Traffic,
+        duration: Duration,
+    ) {
         let proxy = self.system.proxy(link);
         for direction in directions {
-            proxy.set_traffic(*direction, flow);
+            proxy.set_traffic(*direction, traffic);
         }
-        sleep(time).await;
+        sleep(duration).await;
         proxy.restore();
     }
 
-    async fn second_instance(&self, program: Program, time: Duration) -> Result<()> {
-        let mut second = self.system.start_another(program)?;
-        let url = second.url();
+    /// Starts a second instance of a service, and kills it after `duration`.
+    async fn run_second_instance(&self, program: Program, duration: Duration) -> anyhow::Result<()> {
+        let mut instance = self.system.start_instance(program)?;
+        let url = instance.url();
         if program == Program::WebStore {
-            self.load.add(url.clone());
+            self.load.add_web_store(url.clone());
         }
-        sleep(time).await;
-        self.load.remove(&url);
-        second.kill().await
+        sleep(duration).await;
+        self.load.remove_web_store(&url);
+        instance.kill().await
     }
 }

@@ -1,45 +1,89 @@
-//! Breaks the system on purpose and shows that no registered customer is lost or duplicated.
+#![doc = include_str!("../README.md")]
 
 mod bad_messages;
-mod customer;
+mod duplicates;
 mod fault;
-mod fault_run;
 mod inject;
 mod link;
 mod load;
-pub mod memory;
+mod locked_servers;
+mod memory;
 mod operator_errors;
 pub mod proxy;
 mod quiescence;
 mod recoveries;
-pub mod run;
+mod run;
 mod schedule;
-mod servers;
-pub mod sweep;
+mod sweep;
 mod system;
-mod tally;
 mod verdict;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Context;
+use service_kit::write_stdout;
 use stack::{servers::Servers, stop_signal::StopSignal, terminal::print_line};
 
-pub use link::Link;
-pub use recoveries::Recoveries;
-pub use tally::Tally;
-pub use verdict::Verdict;
+pub use crate::{
+    link::Link,
+    sweep::{SweepArguments, Tally, sweep},
+};
+use crate::{memory::MemoryArguments, run::RunArguments};
 
-/// Runs a check on fresh private servers until it ends or a signal asks to stop. The exit status is 0 only
-/// if the check returns `true`.
-async fn on_own_servers(check: impl AsyncFnOnce(Servers, fn(&str)) -> Result<bool>) -> Result<ExitCode> {
+/// Injects faults into the system and reports whether a registered customer is lost or duplicated.
+#[derive(Debug, clap::Parser)]
+#[command(version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Run(RunArguments),
+    Sweep(SweepArguments),
+    Memory(MemoryArguments),
+}
+
+/// Runs a check on private servers and prints its result. The exit status is 0 only if the check passes.
+///
+/// SIGINT, SIGTERM, and SIGHUP end the check without a result.
+///
+/// # Errors
+/// Returns an error if a server or a service does not start. Returns an error if the system does not recover
+/// from a fault.
+pub async fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut stop = StopSignal::listen()?;
-    let directory = tempfile::tempdir().context("cannot create a directory for the servers")?;
-    let log: fn(&str) = |line| print_line("faults", line);
-    let run = async { check(Servers::start(directory.path(), log).await?, log).await };
-    let clean = tokio::select! {
-        clean = run => clean?,
+    let passed = tokio::select! {
+        passed = Box::pin(check(&arguments.command)) => passed?,
         () = stop.wait() => false,
     };
-    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn check(command: &Command) -> anyhow::Result<bool> {
+    let directory = tempfile::tempdir().context("cannot create a directory for the servers")?;
+    let mut servers = Servers::start(directory.path(), log).await?;
+    match command {
+        Command::Run(arguments) => {
+            let verdict = Box::pin(run::run(servers, arguments, log)).await?;
+            write_stdout(&format!("\n{}\n{verdict}\n", verdict.recoveries))?;
+            Ok(verdict.is_clean())
+        }
+        Command::Sweep(arguments) => {
+            let tally = sweep(&servers, *arguments, log).await?;
+            write_stdout(&format!("{tally}\n"))?;
+            servers.stop().await?;
+            Ok(tally.is_clean())
+        }
+        Command::Memory(arguments) => {
+            let peaks = memory::run(servers, arguments, log).await?;
+            write_stdout(&peaks.to_string())?;
+            Ok(peaks.are_flat())
+        }
+    }
+}
+
+fn log(line: &str) {
+    print_line("faults", line);
 }

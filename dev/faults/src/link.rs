@@ -1,23 +1,23 @@
 //! The links between services and servers.
 
-use crate::proxy::Protocol;
-use stack::ports::Ports;
-use stack::service::Program;
+use stack::{ports::Ports, service::Program};
 
-/// The links, in the order in which a registration crosses them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+use crate::proxy::Protocol;
+
+/// A link, in the order in which a registration crosses them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Link {
-    /// Customers and outbox.
+    /// Customers and outbox rows are stored
     WebStoreToPostgres,
-    /// The relay's.
+    /// The relay publishes events
     WebStoreToBroker,
-    /// Where the transformer takes events.
+    /// The transformer consumes events
     TransformerToSource,
-    /// Where it puts commands.
+    /// The transformer publishes commands
     TransformerToTarget,
-    /// Where Marketing takes commands.
+    /// Marketing consumes commands
     MarketingToBroker,
-    /// Marketing's rows.
+    /// Marketing's rows are stored
     MarketingToMysql,
 }
 
@@ -33,16 +33,16 @@ impl Link {
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::WebStoreToPostgres => "web-store – Postgres",
+            Self::WebStoreToPostgres => "web-store – PostgreSQL",
             Self::WebStoreToBroker => "web-store – broker",
-            Self::TransformerToSource => "transformer – source",
-            Self::TransformerToTarget => "transformer – target",
+            Self::TransformerToSource => "transformer – source broker",
+            Self::TransformerToTarget => "transformer – target broker",
             Self::MarketingToBroker => "marketing – broker",
             Self::MarketingToMysql => "marketing – MySQL",
         }
     }
 
-    /// The service at its near end.
+    /// Returns the service that opens the connections.
     pub(crate) fn service(self) -> Program {
         match self {
             Self::WebStoreToPostgres | Self::WebStoreToBroker => Program::WebStore,
@@ -51,8 +51,8 @@ impl Link {
         }
     }
 
-    /// The server's port at its far end, and what is spoken.
-    pub(super) fn server(self, ports: Ports) -> (u16, Protocol) {
+    /// Returns the port and the protocol of the server.
+    pub(crate) fn server(self, ports: Ports) -> (u16, Protocol) {
         match self {
             Self::WebStoreToPostgres => (ports.postgres, Protocol::Postgres),
             Self::MarketingToMysql => (ports.mysql, Protocol::Mysql),

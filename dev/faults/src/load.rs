@@ -1,113 +1,138 @@
-//! Registers people at a steady rate, and remembers who was told that they are.
+//! Registers customers at a constant rate, and records the confirmed registrations.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use reqwest::Client;
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
-
 use system_tests::customers::{http_client, register_at};
+use tokio::{
+    sync::Semaphore,
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval},
+};
 
-/// As many visitors wait for an answer at the same time, and no more.
-const AT_ONCE: usize = 256;
+/// The limit of simultaneous requests. A slow system therefore reduces the rate.
+const MAX_IN_FLIGHT: u32 = 256;
 
-/// The load: dropped, it ends.
+/// A running load. Dropping it ends the load.
 pub(crate) struct Load {
     shared: Arc<Shared>,
-    registering: JoinHandle<()>,
+    task: JoinHandle<()>,
 }
 
 struct Shared {
     client: Client,
-    /// Where to register: a Web Store at times has a second beside it.
+    /// The Web Stores that receive the registrations in turn.
     urls: Mutex<Vec<String>>,
-    told: Mutex<HashSet<String>>,
-    /// Who was refused, or got no answer. They may or may not have been saved.
+    confirmed: Mutex<HashSet<String>>,
+    /// The number of registrations with an error or without a response. Their customers may be stored.
     refused: AtomicU64,
     paused: AtomicBool,
-    at_once: Arc<Semaphore>,
+    in_flight: Arc<Semaphore>,
 }
 
 impl Load {
-    /// Starts so many registrations a second at a Web Store.
+    /// Starts `rate` registrations per second at a Web Store.
     pub(crate) fn start(url: String, rate: u32) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
             client: http_client()?,
             urls: Mutex::new(vec![url]),
-            told: Mutex::default(),
+            confirmed: Mutex::default(),
             refused: AtomicU64::new(0),
             paused: AtomicBool::new(false),
-            at_once: Arc::new(Semaphore::new(AT_ONCE)),
+            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT as usize)),
         });
-        let registering = tokio::spawn(register(Arc::clone(&shared), rate));
-        Ok(Self { shared, registering })
+        let task = tokio::spawn(register_customers(Arc::clone(&shared), rate));
+        Ok(Self { shared, task })
     }
 
-    /// Registers at one more address, turn by turn.
-    pub(crate) fn add(&self, url: String) {
-        self.shared.urls.lock().expect("no panic while it is held").push(url);
+    /// Adds a Web Store that receives registrations.
+    pub(crate) fn add_web_store(&self, url: String) {
+        self.shared.urls().push(url);
     }
 
-    /// Leaves an address out again.
-    pub(crate) fn remove(&self, url: &str) {
-        self.shared.urls.lock().expect("no panic while it is held").retain(|known| known != url);
+    /// Removes a Web Store. It receives no further registrations.
+    pub(crate) fn remove_web_store(&self, url: &str) {
+        self.shared.urls().retain(|known| known != url);
     }
 
-    /// Registers nobody until `resume`, and returns when every answer is there.
+    /// Stops the registrations, and waits until all responses have arrived.
     pub(crate) async fn pause(&self) {
         self.shared.paused.store(true, Ordering::SeqCst);
-        let all = u32::try_from(AT_ONCE).expect("a small number");
-        drop(self.shared.at_once.acquire_many(all).await);
+        drop(self.shared.in_flight.acquire_many(MAX_IN_FLIGHT).await);
     }
 
+    /// Continues after [`Load::pause`].
     pub(crate) fn resume(&self) {
         self.shared.paused.store(false, Ordering::SeqCst);
     }
 
-    /// The ids of those who were told that they are registered.
-    pub(crate) fn told(&self) -> HashSet<String> {
-        self.shared.told.lock().expect("no panic while it is held").clone()
+    /// Returns the ids of the customers whose registration the Web Store has confirmed.
+    pub(crate) fn confirmed(&self) -> HashSet<String> {
+        self.shared.confirmed().clone()
     }
 
+    /// Returns the number of registrations that the Web Store has not confirmed.
     pub(crate) fn refused(&self) -> u64 {
         self.shared.refused.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the Web Store has confirmed at least `count` registrations.
+    pub(crate) async fn wait_confirmed(&self, count: usize) {
+        let mut poll = interval(Duration::from_millis(100));
+        while self.shared.confirmed().len() < count {
+            poll.tick().await;
+        }
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.registering.abort();
+        self.task.abort();
     }
 }
 
-async fn register(shared: Arc<Shared>, rate: u32) {
+impl Shared {
+    fn urls(&self) -> MutexGuard<'_, Vec<String>> {
+        self.urls.lock().expect("no thread panics while it holds this lock")
+    }
+
+    fn confirmed(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.confirmed.lock().expect("no thread panics while it holds this lock")
+    }
+
+    fn url(&self, n: usize) -> String {
+        let urls = self.urls();
+        urls[n % urls.len()].clone()
+    }
+}
+
+async fn register_customers(shared: Arc<Shared>, rate: u32) {
     let mut ticks = interval(Duration::from_secs(1) / rate.max(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    for n in 0_usize.. {
+    for n in 0.. {
         ticks.tick().await;
         if shared.paused.load(Ordering::SeqCst) {
             continue;
         }
-        let Ok(place) = Arc::clone(&shared.at_once).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(&shared.in_flight).acquire_owned().await else { return };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            let url = {
-                let urls = shared.urls.lock().expect("no panic while it is held");
-                urls[n % urls.len()].clone()
-            };
-            match register_at(&shared.client, &url, &format!("Customer {n}")).await {
+            match register_at(&shared.client, &shared.url(n), &format!("Customer {n}")).await {
                 Ok(id) => {
-                    shared.told.lock().expect("no panic while it is held").insert(id);
+                    shared.confirmed().insert(id);
                 }
                 Err(_) => {
                     shared.refused.fetch_add(1, Ordering::SeqCst);
                 }
             }
-            drop(place);
+            drop(permit);
         });
     }
 }

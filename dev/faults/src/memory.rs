@@ -1,133 +1,157 @@
-//! `stack memory`: whether the services' memory stays flat while the broker is away, and with a backlog.
+//! A memory run: samples the memory of the services without a broker and with a backlog.
 
-use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    fmt::{self, Display, Formatter},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
 
-use anyhow::{Context, Result};
-use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use stack::{resource_usage::resident_memory, servers::Servers, service::Program};
+use tokio::{task::JoinHandle, time::sleep};
 
-use crate::fault::QUEUES;
-use crate::load::Load;
-use crate::system::System;
-use stack::resource_usage::resident_memory;
-use stack::servers::Servers;
-use stack::service::Program;
-use stack::terminal::print_line;
+use crate::{fault::REGISTRATION_QUEUES, load::Load, system::System};
 
-/// What a service may need above its level after warm-up, in KiB.
-const FLAT: u64 = 10 * 1024;
+/// The number of KiB by which a service may exceed its peak of the warm-up.
+const MAX_GROWTH: u64 = 10 * 1024;
 
-const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+const WARM_UP_REGISTRATIONS: usize = 10_000;
+const WARM_UP_RATE: u32 = 500;
 
-/// Watches the resident memory of the three services while the broker is away under load, and while a
-/// backlog fills and drains each queue.
-#[derive(Debug, clap::Args)]
-pub struct Arguments {
-    /// How long the broker is away.
+/// Exceeds the throughput, so that the limit of simultaneous requests determines the rate.
+const BACKLOG_RATE: u32 = 5_000;
+
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Measures the resident memory of the services while the broker is unavailable, and with a backlog.
+///
+/// The exit status is 0 only if no service exceeds its peak of the warm-up by more than 10 MiB.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct MemoryArguments {
+    /// Duration for which the broker is unavailable
     #[arg(long, default_value_t = 5.0)]
     minutes: f64,
-    /// Registrations a second meanwhile.
+    /// Registrations per second while the broker is unavailable
     #[arg(long, default_value_t = 200)]
     rate: u32,
-    /// How many messages wait in the outbox and then in each queue.
+    /// Messages that accumulate in the outbox and then in each queue
     #[arg(long, default_value_t = 200_000)]
     backlog: usize,
 }
 
-/// Prints a table; the exit status is 0 only if no service needed 10 MiB more than after warm-up.
-///
-/// # Errors
-/// If the system does not start, or does not come to rest.
-pub async fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let directory = tempfile::tempdir().context("a directory for the servers")?;
-    let mut servers = Servers::start(directory.path(), |line| print_line("memory", line)).await?;
+/// The peak of resident memory of each service, in KiB, for each phase.
+pub(crate) struct MemoryPeaks {
+    warm_up: [u64; 3],
+    unavailable: [u64; 3],
+    backlog: [u64; 3],
+}
+
+/// Runs the three phases.
+pub(crate) async fn run(
+    mut servers: Servers,
+    arguments: &MemoryArguments,
+    log: impl Fn(&str),
+) -> anyhow::Result<MemoryPeaks> {
     let system = System::start(&servers).await?;
-    let watch = Watch::start(&system).await;
+    let sampler = Sampler::start(&system).await;
 
-    print_line("memory", "warming up");
-    register(&system, 10_000, 500).await?;
-    system.at_rest().await?;
-    let level = watch.peaks();
+    log("warm-up");
+    register(&system, WARM_UP_REGISTRATIONS, WARM_UP_RATE).await?;
+    system.wait_until_quiescent().await?;
+    let warm_up = sampler.take_peaks();
 
-    print_line("memory", &format!("the broker is away for {} minutes", arguments.minutes));
+    log(&format!("the broker is unavailable for {} minutes", arguments.minutes));
     servers.broker.process.kill().await?;
     let load = Load::start(system.url(Program::WebStore), arguments.rate)?;
     sleep(Duration::from_secs_f64(arguments.minutes * 60.0)).await;
     load.pause().await;
     servers.broker.restart().await?;
-    system.at_rest().await?;
-    let away = watch.peaks();
+    system.wait_until_quiescent().await?;
+    let unavailable = sampler.take_peaks();
 
-    print_line("memory", &format!("a backlog of {} messages", arguments.backlog));
+    log(&format!("a backlog of {} messages", arguments.backlog));
     let consumers = [Program::Transformer, Program::Marketing];
     for consumer in consumers {
         system.service(consumer).await.process.pause();
     }
-    register(&system, arguments.backlog, 5_000).await?;
-    for (consumer, queue) in consumers.into_iter().zip(QUEUES) {
-        system.fills(&queue, arguments.backlog as u64).await?;
+    register(&system, arguments.backlog, BACKLOG_RATE).await?;
+    for (consumer, queue) in consumers.into_iter().zip(REGISTRATION_QUEUES) {
+        system.wait_for_depth(&queue, arguments.backlog as u64).await?;
         system.service(consumer).await.process.resume();
     }
-    system.at_rest().await?;
-    let backlog = watch.peaks();
+    system.wait_until_quiescent().await?;
+    let backlog = sampler.take_peaks();
 
-    println!("| KiB | after warm-up | broker away | backlog |\n| --- | ---: | ---: | ---: |");
-    let mut flat = true;
-    for (at, program) in Program::ALL.into_iter().enumerate() {
-        let (level, away, backlog) = (level[at], away[at], backlog[at]);
-        println!("| {} | {level} | {away} | {backlog} |", program.name());
-        flat &= away.max(backlog) <= level + FLAT;
-    }
     drop(system);
     servers.stop().await?;
-    Ok(if flat { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(MemoryPeaks { warm_up, unavailable, backlog })
 }
 
-/// Registers so many people, as fast as it goes up to a rate, and waits for the last answer.
-async fn register(system: &System, count: usize, rate: u32) -> Result<()> {
+/// Registers at least `count` customers, and waits for all responses.
+async fn register(system: &System, count: usize, rate: u32) -> anyhow::Result<()> {
     let load = Load::start(system.url(Program::WebStore), rate)?;
-    while load.told().len() < count {
-        sleep(SAMPLE_EVERY).await;
-    }
+    load.wait_confirmed(count).await;
     load.pause().await;
     Ok(())
 }
 
-/// The most resident memory of each service, in KiB, looked at all the time.
-struct Watch {
-    peaks: Arc<Mutex<[u64; 3]>>,
-    watching: JoinHandle<()>,
+impl MemoryPeaks {
+    /// Returns whether no service exceeds its peak of the warm-up by more than [`MAX_GROWTH`].
+    pub(crate) fn are_flat(&self) -> bool {
+        let later = self.unavailable.iter().zip(&self.backlog).map(|(a, b)| a.max(b));
+        self.warm_up.iter().zip(later).all(|(warm_up, later)| *later <= warm_up + MAX_GROWTH)
+    }
 }
 
-impl Watch {
+impl Display for MemoryPeaks {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { warm_up, unavailable, backlog } = self;
+        writeln!(f, "| KiB | after warm-up | broker unavailable | backlog |\n| --- | ---: | ---: | ---: |")?;
+        for (n, program) in Program::ALL.into_iter().enumerate() {
+            writeln!(f, "| {} | {} | {} | {} |", program.name(), warm_up[n], unavailable[n], backlog[n])?;
+        }
+        Ok(())
+    }
+}
+
+/// Samples the resident memory of the services. Dropping it ends the sampling.
+struct Sampler {
+    peaks: Arc<Mutex<[u64; 3]>>,
+    task: JoinHandle<()>,
+}
+
+impl Sampler {
     async fn start(system: &System) -> Self {
         let mut pids = [0; 3];
         for (pid, program) in pids.iter_mut().zip(Program::ALL) {
             *pid = system.service(program).await.process.pid();
         }
         let peaks = Arc::new(Mutex::new([0; 3]));
-        let seen = Arc::clone(&peaks);
-        let watching = tokio::spawn(async move {
-            loop {
-                for (peak, pid) in seen.lock().expect("no panic while it is held").iter_mut().zip(pids) {
-                    *peak = (*peak).max(resident_memory(pid));
+        let task = tokio::spawn({
+            let peaks = Arc::clone(&peaks);
+            async move {
+                loop {
+                    for (peak, pid) in lock(&peaks).iter_mut().zip(pids) {
+                        *peak = (*peak).max(resident_memory(pid));
+                    }
+                    sleep(SAMPLE_INTERVAL).await;
                 }
-                sleep(SAMPLE_EVERY).await;
             }
         });
-        Self { peaks, watching }
+        Self { peaks, task }
     }
 
-    /// The peaks since the last call.
-    fn peaks(&self) -> [u64; 3] {
-        std::mem::take(&mut *self.peaks.lock().expect("no panic while it is held"))
+    /// Returns the peaks since the previous call.
+    fn take_peaks(&self) -> [u64; 3] {
+        std::mem::take(&mut *lock(&self.peaks))
     }
 }
 
-impl Drop for Watch {
+fn lock(peaks: &Mutex<[u64; 3]>) -> MutexGuard<'_, [u64; 3]> {
+    peaks.lock().expect("no thread panics while it holds this lock")
+}
+
+impl Drop for Sampler {
     fn drop(&mut self) {
-        self.watching.abort();
+        self.task.abort();
     }
 }

@@ -1,62 +1,64 @@
-//! An operator's mistake: a queue deleted, with what it holds; and how that is mended.
+//! Errors of operators: an empty queue is deleted, or a queue with messages, which is then repaired.
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use contracts::topology::Queue;
+use anyhow::ensure;
+use console::reconcile::{Report, Sources, reconcile};
+use contracts::topology::{Queue, TRANSFORMER_CUSTOMER_REGISTERED};
+use stack::{
+    command::{child_command, run_tool_with_input},
+    service::Program,
+};
+use system_tests::reconciliation_sources;
 use uuid::Uuid;
 
-use super::fault_run::FaultRun;
-use console::reconcile::{Report, Sources, reconcile};
-use stack::command::{child_command, run_tool_with_input};
-use stack::service::Program;
-use system_tests::reconciliation_sources;
+use crate::run::FaultRun;
 
-/// A queue with so many messages has content enough to be missed.
-const CONTENT: u64 = 50;
+/// The minimum number of messages in a queue before it is deleted.
+const LOST_MESSAGES: u64 = 50;
 
 impl FaultRun {
-    pub(super) async fn delete_empty(&self, queue: &Queue) -> Result<()> {
+    /// Deletes a queue after the system has become quiescent.
+    pub(crate) async fn delete_empty_queue(&self, queue: &Queue) -> anyhow::Result<()> {
         self.load.pause().await;
-        self.system.at_rest().await?;
-        self.system.site.management().delete_queue(queue.name).await?;
+        self.system.wait_until_quiescent().await?;
+        self.system.environment.management().delete_queue(queue.name).await?;
         self.load.resume();
         Ok(())
     }
 
-    /// An operator's mistake: what the queue held is gone. The books tell who is missing, and the Web
-    /// Store sends their events again.
-    pub(super) async fn delete_full(&self, queue: &Queue) -> Result<()> {
-        let management = self.system.site.management();
-        let consumer =
-            if queue.name.starts_with("transformer") { Program::Transformer } else { Program::Marketing };
+    /// Deletes a queue with messages. Reconciliation finds the missing customers, and the Web Store
+    /// republishes their events.
+    pub(crate) async fn delete_full_queue(&self, queue: &Queue) -> anyhow::Result<()> {
+        let is_event_queue = queue.name == TRANSFORMER_CUSTOMER_REGISTERED.name;
+        let consumer = if is_event_queue { Program::Transformer } else { Program::Marketing };
         {
             let service = self.system.service(consumer).await;
             service.process.pause();
-            self.system.fills(queue, CONTENT).await?;
-            management.delete_queue(queue.name).await?;
+            self.system.wait_for_depth(queue, LOST_MESSAGES).await?;
+            self.system.environment.management().delete_queue(queue.name).await?;
             service.process.resume();
         }
         self.load.pause().await;
-        self.system.at_rest().await?;
-        let missing = self.books().await?.missing_ids;
+        self.system.wait_until_quiescent().await?;
+        let missing = self.reconcile().await?.missing_ids;
         self.republish(&missing).await?;
-        self.system.at_rest().await?;
-        let books = self.books().await?;
-        ensure!(books.is_consistent(), "after republishing:\n{books}");
+        self.system.wait_until_quiescent().await?;
+        let report = self.reconcile().await?;
+        ensure!(report.is_consistent(), "not consistent after republishing:\n{report}");
         self.load.resume();
         Ok(())
     }
 
-    /// The books of a system at rest, where nobody has to be waited for.
-    pub(super) async fn books(&self) -> Result<Report> {
-        let books = reconciliation_sources(self.system.site.connection_urls())?;
-        reconcile(&Sources { patience: Duration::from_secs(3), ..books }).await
+    /// Reconciles both applications. A quiescent system needs little patience.
+    pub(crate) async fn reconcile(&self) -> anyhow::Result<Report> {
+        let sources = reconciliation_sources(self.system.environment.connection_urls())?;
+        reconcile(&Sources { patience: Duration::from_secs(3), ..sources }).await
     }
 
-    async fn republish(&self, ids: &[Uuid]) -> Result<()> {
+    async fn republish(&self, ids: &[Uuid]) -> anyhow::Result<()> {
         let mut republish = child_command(Program::WebStore.path()?);
-        let database = self.system.site.connection_urls().web_store_database_url("web_store");
+        let database = self.system.environment.connection_urls().web_store_database_url("web_store");
         republish.arg("republish").env("WEB_STORE_DATABASE_URL", database);
         let lines = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         run_tool_with_input("web-store republish", &mut republish, &lines).await.map(drop)

@@ -27,6 +27,13 @@ pub enum Direction {
 impl Direction {
     /// Both directions.
     pub const ALL: [Self; 2] = [Self::Upstream, Self::Downstream];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Upstream => "upstream",
+            Self::Downstream => "downstream",
+        }
+    }
 }
 
 /// How bytes pass in one direction.
@@ -119,9 +126,10 @@ impl Proxy {
         self.shared.lane(direction).count().passed
     }
 
-    /// Stops the link before the `nth` frame from now, counted from 1. The receiver resolves when it has stopped.
+    /// Stops the link before the `nth` frame from now, counted from 1.
     ///
-    /// Then nothing passes in either direction until the link is cut or restored.
+    /// The receiver resolves when the link has stopped. From then on, nothing passes in either direction until
+    /// the link is cut or restored.
     #[must_use]
     pub fn stop_before(&self, direction: Direction, nth: u64) -> oneshot::Receiver<()> {
         let mut count = self.shared.lane(direction).count();

@@ -1,56 +1,113 @@
-//! When a system has come to rest: nothing waits, nothing moves.
+//! Waits until a whole system, one customer, or one queue has reached a state.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 use contracts::topology::Queue;
+use system_tests::customers::email;
 use tokio::time::{Instant, sleep};
 
-use super::fault::QUEUES;
-use super::system::System;
+use crate::{fault::REGISTRATION_QUEUES, system::System};
 
-/// How long that may take: a backlog has to drain.
-const AT_REST: Duration = Duration::from_mins(5);
+/// Long enough for the largest backlog of a memory run.
+const QUIESCENCE_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// A customer whose row has not arrived after this time is lost. All faults have ended before.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The number of places that have one customer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CustomerState {
+    /// The number of the customer's rows in the Web Store, 0 or 1.
+    pub(crate) stored: i64,
+    /// The number of all messages in the outbox.
+    outbox: i64,
+    /// The number of the customer's rows in Marketing.
+    pub(crate) rows: i64,
+}
 
 impl System {
-    /// Waits until nothing moves any more: the outbox and the queues are empty, and no row has come for a
-    /// second.
-    pub(crate) async fn at_rest(&self) -> Result<()> {
-        let give_up = Instant::now() + AT_REST;
-        let (mut quiet_since, mut last) = (Instant::now(), None);
-        while quiet_since.elapsed() < Duration::from_secs(1) || last != Some(Some(0)) {
-            ensure!(Instant::now() < give_up, "not at rest after {AT_REST:?}: {last:?} messages wait");
-            let waiting = self.waiting().await;
-            if waiting != Some(0) || last != Some(waiting) {
-                quiet_since = Instant::now();
+    /// Waits until the outbox and the queues have been empty for a second.
+    ///
+    /// The broker's numbers are up to one second old.
+    pub(crate) async fn wait_until_quiescent(&self) -> anyhow::Result<()> {
+        let give_up = Instant::now() + QUIESCENCE_TIMEOUT;
+        let mut empty_since = None;
+        loop {
+            let pending = self.pending_messages().await;
+            if pending == Some(0) {
+                let since = *empty_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= Duration::from_secs(1) {
+                    return Ok(());
+                }
+            } else {
+                empty_since = None;
             }
-            last = Some(waiting);
+            let pending = pending.map_or("an unknown number of".into(), |pending| pending.to_string());
+            ensure!(Instant::now() < give_up, "{pending} messages are pending after {QUIESCENCE_TIMEOUT:?}");
             sleep(Duration::from_millis(100)).await;
         }
-        Ok(())
     }
 
-    /// How many messages are in the outbox and in the queues; `None` while that cannot be told.
-    async fn waiting(&self) -> Option<u64> {
-        let outbox: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(&self.customers).await.ok()?;
-        let queues = self.site.management().queues().await.ok()?;
-        let depth = QUEUES.iter().map(|queue| Some(queues.get(queue.name)?.messages));
-        Some(u64::try_from(outbox).ok()? + depth.sum::<Option<u64>>()?)
+    /// Returns the number of messages in the outbox and in the queues, or `None` if a server is unavailable.
+    async fn pending_messages(&self) -> Option<u64> {
+        let select = sqlx::query_scalar("SELECT count(*) FROM outbox");
+        let outbox: i64 = select.fetch_one(&self.web_store_database).await.ok()?;
+        let queues = self.environment.management().queues().await.ok()?;
+        let depths = REGISTRATION_QUEUES.iter().map(|queue| Some(queues.get(queue.name)?.messages));
+        Some(u64::try_from(outbox).ok()? + depths.sum::<Option<u64>>()?)
     }
 
-    /// Waits until a queue holds so many messages.
-    pub(crate) async fn fills(&self, queue: &Queue, messages: u64) -> Result<()> {
-        let give_up = Instant::now() + AT_REST;
-        let management = self.site.management();
+    /// Waits until a queue holds at least `messages` messages.
+    pub(crate) async fn wait_for_depth(&self, queue: &Queue, messages: u64) -> anyhow::Result<()> {
+        let give_up = Instant::now() + QUIESCENCE_TIMEOUT;
+        let management = self.environment.management();
         loop {
             let queues = management.queues().await?;
-            let held = queues.get(queue.name).context(queue.name)?.messages;
-            if held >= messages {
+            let depth = queues.get(queue.name).with_context(|| format!("no queue {}", queue.name))?.messages;
+            if depth >= messages {
                 return Ok(());
             }
-            ensure!(Instant::now() < give_up, "{} holds {held} messages after {AT_REST:?}", queue.name);
+            ensure!(
+                Instant::now() < give_up,
+                "{} holds only {depth} messages after {QUIESCENCE_TIMEOUT:?}",
+                queue.name
+            );
             sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Waits until a customer's row has arrived and the outbox is empty, and returns the customer's state.
+    ///
+    /// Returns the latest state if the row does not arrive in time.
+    pub(crate) async fn wait_until_settled(&self, name: &str) -> anyhow::Result<CustomerState> {
+        let give_up = Instant::now() + SETTLE_TIMEOUT;
+        let mut previous = None;
+        loop {
+            let state = self.customer_state(name).await?;
+            let settled = state.rows >= state.stored && state.outbox == 0;
+            // Two equal results: a transaction that was in progress during the first query has ended.
+            if (settled && previous == Some(state)) || Instant::now() > give_up {
+                return Ok(state);
+            }
+            previous = Some(state);
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn customer_state(&self, name: &str) -> anyhow::Result<CustomerState> {
+        let (stored, outbox) = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM customers WHERE email = $1), (SELECT count(*) FROM outbox)",
+        )
+        .bind(email(name))
+        .fetch_one(&self.web_store_database)
+        .await
+        .context("cannot read the Web Store's database")?;
+        let rows = sqlx::query_scalar("SELECT count(*) FROM customers WHERE email_address = ?")
+            .bind(email(name))
+            .fetch_one(&self.marketing_database)
+            .await
+            .context("cannot read Marketing's database")?;
+        Ok(CustomerState { stored, outbox, rows })
     }
 }

@@ -1,29 +1,36 @@
-//! A long run: faults one after another under load, each awaited until rows arrive again, and the verdict.
+//! A fault run: injects faults under load, waits for the recovery from each, and evaluates the result.
 
-use std::sync::Mutex;
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, bail};
+use chrono::NaiveDateTime;
+use futures_util::future::try_join_all;
+use stack::{servers::Servers, service::Program};
 use tokio::time::{Instant, sleep};
 
-use super::fault_run::FaultRun;
-use super::load::Load;
-use super::recoveries::Recoveries;
-use super::schedule::FaultSchedule;
-use super::servers::LockedServers;
-use super::system::System;
-use super::verdict::{Verdict, evaluate};
-use super::{on_own_servers, schedule};
-use stack::servers::Servers;
-use stack::service::Program;
-use std::process::ExitCode;
+use crate::{
+    bad_messages::BadMessage,
+    fault::Fault,
+    load::Load,
+    locked_servers::LockedServers,
+    recoveries::Recoveries,
+    schedule::{self, FaultSchedule},
+    system::System,
+    verdict::Verdict,
+};
+
+/// A system that has not recovered after this time does not recover by itself.
+const RECOVERY_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// The number of characters of the services' log in an error message.
+const LOG_EXCERPT: usize = 8000;
 
 /// Injects faults under load, one after another and in pairs.
 ///
 /// Processes are killed and frozen, links are cut, slow, or half open, queues are deleted, and messages are
-/// malformed or repeated. Finally the run compares its own list of confirmed registrations with both tables.
-#[derive(Debug, clap::Args)]
-pub struct Arguments {
+/// malformed or duplicated. Finally the run compares its own list of confirmed registrations with both tables.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RunArguments {
     /// Seed of the fault schedule; the same seed gives the same schedule
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -34,64 +41,103 @@ pub struct Arguments {
     #[arg(long, default_value_t = 200)]
     rate: u32,
     /// Limits the run to kinds of fault whose name contains TEXT, such as `kill -9`
-    #[arg(long, default_value = "", hide_default_value = true, value_parser = kind, value_name = "TEXT")]
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = parse_kind, value_name = "TEXT")]
     only: String,
-    /// Has no effect on a fault run; accepted for scripts that use it with both subcommands
-    #[arg(long, hide = true)]
+    /// Checks all customers after each fault, and stops when one is lost or duplicated
+    #[arg(long)]
     fail_fast: bool,
 }
 
-/// Runs the schedule on servers of its own. The exit status is 0 only if no customer is lost or duplicated.
-///
-/// # Errors
-/// Returns an error if the system does not start or does not recover from a fault.
-pub async fn run(arguments: &Arguments) -> Result<ExitCode> {
-    on_own_servers(async |servers, log| {
-        let verdict = Box::pin(fault_run(servers, arguments, log)).await?;
-        println!("\n{}\n{verdict}", verdict.recoveries);
-        Ok(verdict.is_clean())
-    })
-    .await
-}
-
-fn kind(text: &str) -> Result<String, String> {
-    if schedule::has_kind(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("no kind of fault has this text in its name".into())
+fn parse_kind(text: &str) -> Result<String, String> {
+    let kinds = schedule::kinds();
+    if kinds.iter().any(|kind| kind.contains(text)) {
+        return Ok(text.to_owned());
     }
+    let kinds: Vec<_> = kinds.into_iter().collect();
+    Err(format!("no kind of fault has this text in its name; the kinds are:\n  {}", kinds.join("\n  ")))
 }
 
-/// Runs the faults, and judges when all is healed.
-///
-/// # Errors
-/// If the system does not start, or does not recover from a fault.
-async fn fault_run(servers: Servers, run: &Arguments, say: impl Fn(&str)) -> Result<Verdict> {
+/// A system under load, and everything that faults affect.
+pub(crate) struct FaultRun {
+    pub(crate) system: System,
+    pub(crate) servers: LockedServers,
+    pub(crate) load: Load,
+    pub(crate) bad_messages: Mutex<Vec<BadMessage>>,
+}
+
+/// Runs the faults of a schedule, and evaluates the result after the system has become quiescent.
+pub(crate) async fn run(
+    servers: Servers,
+    arguments: &RunArguments,
+    log: impl Fn(&str),
+) -> anyhow::Result<Verdict> {
     let system = System::start(&servers).await?;
-    let drill = FaultRun {
-        load: Load::start(system.url(Program::WebStore), run.rate)?,
+    let run = FaultRun {
+        load: Load::start(system.url(Program::WebStore), arguments.rate)?,
         servers: LockedServers::new(servers),
         bad_messages: Mutex::default(),
         system,
     };
+    let mut schedule = FaultSchedule::new(arguments.seed, &arguments.only);
     let mut recoveries = Recoveries::default();
     let started = Instant::now();
-    let mut plan = FaultSchedule::new(run.seed, &run.only);
-    let duration = Duration::from_secs_f64(run.minutes * 60.0);
+    let duration = Duration::from_secs_f64(arguments.minutes * 60.0);
     while started.elapsed() < duration {
-        let (pause, faults) = plan.next();
+        let (pause, faults) = schedule.next();
         sleep(pause).await;
-        let names: Vec<_> = faults.iter().map(ToString::to_string).collect();
-        let recovery = drill.go_through(&faults).await.with_context(|| names.join(" + "))?;
-        let seconds = recovery.as_secs_f64();
-        let at = started.elapsed().as_secs();
-        say(&format!("{:02}:{:02}  {}: recovered in {seconds:.2} s", at / 60, at % 60, names.join(" + ")));
-        recoveries.note(&faults, recovery);
+        let names = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join(" + ");
+        let recovery = run.inject_and_recover(&faults).await.with_context(|| names.clone())?;
+        let elapsed = started.elapsed().as_secs();
+        log(&format!(
+            "{:02}:{:02}  {names}: recovered in {:.2} s",
+            elapsed / 60,
+            elapsed % 60,
+            recovery.as_secs_f64()
+        ));
+        recoveries.record(&faults, recovery);
+        if arguments.fail_fast && !run.customers_are_consistent().await? {
+            log("a customer is lost or duplicated");
+            break;
+        }
     }
-    drill.load.pause().await;
-    drill.system.at_rest().await?;
-    let mut verdict = evaluate(&drill, run.seed).await?;
-    verdict.recoveries = recoveries;
-    drill.servers.stop().await?;
+    run.load.pause().await;
+    run.system.wait_until_quiescent().await?;
+    let verdict = run.evaluate(arguments.seed, recoveries).await?;
+    run.servers.stop().await?;
     Ok(verdict)
+}
+
+impl FaultRun {
+    /// Injects all faults simultaneously. Returns the time from their end to the next row in Marketing.
+    async fn inject_and_recover(&self, faults: &[Fault]) -> anyhow::Result<Duration> {
+        try_join_all(faults.iter().map(|fault| Box::pin(self.inject(fault)))).await?;
+        let restored = Instant::now();
+        let mut first = None;
+        while restored.elapsed() < RECOVERY_TIMEOUT {
+            match (first, self.newest_row().await) {
+                (Some(first), Some(newest)) if newest > first => return Ok(restored.elapsed()),
+                (None, newest) => first = newest,
+                _ => {}
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        let log = self.system.environment.log();
+        let start = log.char_indices().rev().nth(LOG_EXCERPT).map_or(0, |(index, _)| index);
+        bail!("no row arrived within {RECOVERY_TIMEOUT:?}; the end of the services' log:\n{}", &log[start..])
+    }
+
+    /// Returns the time of the newest row, or `None` if the server is unavailable or has no row.
+    async fn newest_row(&self) -> Option<NaiveDateTime> {
+        let select = "SELECT received_at FROM customers ORDER BY received_at DESC LIMIT 1";
+        sqlx::query_scalar(select).fetch_optional(&self.system.marketing_database).await.ok()?
+    }
+
+    /// Pauses the load until the system is quiescent, and returns whether no customer is lost or duplicated.
+    async fn customers_are_consistent(&self) -> anyhow::Result<bool> {
+        self.load.pause().await;
+        self.system.wait_until_quiescent().await?;
+        let customers = self.read_customers().await?;
+        self.load.resume();
+        Ok((customers.lost(), customers.duplicated()) == (0, 0))
+    }
 }

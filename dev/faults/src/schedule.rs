@@ -1,61 +1,65 @@
-//! Which faults a seed chooses, one after another, alone and in pairs.
+//! The sequence of faults that a seed determines.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
-use rand::{RngExt, SeedableRng};
-
-use super::fault::{Fault, QUEUES, SERVERS};
-use super::link::Link;
-use crate::proxy::Direction;
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use stack::service::Program;
 
-/// Whether the name of any kind of fault holds a text.
-pub(super) fn has_kind(text: &str) -> bool {
-    let mut plan = FaultSchedule::new(0, "");
-    (0..10_000).any(|_| plan.fault().kind().contains(text))
+use crate::{
+    fault::{Fault, REGISTRATION_QUEUES, Server},
+    link::Link,
+    proxy::Direction,
+};
+
+/// Returns the names of all kinds of fault. A long enough schedule contains each of them.
+pub(crate) fn kinds() -> BTreeSet<String> {
+    let mut schedule = FaultSchedule::new(0, "");
+    (0..10_000).map(|_| schedule.random_fault().kind()).collect()
 }
 
-/// The endless row of faults that a seed stands for.
-pub(super) struct FaultSchedule {
+/// An endless sequence of pauses and faults.
+pub(crate) struct FaultSchedule {
     random: StdRng,
     only: String,
 }
 
 impl FaultSchedule {
-    /// `only` leaves out the kinds whose name does not hold this text.
-    pub(super) fn new(seed: u64, only: &str) -> Self {
+    /// Returns the schedule of a seed, limited to the kinds of fault whose name contains `only`.
+    pub(crate) fn new(seed: u64, only: &str) -> Self {
         Self { random: StdRng::seed_from_u64(seed), only: only.to_owned() }
     }
 
-    /// A pause, then one fault, or two at once.
-    pub(super) fn next(&mut self) -> (Duration, Vec<Fault>) {
+    /// Returns a pause, and one or two faults that follow it.
+    pub(crate) fn next(&mut self) -> (Duration, Vec<Fault>) {
         let pause = Duration::from_millis(self.random.random_range(0..1500));
-        let mut faults = vec![self.chosen_fault()];
+        let mut faults = vec![self.selected_fault()];
         if self.random.random_ratio(1, 3) {
-            faults.push(self.chosen_fault());
+            faults.push(self.selected_fault());
         }
-        if faults.iter().any(Fault::is_alone) {
+        if faults.iter().any(Fault::must_be_alone) {
             faults.truncate(1);
         }
         (pause, faults)
     }
 
-    fn chosen_fault(&mut self) -> Fault {
+    fn selected_fault(&mut self) -> Fault {
         loop {
-            let fault = self.fault();
+            let fault = self.random_fault();
             if fault.kind().contains(&self.only) {
                 return fault;
             }
         }
     }
 
-    fn fault(&mut self) -> Fault {
-        let (program, server, link) =
-            (self.one_of(&Program::ALL), self.one_of(&SERVERS), self.one_of(&Link::ALL));
-        let (direction, queue) = (self.one_of(&Direction::ALL), self.one_of(&QUEUES));
-        let (short, long) = (self.time(4), self.time(20));
+    // All values are drawn for every kind, in this order. A change of it changes the schedule of every seed.
+    fn random_fault(&mut self) -> Fault {
+        let program = self.one_of(&Program::ALL);
+        let server = self.one_of(&Server::ALL);
+        let link = self.one_of(&Link::ALL);
+        let direction = self.one_of(&Direction::ALL);
+        let queue = self.one_of(&REGISTRATION_QUEUES);
+        let short = self.duration(4);
+        let long = self.duration(20);
         match self.random.random_range(0..16) {
             0 => Fault::Kill(program),
             1 => Fault::Terminate(program),
@@ -72,32 +76,39 @@ impl FaultSchedule {
             12 => Fault::DeleteFullQueue(queue),
             13 => Fault::SecondInstance(program, short),
             14 => Fault::BadMessages,
-            _ => Fault::EverythingTwice(short),
+            _ => Fault::DuplicateMessages(short),
         }
     }
 
-    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
-        *all.choose(&mut self.random).expect("there are some")
+    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        *choices.choose(&mut self.random).expect("the choices are not empty")
     }
 
-    /// Up to so many seconds; short ones are more frequent, so that many faults fit into the time.
-    fn time(&mut self, most: u32) -> Duration {
+    /// Returns a duration of up to `limit` seconds. Short ones are more frequent, so that a run has many faults.
+    fn duration(&mut self, limit: u32) -> Duration {
         let share: f64 = self.random.random();
-        Duration::from_secs_f64((f64::from(most) * share * share).max(0.1))
+        Duration::from_secs_f64((f64::from(limit) * share * share).max(0.1))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::FaultSchedule;
+    use super::{FaultSchedule, kinds};
 
     #[test]
-    fn a_seed_decides_the_faults() {
-        let told = |seed| {
-            let mut plan = FaultSchedule::new(seed, "");
-            (0..50).map(|_| format!("{:?}", plan.next())).collect::<Vec<_>>()
+    fn seed_determines_schedule() {
+        let schedule = |seed| {
+            let mut schedule = FaultSchedule::new(seed, "");
+            (0..50).map(|_| format!("{:?}", schedule.next())).collect::<Vec<_>>()
         };
-        assert_eq!(told(7), told(7));
-        assert_ne!(told(7), told(8));
+        assert_eq!(schedule(7), schedule(7));
+        assert_ne!(schedule(7), schedule(8));
+    }
+
+    #[test]
+    fn kinds_contain_each_fault_of_each_program_and_server() {
+        // One kind for each program: kill, terminate, freeze, second instance. One kind for each server: kill,
+        // freeze. 10 other kinds.
+        assert_eq!(kinds().len(), 28);
     }
 }

@@ -1,51 +1,34 @@
-//! Every frame: for one registration, stop each link before each of its messages, and cut it there, or kill
-//! the service there.
+//! A sweep: for one registration, stops each link before each of its frames, and injects a fault there.
+
+mod points;
+mod tally;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
-use std::process::ExitCode;
-use tokio::time::{sleep, timeout};
-
-use super::customer::State;
-use super::link::Link;
-use super::system::System;
-use super::tally::Tally;
-use crate::on_own_servers;
-use crate::proxy::Direction;
-use stack::servers::Servers;
-use stack::service::Program;
+use anyhow::Context;
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+use stack::{servers::Servers, service::Program};
 use system_tests::customers::register_at;
+use tokio::time::timeout;
 
-/// A message that has not come so long after the customer's arrival does not come at all. The outbox is
-/// polled each second, so on that link there is always a next one.
-const NO_MORE: Duration = Duration::from_millis(1500);
+pub use self::tally::Tally;
+use self::{
+    points::{Action, Point},
+    tally::Violation,
+};
+use crate::{link::Link, system::System};
 
-/// What happens to a link at a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
-    Cut,
-    Kill,
-}
-
-/// Just before the `nth` message after a registration begins.
-#[derive(Clone, Copy, Debug)]
-struct Point {
-    link: Link,
-    direction: Direction,
-    nth: u64,
-    action: Action,
-}
+/// A frame that has not come this long after the customer's row does not come at all.
+///
+/// The relay polls the outbox every second, so on its links there is always a next frame.
+const LAST_FRAME_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// Injects a fault at every frame of one registration.
 ///
-/// Stops each link between a service and a server before each of its messages. Cuts the link there, and in
+/// Stops each link between a service and a server before each of its frames. Cuts the link there, and in
 /// another registration kills the service there.
-#[derive(Clone, Copy, Debug, Default, clap::Args)]
-pub struct Arguments {
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct SweepArguments {
     /// Limits the sweep to a random sample of points
     #[arg(long, value_name = "POINTS")]
     pub sample: Option<usize>,
@@ -60,145 +43,86 @@ pub struct Arguments {
     pub fail_fast: bool,
 }
 
-/// Runs the sweep on servers of its own. The exit status is 0 only if no customer is lost or duplicated.
+/// Visits the points, with one registration for each, and returns the counts of their outcomes.
 ///
 /// # Errors
-/// Returns an error if the system does not start or does not recover from a fault.
-pub async fn run(arguments: &Arguments) -> Result<ExitCode> {
-    on_own_servers(async |servers, log| {
-        let mut servers = servers;
-        let tally = sweep(&servers, *arguments, log).await?;
-        println!("{tally}");
-        servers.stop().await?;
-        Ok(tally.is_clean())
-    })
-    .await
-}
-
-/// Goes through the points, one registration for each.
-///
-/// # Errors
-/// If the system does not start, or does not come back after a point.
-pub async fn sweep(servers: &Servers, which: Arguments, say: impl Fn(&str)) -> Result<Tally> {
-    let system = System::start(servers).await?;
-    let mut run = Run { system, tally: Tally::default() };
-    let mut points = run.points(&say).await?;
-    points.retain(|point| which.link.is_none_or(|link| link == point.link));
-    if let Some(sample) = which.sample {
-        points.shuffle(&mut StdRng::seed_from_u64(which.seed));
+/// Returns an error if the system does not start, or does not recover after a point.
+pub async fn sweep(
+    servers: &Servers,
+    arguments: SweepArguments,
+    log: impl Fn(&str),
+) -> anyhow::Result<Tally> {
+    let mut sweep = Sweep { system: System::start(servers).await?, tally: Tally::default() };
+    let mut points = sweep.points(&log).await?;
+    points.retain(|point| arguments.link.is_none_or(|link| link == point.link));
+    if let Some(sample) = arguments.sample {
+        points.shuffle(&mut StdRng::seed_from_u64(arguments.seed));
         points.truncate(sample);
     }
     for point in points {
-        let trouble = run.go_through(point).await.with_context(|| format!("at {point:?}"))?;
-        if let Some(trouble) = trouble {
-            say(&format!("{trouble} at {point:?}"));
-            if which.fail_fast {
+        let violation = sweep.visit(&point).await.with_context(|| format!("at {point}"))?;
+        if let Some(violation) = violation {
+            log(&format!("{violation} at {point}"));
+            if arguments.fail_fast {
                 break;
             }
         }
     }
-    Ok(run.tally)
+    Ok(sweep.tally)
 }
 
-struct Run {
+struct Sweep {
     system: System,
     tally: Tally,
 }
 
-impl Run {
-    /// Watches a few registrations, and makes two points of every message that crosses a link.
-    async fn points(&mut self, say: impl Fn(&str)) -> Result<Vec<Point>> {
-        let mut most = [[0; 2]; Link::ALL.len()];
-        for n in 0..3 {
-            self.let_marketing_connect_anew();
-            let before = self.passed();
-            let name = format!("Watched {n}");
-            let told = register_at(&self.system.client, &self.system.url(Program::WebStore), &name).await;
-            ensure!(told.is_ok(), "nobody can be registered\n{}", self.system.site.log());
-            ensure!(self.system.settled(&name).await?.rows == 1, "{name} did not arrive in Marketing");
-            // The last acknowledgement is on its way when the row is there.
-            sleep(NO_MORE / 4).await;
-            for (link, passed) in self.passed().into_iter().enumerate() {
-                for (direction, passed) in passed.into_iter().enumerate() {
-                    most[link][direction] = most[link][direction].max(passed - before[link][direction]);
-                }
-            }
-        }
-        let mut points = Vec::new();
-        for link in Link::ALL {
-            let [to_server, to_service] = most[link as usize];
-            say(&format!("{}: {to_server} messages to the server, {to_service} back", link.name()));
-            for (direction, most) in Direction::ALL.into_iter().zip([to_server, to_service]) {
-                for nth in 1..=most {
-                    points.extend([Action::Cut, Action::Kill].map(|action| Point {
-                        link,
-                        direction,
-                        nth,
-                        action,
-                    }));
-                }
-            }
-        }
-        Ok(points)
-    }
-
-    /// Marketing connects to its database when it next needs to. So that the same messages pass each time,
-    /// each registration finds it without a connection.
-    fn let_marketing_connect_anew(&self) {
-        let link = self.system.proxy(Link::MarketingToMysql);
-        link.cut();
-        link.restore();
-    }
-
-    fn passed(&self) -> [[u64; 2]; Link::ALL.len()] {
-        Link::ALL.map(|link| Direction::ALL.map(|direction| self.system.proxy(link).frames_passed(direction)))
-    }
-
-    /// One registration with one fault; what went wrong, if anything did.
-    async fn go_through(&mut self, point: Point) -> Result<Option<&'static str>> {
+impl Sweep {
+    /// Registers one customer with a fault at `point`, and checks the customer's rows.
+    async fn visit(&mut self, point: &Point) -> anyhow::Result<Option<Violation>> {
         self.system.wait_ready().await?;
-        self.let_marketing_connect_anew();
+        self.reset_marketing_connection();
         self.tally.points += 1;
         let name = format!("Point {}", self.tally.points);
-        let mut stopped = self.system.proxy(point.link).stop_before(point.direction, point.nth);
-        let (client, url) = (self.system.client.clone(), self.system.url(Program::WebStore));
-        let registered = name.clone();
-        let registering = tokio::spawn(async move { register_at(&client, &url, &registered).await });
+        let proxy = self.system.proxy(point.link);
+        let mut stopped = proxy.stop_before(point.direction, point.nth);
+        let registration = tokio::spawn({
+            let client = self.system.client.clone();
+            let url = self.system.url(Program::WebStore);
+            let name = name.clone();
+            async move { register_at(&client, &url, &name).await }
+        });
         let reached = tokio::select! {
-            stopped = &mut stopped => stopped.is_ok(),
-            arrived = self.system.settled(&name) => {
-                arrived?;
-                timeout(NO_MORE, stopped).await.is_ok()
+            result = &mut stopped => result.is_ok(),
+            state = self.system.wait_until_settled(&name) => {
+                state?;
+                timeout(LAST_FRAME_TIMEOUT, stopped).await.is_ok()
             }
         };
-        let service = point.link.service();
+        let program = point.link.service();
         match (reached, point.action) {
             (false, _) => self.tally.passed_over += 1,
             (true, Action::Cut) => self.tally.cut += 1,
             (true, Action::Kill) => {
-                self.system.service(service).await.kill().await?;
+                self.system.service(program).await.kill().await?;
                 self.tally.killed += 1;
             }
         }
-        self.system.proxy(point.link).cut();
-        self.system.proxy(point.link).restore();
+        proxy.cut();
+        proxy.restore();
         if reached && point.action == Action::Kill {
-            self.system.start_again(&mut *self.system.service(service).await, service)?;
+            self.system.restart(&mut *self.system.service(program).await, program)?;
         }
-        let told = registering.await?.is_ok();
-        self.evaluate(told, &self.system.settled(&name).await?)
+        let confirmed = registration.await?.is_ok();
+        let state = self.system.wait_until_settled(&name).await?;
+        self.tally.check(confirmed, state)
     }
 
-    fn evaluate(&mut self, told: bool, state: &State) -> Result<Option<&'static str>> {
-        if state.rows > 1 {
-            self.tally.doubled += 1;
-            return Ok(Some("DOUBLED"));
-        }
-        if state.rows < state.saved || (told && state.saved == 0) {
-            self.tally.lost += 1;
-            return Ok(Some("LOST"));
-        }
-        ensure!(state.rows == state.saved, "Marketing has a row for somebody whom the Web Store refused");
-        Ok(None)
+    /// Closes Marketing's connection to its database, which it opens again on demand.
+    ///
+    /// Otherwise only some registrations would find an open connection, and their frames would differ.
+    fn reset_marketing_connection(&self) {
+        let proxy = self.system.proxy(Link::MarketingToMysql);
+        proxy.cut();
+        proxy.restore();
     }
 }

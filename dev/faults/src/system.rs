@@ -1,55 +1,60 @@
 //! A whole system in which every link between a service and a server can fail.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use reqwest::Client;
 use sqlx::{MySqlPool, PgPool};
-use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::{Instant, sleep};
+use stack::{
+    connection_urls::ConnectionUrls,
+    ports::{Ports, free_port},
+    servers::Servers,
+    service::{Program, Service, all_checks_pass},
+};
+use system_tests::{TestEnvironment, customers::http_client};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::{Instant, sleep},
+};
 
-use super::link::Link;
-use crate::proxy::Proxy;
-use stack::connection_urls::ConnectionUrls;
-use stack::ports::{Ports, free_port};
-use stack::servers::Servers;
-use stack::service::{Program, Service, all_checks_pass};
-use system_tests::TestEnvironment;
-use system_tests::customers::http_client;
+use crate::{link::Link, proxy::Proxy};
 
-/// Servers and services take their time to come back on a busy machine.
-const BACK: Duration = Duration::from_mins(1);
+/// Exceeds the time that servers and services need for a restart on a busy machine.
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The system: a site of its own, a proxy for each link, and one instance of each service.
+/// An environment on the servers, one proxy for each link, and one instance of each service.
 pub(crate) struct System {
     services: [Mutex<Service>; 3],
     addresses: [SocketAddr; 3],
     proxies: Vec<Proxy>,
-    pub(crate) site: TestEnvironment,
+    // The services are dropped before their environment.
+    pub(crate) environment: TestEnvironment,
     pub(crate) client: Client,
-    /// The Web Store's database.
-    pub(crate) customers: PgPool,
-    /// Marketing's.
-    pub(crate) rows: MySqlPool,
+    pub(crate) web_store_database: PgPool,
+    pub(crate) marketing_database: MySqlPool,
 }
 
 impl System {
-    /// Starts it on these servers and waits until it is ready.
-    pub(crate) async fn start(servers: &Servers) -> Result<Self> {
-        let site = TestEnvironment::on(servers).await?.without_log_output();
+    /// Starts the system on these servers, and waits until it is ready.
+    pub(crate) async fn start(servers: &Servers) -> anyhow::Result<Self> {
+        let environment = TestEnvironment::on(servers).await?.without_log_output();
         let mut proxies = Vec::with_capacity(Link::ALL.len());
         for link in Link::ALL {
             let (port, protocol) = link.server(servers.ports());
             proxies.push(Proxy::to(port, protocol).await?);
         }
         let addresses = [free_address()?, free_address()?, free_address()?];
-        let [web_store, transformer, marketing] =
-            Program::ALL.map(|program| start(&site, &proxies, program, addresses[program as usize]));
-        let services = [Mutex::new(web_store?), Mutex::new(transformer?), Mutex::new(marketing?)];
-        let (customers, rows) = (site.web_store_database(), site.marketing_database());
-        let client = http_client()?;
-        let system = Self { services, addresses, proxies, site, client, customers, rows };
+        let start = |program| start(&environment, &proxies, program, addresses[program as usize]);
+        let [web_store, transformer, marketing] = Program::ALL.map(start);
+        let system = Self {
+            services: [Mutex::new(web_store?), Mutex::new(transformer?), Mutex::new(marketing?)],
+            addresses,
+            proxies,
+            client: http_client()?,
+            web_store_database: environment.web_store_database(),
+            marketing_database: environment.marketing_database(),
+            environment,
+        };
         system.wait_ready().await?;
         Ok(system)
     }
@@ -58,7 +63,7 @@ impl System {
         &self.proxies[link as usize]
     }
 
-    /// A service, for one fault at a time.
+    /// Locks a service, so that one fault at a time affects it.
     pub(crate) async fn service(&self, program: Program) -> MutexGuard<'_, Service> {
         self.services[program as usize].lock().await
     }
@@ -67,24 +72,28 @@ impl System {
         format!("http://{}", self.addresses[program as usize])
     }
 
-    /// Starts a service anew where its forerunner was, which must have ended.
-    pub(crate) fn start_again(&self, service: &mut Service, program: Program) -> Result<()> {
-        *service = start(&self.site, &self.proxies, program, self.addresses[program as usize])?;
+    /// Starts a service that has ended, with the same address.
+    pub(crate) fn restart(&self, service: &mut Service, program: Program) -> anyhow::Result<()> {
+        *service = start(&self.environment, &self.proxies, program, self.addresses[program as usize])?;
         Ok(())
     }
 
-    /// Starts one more of a service beside the first.
-    pub(crate) fn start_another(&self, program: Program) -> Result<Service> {
-        start(&self.site, &self.proxies, program, free_address()?)
+    /// Starts a further instance of a service.
+    pub(crate) fn start_instance(&self, program: Program) -> anyhow::Result<Service> {
+        start(&self.environment, &self.proxies, program, free_address()?)
     }
 
-    /// Waits until every service is ready and has all its parts, the broker too.
-    pub(crate) async fn wait_ready(&self) -> Result<()> {
-        let give_up = Instant::now() + BACK;
+    /// Waits until every service is ready and all its health checks pass, even the optional ones.
+    pub(crate) async fn wait_ready(&self) -> anyhow::Result<()> {
+        let give_up = Instant::now() + READY_TIMEOUT;
         for program in Program::ALL {
             while !all_checks_pass(&self.client, &self.url(program)).await {
-                let (name, log) = (program.name(), self.site.log());
-                ensure!(Instant::now() < give_up, "{name} is not ready after {BACK:?}\n{log}");
+                ensure!(
+                    Instant::now() < give_up,
+                    "{} is not ready after {READY_TIMEOUT:?}; the log of the services:\n{}",
+                    program.name(),
+                    self.environment.log()
+                );
                 sleep(Duration::from_millis(20)).await;
             }
         }
@@ -92,21 +101,22 @@ impl System {
     }
 }
 
-fn free_address() -> Result<SocketAddr> {
+fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(SocketAddr::from(([127, 0, 0, 1], free_port()?)))
 }
 
-/// With its own links in the place of the servers; migrations go to the servers directly.
+/// Starts a service whose connections use the proxies. Only its migrations connect to the server directly.
 fn start(
-    site: &TestEnvironment,
+    environment: &TestEnvironment,
     proxies: &[Proxy],
     program: Program,
     address: SocketAddr,
-) -> Result<Service> {
+) -> anyhow::Result<Service> {
+    let urls = environment.connection_urls();
     let through = |link: Link| {
         let port = proxies[link as usize].port();
-        let ports = Ports { postgres: port, mysql: port, broker: port, ..site.connection_urls().ports };
-        ConnectionUrls { ports, ..site.connection_urls().clone() }
+        let ports = Ports { postgres: port, mysql: port, broker: port, ..urls.ports };
+        ConnectionUrls { ports, ..urls.clone() }
     };
     let settings = match program {
         Program::WebStore => [
@@ -122,6 +132,6 @@ fn start(
             ("MARKETING_BROKER_URL", through(Link::MarketingToBroker).broker_url("marketing")),
         ],
     };
-    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    site.start_at(address, program, &settings)
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    environment.start_at(address, program, &settings)
 }

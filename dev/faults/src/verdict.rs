@@ -1,118 +1,156 @@
-//! The end of a run: who was told, who is saved, who has a row, and which letters are dead.
+//! The evaluation of a fault run: confirmed registrations, both tables, reconciliation, and dead letters.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fmt::{self, Display, Formatter};
+use std::{
+    collections::HashSet,
+    fmt::{self, Display, Formatter},
+};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 
-use super::bad_messages::MARK;
-use super::fault::QUEUES;
-use super::fault_run::FaultRun;
-use super::recoveries::Recoveries;
+use crate::{bad_messages::ID_HEADER, fault::REGISTRATION_QUEUES, recoveries::Recoveries, run::FaultRun};
 
-/// What came of a run.
-#[derive(Clone, Debug, Default)]
-pub struct Verdict {
-    /// Customers in the Web Store's table.
-    pub registered: usize,
-    /// Rows in Marketing's.
-    pub marketing: usize,
-    /// Customers who were told, or are saved, and have no row.
-    pub lost: usize,
-    /// Rows too many, by the customer's id or by their address.
-    pub doubled: usize,
-    /// Registrations that were refused, or got no answer.
-    pub refused: u64,
-    /// Bad messages among the dead letters.
-    pub dead_lettered: usize,
-    /// Bad messages that are no dead letters, though the broker took them.
-    pub bad_messages_lost: usize,
-    /// Dead letters that are none of the bad messages.
-    pub good_messages_dead_lettered: usize,
-    /// What decided the faults.
-    pub seed: u64,
-    /// The faults, and how long it took to recover from each kind.
-    pub recoveries: Recoveries,
+/// The result of a fault run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Verdict {
+    /// The number of customers in the Web Store's table.
+    registered: usize,
+    /// The number of rows in Marketing's table.
+    marketing: usize,
+    /// The number of customers who are confirmed or stored, and have no row.
+    lost: usize,
+    /// The number of excess rows, by customer id or by e-mail address.
+    duplicated: usize,
+    /// The number of registrations with an error or without a response.
+    refused: u64,
+    /// The number of bad messages among the dead letters.
+    dead_lettered: usize,
+    /// The number of bad messages that the broker has confirmed and that are not among the dead letters.
+    bad_messages_lost: usize,
+    /// The number of other messages among the dead letters.
+    good_messages_dead_lettered: usize,
+    seed: u64,
+    pub(crate) recoveries: Recoveries,
 }
 
 impl Verdict {
-    /// Nobody was lost or doubled, and the dead letters are exactly the bad messages.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        (self.lost, self.doubled, self.bad_messages_lost, self.good_messages_dead_lettered) == (0, 0, 0, 0)
+    /// Returns whether no customer is lost or duplicated, and the dead letters are exactly the bad messages.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.lost == 0
+            && self.duplicated == 0
+            && self.bad_messages_lost == 0
+            && self.good_messages_dead_lettered == 0
     }
 }
 
 impl Display for Verdict {
+    /// Writes one line. Scripts read its fields, so their names do not change.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { registered, marketing, lost, doubled, refused, dead_lettered, seed, recoveries, .. } =
-            self;
+        let Self { registered, marketing, lost, duplicated, refused, dead_lettered, seed, .. } = self;
+        let faults = self.recoveries.faults();
         write!(
             f,
-            "registered={registered} marketing={marketing} lost={lost} doubled={doubled} refused={refused} \
-             dead_lettered={dead_lettered} faults={} seed={seed}",
-            recoveries.faults()
+            "registered={registered} marketing={marketing} lost={lost} doubled={duplicated} \
+             refused={refused} dead_lettered={dead_lettered} faults={faults} seed={seed}"
         )?;
-        let (lost, good) = (self.bad_messages_lost, self.good_messages_dead_lettered);
-        if lost > 0 || good > 0 {
-            write!(f, "\n{lost} bad messages are lost; {good} good ones are dead letters")?;
+        if self.bad_messages_lost > 0 || self.good_messages_dead_lettered > 0 {
+            write!(
+                f,
+                "\n{} bad messages are lost; {} good messages are dead letters",
+                self.bad_messages_lost, self.good_messages_dead_lettered
+            )?;
         }
         Ok(())
     }
 }
 
-/// Compares the load's own list and the two tables, then the books, then the dead letters.
-pub(super) async fn evaluate(drill: &FaultRun, seed: u64) -> Result<Verdict> {
-    let saved: HashSet<String> = sqlx::query_scalar("SELECT id::text FROM customers")
-        .fetch_all(&drill.system.customers)
-        .await
-        .context("the Web Store's customers")?
-        .into_iter()
-        .collect();
-    let rows: Vec<(String, String)> =
-        sqlx::query_as("SELECT customer_id, lower(email_address) FROM customers")
-            .fetch_all(&drill.system.rows)
-            .await
-            .context("Marketing's customers")?;
-    let ids: HashSet<&String> = rows.iter().map(|(id, _)| id).collect();
-    let addresses: HashSet<&String> = rows.iter().map(|(_, address)| address).collect();
-    let told = drill.load.told();
-    let lost = told.union(&saved).filter(|id| !ids.contains(id)).count();
-    let mut verdict = Verdict {
-        registered: saved.len(),
-        marketing: rows.len(),
-        lost,
-        doubled: (rows.len() - ids.len()).max(rows.len() - addresses.len()),
-        refused: drill.load.refused(),
-        seed,
-        ..Verdict::default()
-    };
-    let books = drill.books().await?;
-    ensure!(
-        (books.missing == 0) == (saved.iter().all(|id| ids.contains(id))),
-        "the books and the tables disagree:\n{books}"
-    );
-    judge_dead_letters(drill, &mut verdict).await?;
-    Ok(verdict)
+/// The customers of both applications, and the confirmed registrations.
+pub(crate) struct Customers {
+    confirmed: HashSet<String>,
+    stored: HashSet<String>,
+    /// The number of rows in Marketing.
+    rows: usize,
+    row_ids: HashSet<String>,
+    row_addresses: HashSet<String>,
 }
 
-/// A crash between a dead letter and its acknowledgement makes a second copy, so letters count once each.
-async fn judge_dead_letters(drill: &FaultRun, verdict: &mut Verdict) -> Result<()> {
-    let mut found: BTreeMap<String, u64> = BTreeMap::new();
-    let management = drill.system.site.management();
-    for queue in QUEUES {
-        for letter in management.take(&queue.dead_letter_queue(), 100_000).await? {
-            let headers = &letter.properties["headers"];
-            // What the transformer could map, Marketing rejects: a command that tells its cause.
-            let mark = headers[MARK].as_str().or(headers["causation-id"].as_str()).unwrap_or_default();
-            *found.entry(mark.to_owned()).or_default() += 1;
-        }
+impl Customers {
+    /// Returns the number of customers who are confirmed or stored, and have no row.
+    pub(crate) fn lost(&self) -> usize {
+        self.confirmed.union(&self.stored).filter(|id| !self.row_ids.contains(*id)).count()
     }
-    let sent = drill.bad_messages.lock().expect("no panic while it is held").clone();
-    let taken = |mark: &String| found.contains_key(mark);
-    verdict.dead_lettered = sent.iter().filter(|(mark, _)| taken(mark)).count();
-    verdict.bad_messages_lost = sent.iter().filter(|(mark, confirmed)| *confirmed && !taken(mark)).count();
-    verdict.good_messages_dead_lettered =
-        found.keys().filter(|mark| !sent.iter().any(|(known, _)| known == *mark)).count();
-    Ok(())
+
+    /// Returns the number of excess rows, by customer id or by e-mail address.
+    pub(crate) fn duplicated(&self) -> usize {
+        self.rows - self.row_ids.len().min(self.row_addresses.len())
+    }
+}
+
+impl FaultRun {
+    /// Reads the customers of both applications, and the load's list of confirmed registrations.
+    pub(crate) async fn read_customers(&self) -> anyhow::Result<Customers> {
+        let stored: Vec<String> = sqlx::query_scalar("SELECT id::text FROM customers")
+            .fetch_all(&self.system.web_store_database)
+            .await
+            .context("cannot read the Web Store's customers")?;
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT customer_id, lower(email_address) FROM customers")
+                .fetch_all(&self.system.marketing_database)
+                .await
+                .context("cannot read Marketing's customers")?;
+        let count = rows.len();
+        let (row_ids, row_addresses) = rows.into_iter().unzip();
+        Ok(Customers {
+            confirmed: self.load.confirmed(),
+            stored: stored.into_iter().collect(),
+            rows: count,
+            row_ids,
+            row_addresses,
+        })
+    }
+
+    /// Evaluates the run. The system must be quiescent.
+    pub(crate) async fn evaluate(&self, seed: u64, recoveries: Recoveries) -> anyhow::Result<Verdict> {
+        let customers = self.read_customers().await?;
+        let report = self.reconcile().await?;
+        ensure!(
+            (report.missing == 0) == customers.stored.is_subset(&customers.row_ids),
+            "reconciliation and the tables disagree:\n{report}"
+        );
+        let mut verdict = Verdict {
+            registered: customers.stored.len(),
+            marketing: customers.rows,
+            lost: customers.lost(),
+            duplicated: customers.duplicated(),
+            refused: self.load.refused(),
+            seed,
+            recoveries,
+            ..Verdict::default()
+        };
+        self.evaluate_dead_letters(&mut verdict).await?;
+        Ok(verdict)
+    }
+
+    /// Compares the dead letters with the bad messages.
+    ///
+    /// A crash between a dead letter and its ack creates a second copy, so copies count once.
+    async fn evaluate_dead_letters(&self, verdict: &mut Verdict) -> anyhow::Result<()> {
+        let mut dead_letters = HashSet::new();
+        let management = self.system.environment.management();
+        for queue in REGISTRATION_QUEUES {
+            for dead_letter in management.take(&queue.dead_letter_queue(), 100_000).await? {
+                let headers = &dead_letter.properties["headers"];
+                // Marketing rejects the commands of bad messages that the transformer has accepted. Such a
+                // command identifies the bad message as its cause.
+                let id = headers[ID_HEADER].as_str().or(headers["causation-id"].as_str());
+                dead_letters.insert(id.unwrap_or_default().to_owned());
+            }
+        }
+        let bad_messages = self.bad_messages.lock().expect("no thread panics while it holds this lock");
+        let (found, absent): (Vec<_>, Vec<_>) =
+            bad_messages.iter().partition(|message| dead_letters.contains(&message.id));
+        verdict.dead_lettered = found.len();
+        verdict.bad_messages_lost = absent.iter().filter(|message| message.confirmed).count();
+        verdict.good_messages_dead_lettered = dead_letters.len() - found.len();
+        Ok(())
+    }
 }

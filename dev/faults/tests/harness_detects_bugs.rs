@@ -1,28 +1,34 @@
-//! A harness that cannot fail proves nothing: with one promise taken out of the code, it has to report loss.
+//! Changes one rule in a copy of the workspace. The harness must then report lost customers.
 //!
-//! Each test builds a copy of the workspace in which a few lines were changed, and runs `stack faults` on it.
+//! A harness that cannot fail proves nothing.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::{Mutex, PoisonError};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::{Mutex, PoisonError},
+};
 
-/// A change of one file: what is there once, and what takes its place.
+/// The services that each copy builds.
+const SERVICES: [&str; 3] = ["web-store", "transformer", "marketing"];
+
+/// A text that a file contains exactly once, and its replacement.
 type Change = (&'static str, &'static str);
 
 #[test]
-fn a_consumer_that_acks_before_the_commit_is_found_out() {
+fn ack_before_commit_is_detected() {
     let changes = [(
         "let Some(outcomes) = self.handle(handler, &batch, shutdown).await? else { break };
             self.settle(&batch, outcomes).await?;",
         "self.settle(&batch, batch.iter().map(|_| Ok(())).collect()).await?;
             let Some(_) = self.handle(handler, &batch, shutdown).await? else { break };",
     )];
-    let built = build_mutated("ack-before-commit", "messaging/src/consumer.rs", &changes);
-    assert_loss(&faults(&built, &["sweep", "--link", "marketing-to-mysql"]));
+    let binaries = build_changed("ack-before-commit", "messaging/src/consumer.rs", &changes);
+    assert_loss_is_reported(&run_faults(&binaries, &["sweep", "--link", "marketing-to-mysql"]));
 }
 
 #[test]
-fn a_relay_that_deletes_before_the_confirm_is_found_out() {
+fn delete_before_confirm_is_detected() {
     let changes = [
         (
             "let outcomes = broker.publish(&claim.messages).await?;",
@@ -35,85 +41,80 @@ fn a_relay_that_deletes_before_the_confirm_is_found_out() {
         ("let full = claim.messages.len()", "let full = messages.len()"),
         ("claim.complete(&delivered).await?;", "drop(delivered);"),
     ];
-    let built = build_mutated("delete-before-confirm", "web-store/src/relay.rs", &changes);
-    assert_loss(&faults(&built, &["sweep", "--link", "web-store-to-broker"]));
+    let binaries = build_changed("delete-before-confirm", "web-store/src/relay.rs", &changes);
+    assert_loss_is_reported(&run_faults(&binaries, &["sweep", "--link", "web-store-to-broker"]));
 }
 
 #[test]
-fn a_publisher_that_takes_a_returned_message_for_delivered_is_found_out() {
+fn returned_message_counted_as_delivered_is_detected() {
     let changes =
         [("returned.contains(&message.envelope.message_id.to_string())", "returned.contains(\"nothing\")")];
-    let built = build_mutated("returned-is-delivered", "messaging/src/publisher.rs", &changes);
-    assert_loss(&faults(
-        &built,
-        &["run", "--minutes", "0.1", "--rate", "50", "--only", "empty queue deleted"],
-    ));
+    let binaries = build_changed("returned-is-delivered", "messaging/src/publisher.rs", &changes);
+    let arguments = ["run", "--minutes", "0.1", "--rate", "50", "--only", "empty queue deleted"];
+    assert_loss_is_reported(&run_faults(&binaries, &arguments));
 }
 
-/// Builds the services with the changes; the directory of their binaries.
-fn build_mutated(name: &str, file: &str, changes: &[Change]) -> PathBuf {
+/// Builds the services from a copy with one changed file, and returns the directory of their binaries.
+fn build_changed(name: &str, file: &str, changes: &[Change]) -> PathBuf {
+    static BUILDING: Mutex<()> = Mutex::new(());
+
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mutations = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutations");
-    let copy = mutations.join(name);
-    // All share one directory of built crates. Cargo takes the copies for the same and goes by time, so the
-    // next is copied when the last is built, and has taken its binaries away.
-    let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
-    copy_sources(&workspace, &copy);
+    let copies = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutations");
+    let copy = copies.join(name);
+    // All copies share one target directory, in which Cargo detects changes by modification time. The next
+    // copy is therefore written after the binaries of the previous one are saved.
+    let _guard = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    copy_workspace(&workspace, &copy);
     let path = copy.join(file);
-    let mut text = std::fs::read_to_string(&path).unwrap();
-    for (from, to) in changes {
-        assert_eq!(text.matches(from).count(), 1, "the mutation fits no more: {from}");
-        text = text.replace(from, to);
+    let mut text = fs::read_to_string(&path).unwrap();
+    for (old, new) in changes {
+        assert_eq!(text.matches(old).count(), 1, "{file} does not contain exactly once: {old}");
+        text = text.replace(old, new);
     }
-    std::fs::write(&path, text).unwrap();
+    fs::write(&path, text).unwrap();
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(&copy).env("CARGO_TARGET_DIR", mutations.join("target"));
-    cargo.args(["build", "--locked"]);
-    cargo.args(PROGRAMS.map(|program| format!("--package={program}")));
-    succeed(&mut cargo);
+    cargo.current_dir(&copy).env("CARGO_TARGET_DIR", copies.join("target"));
+    cargo.args(["build", "--locked"]).args(SERVICES.map(|service| format!("--package={service}")));
+    run(&mut cargo);
     let binaries = copy.join("bin");
-    std::fs::create_dir_all(&binaries).unwrap();
-    for program in PROGRAMS {
-        let built = mutations.join("target/debug").join(program);
-        std::fs::copy(built, binaries.join(program)).unwrap();
+    fs::create_dir_all(&binaries).unwrap();
+    for service in SERVICES {
+        fs::copy(copies.join("target/debug").join(service), binaries.join(service)).unwrap();
     }
     binaries
 }
 
-const PROGRAMS: [&str; 3] = ["web-store", "transformer", "marketing"];
-
-static BUILDING: Mutex<()> = Mutex::new(());
-
-fn copy_sources(workspace: &Path, copy: &Path) {
-    std::fs::create_dir_all(copy).unwrap();
+/// Copies the manifests and the crates. Cargo needs all members of the workspace to read its manifest.
+fn copy_workspace(workspace: &Path, copy: &Path) {
+    fs::create_dir_all(copy).unwrap();
     let mut cp = Command::new("cp");
     cp.arg("-R");
-    for entry in std::fs::read_dir(workspace).unwrap() {
+    for entry in fs::read_dir(workspace).unwrap() {
         let entry = entry.unwrap();
-        let is_root_manifest = entry.file_name().to_string_lossy().starts_with("Cargo.");
-        if is_root_manifest || entry.file_name() == "dev" || entry.path().join("Cargo.toml").exists() {
+        let is_manifest = entry.file_name().to_string_lossy().starts_with("Cargo.");
+        if is_manifest || entry.file_name() == "dev" || entry.path().join("Cargo.toml").exists() {
             cp.arg(entry.path());
         }
     }
-    succeed(cp.arg(copy));
+    run(cp.arg(copy));
 }
 
-fn succeed(command: &mut Command) {
+fn run(command: &mut Command) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Runs the harness on these binaries.
-fn faults(binaries: &Path, arguments: &[&str]) -> Output {
+/// Runs the harness with the services in `binaries`.
+fn run_faults(binaries: &Path, arguments: &[&str]) -> Output {
     let mut faults = Command::new("timeout");
     faults.args(["300", env!("CARGO_BIN_EXE_faults")]).args(arguments).arg("--fail-fast");
     faults.env("STACK_BIN_DIR", binaries).output().unwrap()
 }
 
-fn assert_loss(output: &Output) {
+fn assert_loss_is_reported(output: &Output) {
     let text = String::from_utf8_lossy(&output.stdout);
     let verdict = text.lines().last().unwrap_or_default();
     let lost = verdict.split_whitespace().find_map(|word| word.strip_prefix("lost="));
-    let loss_is_told = lost.is_some_and(|lost| lost != "0");
-    assert!(loss_is_told && !output.status.success(), "no loss was reported: {output:?}");
+    let loss_is_reported = lost.is_some_and(|lost| lost != "0");
+    assert!(loss_is_reported && !output.status.success(), "no loss is reported: {output:?}");
 }

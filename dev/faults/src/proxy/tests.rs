@@ -73,7 +73,10 @@ async fn half_open_link_passes_one_direction_until_restored() {
     assert_eq!(server.try_read(&mut received).unwrap_err().kind(), ErrorKind::WouldBlock);
     proxy.restore();
     server.read_exact(&mut received).await.unwrap();
-    assert_eq!((proxy.frames_passed(Direction::Upstream), proxy.frames_passed(Direction::Downstream)), (1, 1));
+    assert_eq!(
+        (proxy.frames_passed(Direction::Upstream), proxy.frames_passed(Direction::Downstream)),
+        (1, 1)
+    );
 }
 
 #[tokio::test]

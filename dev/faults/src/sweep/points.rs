@@ -1,0 +1,88 @@
+//! The points of a sweep: each frame of one registration, on each link, in each direction.
+
+use std::fmt::{self, Display, Formatter};
+
+use anyhow::{Context, ensure};
+use stack::service::Program;
+use system_tests::customers::register_at;
+use tokio::time::sleep;
+
+use super::{LAST_FRAME_TIMEOUT, Sweep};
+use crate::{link::Link, proxy::Direction};
+
+/// The number of registrations whose frames are counted. The maximum of each link is used.
+const COUNTED_REGISTRATIONS: u32 = 3;
+
+/// The fault at a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Cuts the link.
+    Cut,
+    /// Kills the service at the link.
+    Kill,
+}
+
+/// A fault directly before the `nth` frame of a registration, counted from 1.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Point {
+    pub(super) link: Link,
+    pub(super) direction: Direction,
+    pub(super) nth: u64,
+    pub(super) action: Action,
+}
+
+impl Display for Point {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { link, direction, nth, action } = self;
+        let action = match action {
+            Action::Cut => "link cut",
+            Action::Kill => "service killed",
+        };
+        write!(f, "{}, {action} before {} frame {nth}", link.name(), direction.name())
+    }
+}
+
+impl Sweep {
+    /// Counts the frames of some registrations, and returns two points for each frame.
+    pub(super) async fn points(&self, log: impl Fn(&str)) -> anyhow::Result<Vec<Point>> {
+        let mut maxima = [[0; 2]; Link::ALL.len()];
+        for n in 0..COUNTED_REGISTRATIONS {
+            let frames = self.frames_of_registration(&format!("Counted {n}")).await?;
+            for (maximum, frames) in maxima.as_flattened_mut().iter_mut().zip(frames.as_flattened()) {
+                *maximum = (*maximum).max(*frames);
+            }
+        }
+        let mut points = Vec::new();
+        for (link, frames) in Link::ALL.into_iter().zip(maxima) {
+            let [upstream, downstream] = frames;
+            log(&format!("{}: {upstream} frames upstream, {downstream} downstream", link.name()));
+            for (direction, frames) in Direction::ALL.into_iter().zip(frames) {
+                let point = |nth, action| Point { link, direction, nth, action };
+                points
+                    .extend((1..=frames).flat_map(|nth| [point(nth, Action::Cut), point(nth, Action::Kill)]));
+            }
+        }
+        Ok(points)
+    }
+
+    /// Registers one customer, and returns the number of frames on each link in each direction.
+    async fn frames_of_registration(&self, name: &str) -> anyhow::Result<[[u64; 2]; Link::ALL.len()]> {
+        let system = &self.system;
+        self.reset_marketing_connection();
+        let mut frames = self.frames_passed();
+        let registered = register_at(&system.client, &system.url(Program::WebStore), name).await;
+        registered.with_context(|| format!("cannot register; the log:\n{}", system.environment.log()))?;
+        let state = system.wait_until_settled(name).await?;
+        ensure!(state.rows == 1, "{name} did not arrive in Marketing");
+        // The row is visible before the last ack.
+        sleep(LAST_FRAME_TIMEOUT / 4).await;
+        for (before, after) in frames.as_flattened_mut().iter_mut().zip(self.frames_passed().as_flattened()) {
+            *before = after - *before;
+        }
+        Ok(frames)
+    }
+
+    fn frames_passed(&self) -> [[u64; 2]; Link::ALL.len()] {
+        Link::ALL.map(|link| Direction::ALL.map(|direction| self.system.proxy(link).frames_passed(direction)))
+    }
+}
