@@ -1,4 +1,4 @@
-//! A TCP proxy between a service and a server. It counts frames, stops before any of them, and fails on demand.
+//! A TCP proxy between a service and a server. It counts frames, stops before any of them, and can fail.
 
 mod frames;
 mod pump;

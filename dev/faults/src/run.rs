@@ -27,8 +27,8 @@ const LOG_EXCERPT: usize = 8000;
 
 /// Injects faults under load, one after another and in pairs.
 ///
-/// Processes are killed and frozen, links are cut, slow, or half open, queues are deleted, and messages are
-/// malformed or duplicated. Finally the run compares its own list of confirmed registrations with both tables.
+/// Kills and freezes processes, cuts and slows down links, deletes queues, and publishes bad messages and
+/// duplicates. Finally compares the confirmed registrations with both tables.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RunArguments {
     /// Seed of the fault schedule; the same seed gives the same schedule
@@ -41,7 +41,8 @@ pub(crate) struct RunArguments {
     #[arg(long, default_value_t = 200)]
     rate: u32,
     /// Limits the run to kinds of fault whose name contains TEXT, such as `kill -9`
-    #[arg(long, default_value = "", hide_default_value = true, value_parser = parse_kind, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = parse_kind)]
+    #[arg(default_value = "", hide_default_value = true)]
     only: String,
     /// Checks all customers after each fault, and stops when one is lost or duplicated
     #[arg(long)]

@@ -84,7 +84,9 @@ impl FaultSchedule {
         *choices.choose(&mut self.random).expect("the choices are not empty")
     }
 
-    /// Returns a duration of up to `limit` seconds. Short ones are more frequent, so that a run has many faults.
+    /// Returns a duration of up to `limit` seconds.
+    ///
+    /// Short ones are more frequent, so that a run has many faults.
     fn duration(&mut self, limit: u32) -> Duration {
         let share: f64 = self.random.random();
         Duration::from_secs_f64((f64::from(limit) * share * share).max(0.1))
@@ -107,8 +109,8 @@ mod tests {
 
     #[test]
     fn kinds_contain_each_fault_of_each_program_and_server() {
-        // One kind for each program: kill, terminate, freeze, second instance. One kind for each server: kill,
-        // freeze. 10 other kinds.
+        // For each program: kill, terminate, freeze, second instance. For each server: kill, freeze.
+        // 10 other kinds.
         assert_eq!(kinds().len(), 28);
     }
 }

@@ -154,3 +154,16 @@ impl FaultRun {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Verdict;
+
+    #[test]
+    fn summary_contains_fields_for_scripts() {
+        let verdict = Verdict { registered: 3, marketing: 4, duplicated: 1, seed: 7, ..Verdict::default() };
+        let summary = "registered=3 marketing=4 lost=0 doubled=1 refused=0 dead_lettered=0 faults=0 seed=7";
+        assert_eq!(verdict.to_string(), summary);
+        assert!(!verdict.is_clean());
+    }
+}

@@ -40,7 +40,7 @@ impl Tally {
     /// Counts the outcome for one customer.
     ///
     /// # Errors
-    /// Returns an error if Marketing has a row of a customer who is not stored in the Web Store.
+    /// Returns an error if Marketing has a row, but the Web Store has not stored the customer.
     pub(super) fn check(
         &mut self,
         confirmed: bool,
@@ -78,5 +78,17 @@ impl Display for Violation {
             Self::Lost => "LOST",
             Self::Duplicated => "DUPLICATED",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tally;
+
+    #[test]
+    fn summary_contains_fields_for_scripts() {
+        let tally = Tally { points: 6, cut: 3, killed: 2, passed_over: 1, lost: 4, duplicated: 5 };
+        assert_eq!(tally.to_string(), "points=6 cut=3 killed=2 lost=4 doubled=5 passed_over=1");
+        assert!(!tally.is_clean());
     }
 }
