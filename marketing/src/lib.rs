@@ -60,8 +60,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         if let Some(owner) = &config.owner_database_url {
             supervise(&schema_status, &shutdown, || schema::migrate(owner)).await;
         }
+        let database = &database;
+        let broker = &broker;
+        let shutdown = &shutdown;
         let sessions = SUBSCRIPTIONS.iter().zip(&statuses).map(|(subscription, status)| {
-            let (database, broker, shutdown) = (&database, &broker, &shutdown);
             let session = move || consumer::session(subscription, database, broker, status, shutdown);
             supervise(status, shutdown, session)
         });

@@ -1,4 +1,4 @@
-//! The store, on a real server: whatever order versions of a customer come in, the highest is what stays.
+//! The store with a real server: the highest version of a customer stays, in whatever order versions arrive.
 
 use std::collections::HashMap;
 
@@ -11,11 +11,11 @@ use system_tests::TestEnvironment;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-/// Which customer, and which version of them.
+/// The index of a customer, and a version.
 type Delivery = (usize, u32);
 
-/// Any deliveries of up to three customers: some again and again, in any order, some never; in batches of any
-/// size, of which two sessions take turns.
+/// Returns deliveries of up to three customers in random order. Versions can repeat or be missing. The batches
+/// have random sizes, and two sessions save them in turn.
 fn deliveries() -> impl Strategy<Value = Vec<Vec<Delivery>>> {
     let delivery = (0..3_usize, 1..=6_u32);
     let copies = prop::collection::vec((delivery, 1..=3_usize), 1..30);
@@ -35,12 +35,13 @@ fn deliveries() -> impl Strategy<Value = Vec<Vec<Delivery>>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shuffled_and_repeated_creations_and_updates_always_end_with_the_last_state() {
-    let site = TestEnvironment::new().await.unwrap();
-    let owner = site.connection_urls().marketing_database_url("marketing_owner").parse().unwrap();
+async fn shuffled_repeated_versions_end_with_highest() {
+    let environment = TestEnvironment::new().await.unwrap();
+    let owner = environment.connection_urls().marketing_database_url("marketing_owner").parse().unwrap();
     schema::migrate(&owner).await.unwrap();
-    let database = site.connection_urls().marketing_database_url("marketing").parse().unwrap();
-    let (table, handle) = (site.marketing_database(), Handle::current());
+    let database = environment.connection_urls().marketing_database_url("marketing").parse().unwrap();
+    let table = environment.marketing_database();
+    let handle = Handle::current();
     let verdict = tokio::task::spawn_blocking(move || {
         let mut runner = TestRunner::new(ProptestConfig::with_cases(100));
         runner.run(&deliveries(), |batches| {
@@ -53,7 +54,7 @@ async fn shuffled_and_repeated_creations_and_updates_always_end_with_the_last_st
 
 async fn deliver_and_check(database: &MySqlConnectOptions, table: &MySqlPool, batches: &[Vec<Delivery>]) {
     let ids = [(); 3].map(|()| Uuid::now_v7());
-    let half = |first: usize| {
+    let session = |first: usize| {
         let batches = batches.iter().skip(first).step_by(2);
         async move {
             let mut store = Store::new(database.clone());
@@ -65,12 +66,12 @@ async fn deliver_and_check(database: &MySqlConnectOptions, table: &MySqlPool, ba
             }
         }
     };
-    tokio::join!(half(0), half(1));
+    tokio::join!(session(0), session(1));
 
-    let mut last: HashMap<Uuid, u32> = HashMap::new();
+    let mut highest: HashMap<Uuid, u32> = HashMap::new();
     for (customer, version) in batches.iter().flatten() {
-        let highest = last.entry(ids[*customer]).or_default();
-        *highest = (*version).max(*highest);
+        let stored = highest.entry(ids[*customer]).or_default();
+        *stored = (*version).max(*stored);
     }
     for id in ids {
         let rows: Vec<Row> = sqlx::query_as(
@@ -83,7 +84,7 @@ async fn deliver_and_check(database: &MySqlConnectOptions, table: &MySqlPool, ba
         .unwrap();
         assert_eq!(
             rows,
-            last.get(&id).map(|version| row(&state(id, *version))).into_iter().collect::<Vec<_>>()
+            highest.get(&id).map(|version| row(&state(id, *version))).into_iter().collect::<Vec<_>>()
         );
     }
 }
@@ -102,10 +103,12 @@ fn row(customer: &Customer) -> Row {
     )
 }
 
-/// A version of a customer, different from all others in every field.
+/// Returns a version of a customer that differs from all others in every field.
 fn state(customer_id: Uuid, version: u32) -> Customer {
-    let (full_name, email_address) = (format!("Name {version}"), format!("name{version}@example.org"));
-    let (email_opt_in, source) = (version.is_multiple_of(2), format!("source-{version}"));
+    let full_name = format!("Name {version}");
+    let email_address = format!("name{version}@example.org");
+    let email_opt_in = version.is_multiple_of(2);
+    let source = format!("source-{version}");
     let time = |day| format!("2026-01-{day:02}T03:04:05.000006Z").parse().unwrap();
     let customer_since = time(version);
     let customer = if version == 1 {

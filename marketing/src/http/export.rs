@@ -57,10 +57,10 @@ fn lines(
     stream::try_unfold(state, async |(list, search, page)| {
         let Some(page) = page else { return Ok(None) };
         let text = to_csv(&page.rows)?;
-        let last = page.rows.last().filter(|_| page.more).map(Row::cursor);
-        let next = match last {
-            Some(last) => {
-                let next = list.page(&search, &PageStart::After(last), BATCH_ROWS).await;
+        let end = page.rows.last().filter(|_| page.more).map(Row::cursor);
+        let next = match end {
+            Some(end) => {
+                let next = list.page(&search, &PageStart::After(end), BATCH_ROWS).await;
                 Some(next.inspect_err(|error| LIST_READS.failed(error))?)
             }
             None => None,
