@@ -63,6 +63,21 @@ pub async fn register_many(web_store: &Service, count: usize) -> anyhow::Result<
     Ok(ids)
 }
 
+/// Inserts `count` customers into the Web Store's table, without events in the outbox.
+///
+/// They are registered at intervals of one minute from 2026-01-31T00:00:00Z on.
+///
+/// # Errors
+/// Returns an error if the table does not exist.
+pub async fn insert_customers(environment: &TestEnvironment, count: i32) -> anyhow::Result<()> {
+    let insert = "INSERT INTO customers (id, name, email, marketing_consent, registered_at, message_id)
+        SELECT gen_random_uuid(), 'Customer ' || n, 'c' || n || '@example.org', true,
+            '2026-01-31T00:00:00Z'::timestamptz + n * interval '1 minute', gen_random_uuid()
+        FROM generate_series(0, $1 - 1) n";
+    sqlx::query(insert).bind(count).execute(&environment.web_store_database()).await?;
+    Ok(())
+}
+
 /// Waits until Marketing has exactly one row for each of these customers, and no other row.
 ///
 /// # Errors

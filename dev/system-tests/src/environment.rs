@@ -56,6 +56,16 @@ impl TestEnvironment {
         Self::create(ConnectionUrls::main(ports)).await
     }
 
+    /// Creates an environment on the servers that `stack run` has started, with a Web Store that is ready.
+    ///
+    /// # Errors
+    /// As [`TestEnvironment::new`] and [`TestEnvironment::start_ready`].
+    pub async fn with_web_store() -> anyhow::Result<(Self, Service)> {
+        let environment = Self::new().await?;
+        let web_store = environment.start_ready(Program::WebStore, &[]).await?;
+        Ok((environment, web_store))
+    }
+
     /// Creates an environment on private servers, which the caller may then stop and kill.
     ///
     /// # Errors

@@ -1,11 +1,10 @@
-//! Support for tests of the whole system: a private environment on real servers, clients, and deadlines.
-//!
-//! Every function returns an error instead of panicking, so that programs can use this library too.
+#![doc = include_str!("../README.md")]
 
 pub mod broker_client;
 pub mod customers;
 mod databases;
 mod environment;
+pub mod load;
 mod management;
 pub mod operator;
 pub mod programs;

@@ -1,12 +1,15 @@
-//! Programs that run to completion, started as an operator starts them.
+//! Starts programs as an operator does and waits until they have ended.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
-use anyhow::Context;
-use stack::service::{Program, sibling_program};
+use anyhow::{Context, ensure};
+use stack::service::{Program, Service, sibling_program};
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 use crate::{SOON, TestEnvironment};
+
+/// Exceeds the time that a service needs to complete its work in flight.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The output and the exit status of a program.
 #[derive(Debug)]
@@ -80,4 +83,14 @@ pub async fn run(mut command: Command, input: &str) -> anyhow::Result<ProgramOut
         stdout: String::from_utf8(output.stdout)?,
         stderr: String::from_utf8(output.stderr)?,
     })
+}
+
+/// Stops a service with SIGTERM and waits until it has ended.
+///
+/// # Errors
+/// Returns an error if the service does not end in time, or if its exit status is not 0.
+pub async fn stop(mut service: Service) -> anyhow::Result<()> {
+    let status = service.terminate(STOP_TIMEOUT).await?;
+    ensure!(status.success(), "{} ended with {status}", service.process.name());
+    Ok(())
 }

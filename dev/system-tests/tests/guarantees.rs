@@ -1,18 +1,36 @@
-//! What the system promises, row by row of the table in ARCHITECTURE.md, where shared servers will do.
+//! The guarantees in the table of README.md that need no server failure. The others are in `outages.rs`.
 
-use std::time::Duration;
-
-use contracts::topology::{MARKETING_CREATE_CUSTOMER, TRANSFORMER_CUSTOMER_REGISTERED};
-use contracts::{CreateCustomer, CustomerRegistered, Message};
-use lapin::options::{QueueBindOptions, QueueDeclareOptions};
-use lapin::types::{AMQPValue, FieldTable, LongString};
-use serde_json::{Value, json};
-use stack::service::Service;
-use system_tests::broker_client::{open_channel, properties, publish};
-use system_tests::customers::{
-    outbox_depth, register, register_many, wait_for_marketing_rows, wait_for_outbox_depth,
+use contracts::{
+    CreateCustomer, CustomerRegistered, Message,
+    topology::{MARKETING_CREATE_CUSTOMER, Queue, TRANSFORMER_CUSTOMER_REGISTERED},
 };
-use system_tests::{SOON, TestEnvironment, eventually};
+use futures_util::future::try_join_all;
+use lapin::{
+    options::{QueueBindOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldTable, LongString},
+};
+use serde_json::{Value, json};
+use stack::service::{Program, Service};
+use system_tests::{
+    SOON, TestEnvironment,
+    broker_client::{open_channel, properties, publish},
+    customers::{
+        http_client, outbox_depth, register, register_at, register_many, wait_for_marketing_rows,
+        wait_for_outbox_depth,
+    },
+    eventually,
+    programs::stop,
+};
+
+const EVENT: &str = include_str!("../../../contracts/samples/web-store.customer-registered.v1.json");
+const COMMAND: &str = include_str!("../../../contracts/samples/marketing.create-customer.v1.json");
+
+/// The message id of all messages that [`publish`] sends with [`properties`].
+const MESSAGE_ID: &str = "01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71";
+
+/// The connections of one instance of each service: one of the relay, two of each flow of the transformer,
+/// and one of each of Marketing's subscriptions.
+const CONNECTIONS: usize = 7;
 
 struct System {
     web_store: Service,
@@ -20,294 +38,263 @@ struct System {
     marketing: Service,
 }
 
-async fn start(site: &TestEnvironment) -> System {
+async fn start(environment: &TestEnvironment) -> anyhow::Result<System> {
     let mut system = System {
-        web_store: site.start_web_store().unwrap(),
-        transformer: site.start_transformer().unwrap(),
-        marketing: site.start_marketing().unwrap(),
+        web_store: environment.start_web_store()?,
+        transformer: environment.start_transformer()?,
+        marketing: environment.start_marketing()?,
     };
     for service in [&mut system.web_store, &mut system.transformer, &mut system.marketing] {
-        service.wait_ready(SOON).await.unwrap();
+        service.wait_ready(SOON).await?;
     }
-    system
+    Ok(system)
 }
 
 #[tokio::test]
-async fn a_burst_of_2000_registrations_makes_2000_rows_and_none_twice() {
-    let site = TestEnvironment::new().await.unwrap();
-    let system = start(&site).await;
-    let burst = futures_util::future::join_all((0..8).map(|part| {
-        let web_store = &system.web_store;
-        async move {
-            let client = system_tests::customers::http_client().unwrap();
-            let mut ids = Vec::new();
-            for n in 0..250 {
-                let name = format!("Customer {part} {n:03}");
-                let id = system_tests::customers::register_at(&client, &web_store.url(), &name).await;
-                ids.push(id.expect("registered"));
-            }
-            ids
+async fn burst_of_2000_registrations_creates_exactly_2000_rows() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let system = start(&environment).await?;
+    let url = system.web_store.url();
+    let clients = (0..8).map(async |client_number| {
+        let client = http_client()?;
+        let mut ids = Vec::new();
+        for n in 0..250 {
+            ids.push(register_at(&client, &url, &format!("Customer {client_number} {n:03}")).await?);
         }
-    }));
-    let ids = burst.await.concat();
-    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
-    wait_for_outbox_depth(&site, 0, SOON).await.unwrap();
+        anyhow::Ok(ids)
+    });
+    let ids = try_join_all(clients).await?.concat();
+    wait_for_marketing_rows(&environment, &ids, SOON).await?;
+    wait_for_outbox_depth(&environment, 0, SOON).await
 }
 
 #[tokio::test]
-async fn an_event_nobody_is_bound_to_receive_stays_in_the_outbox_and_is_tried_again() {
-    let site = TestEnvironment::new().await.unwrap();
-    let mut web_store = site.start_web_store().unwrap();
-    web_store.wait_ready(SOON).await.unwrap();
-    let ids = register_many(&web_store, 5).await.unwrap();
-    eventually(SOON, "the relay has found nobody bound", async || {
-        site.logs_contain("the broker does not take these events").then_some(())
-    })
-    .await
-    .unwrap();
-    assert_eq!(outbox_depth(&site).await.unwrap(), 5);
+async fn event_without_bound_queue_waits_in_outbox() -> anyhow::Result<()> {
+    let (environment, web_store) = TestEnvironment::with_web_store().await?;
+    let ids = register_many(&web_store, 5).await?;
+    let returned = async || environment.logs_contain("outcome=Returned").then_some(());
+    eventually(SOON, "the broker returns the events", returned).await?;
+    assert_eq!(outbox_depth(&environment).await?, 5);
 
-    let (_transformer, _marketing) = (site.start_transformer().unwrap(), site.start_marketing().unwrap());
-    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
-    wait_for_outbox_depth(&site, 0, SOON).await.unwrap();
+    let _services = [environment.start_transformer()?, environment.start_marketing()?];
+    wait_for_marketing_rows(&environment, &ids, SOON).await?;
+    wait_for_outbox_depth(&environment, 0, SOON).await
 }
 
 #[tokio::test]
-async fn an_event_that_the_broker_refuses_stays_in_the_outbox_and_is_tried_again() {
-    let site = TestEnvironment::new().await.unwrap();
-    let system = start(&site).await;
-    let (_connection, channel) = open_channel(&site).await.unwrap();
-    // A queue that is full from the start and says no: the broker then nacks the publish.
+async fn nacked_event_waits_in_outbox() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let system = start(&environment).await?;
+    let (_connection, channel) = open_channel(&environment).await?;
+    // The queue accepts no message, so the broker nacks each publish.
     let mut full = FieldTable::default();
     full.insert("x-max-length".into(), AMQPValue::LongInt(0));
     full.insert("x-overflow".into(), AMQPValue::LongString(LongString::from("reject-publish")));
-    channel.queue_declare("full".into(), QueueDeclareOptions::default(), full).await.unwrap();
-    let key = CustomerRegistered::TYPE.into();
-    let (exchange, options) = (CustomerRegistered::EXCHANGE.into(), QueueBindOptions::default());
-    channel.queue_bind("full".into(), exchange, key, options, FieldTable::default()).await.unwrap();
+    channel.queue_declare("full".into(), QueueDeclareOptions::default(), full).await?;
+    let (exchange, key) = (CustomerRegistered::EXCHANGE.into(), CustomerRegistered::TYPE.into());
+    let options = QueueBindOptions::default();
+    channel.queue_bind("full".into(), exchange, key, options, FieldTable::default()).await?;
 
-    let id = register(&system.web_store, "Ann").await.unwrap();
-    eventually(SOON, "the broker has refused", async || site.logs_contain("outcome=Nacked").then_some(()))
-        .await
-        .unwrap();
-    assert_eq!(outbox_depth(&site).await.unwrap(), 1);
+    let id = register(&system.web_store, "Ann").await?;
+    let nacked = async || environment.logs_contain("outcome=Nacked").then_some(());
+    eventually(SOON, "the broker nacks the event", nacked).await?;
+    assert_eq!(outbox_depth(&environment).await?, 1);
 
-    site.management().delete_queue("full").await.unwrap();
-    wait_for_outbox_depth(&site, 0, SOON).await.unwrap();
-    wait_for_marketing_rows(&site, &[id], SOON).await.unwrap();
+    environment.management().delete_queue("full").await?;
+    wait_for_outbox_depth(&environment, 0, SOON).await?;
+    wait_for_marketing_rows(&environment, &[id], SOON).await
 }
 
 #[tokio::test]
-async fn while_the_transformer_or_marketing_is_down_messages_wait_in_their_durable_queue() {
-    let site = TestEnvironment::new().await.unwrap();
-    let mut system = start(&site).await;
-    assert!(system.transformer.terminate(Duration::from_secs(10)).await.unwrap().success());
-    let mut ids = register_many(&system.web_store, 3).await.unwrap();
-    depth_is(&site, TRANSFORMER_CUSTOMER_REGISTERED.name, 3).await;
+async fn messages_wait_in_queue_while_their_consumer_is_down() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let management = environment.management();
+    let system = start(&environment).await?;
+    stop(system.transformer).await?;
+    let mut ids = register_many(&system.web_store, 3).await?;
+    management.wait_for_depth(TRANSFORMER_CUSTOMER_REGISTERED.name, 3).await?;
 
-    assert!(system.marketing.terminate(Duration::from_secs(10)).await.unwrap().success());
-    let _transformer = site.start_transformer().unwrap();
-    depth_is(&site, MARKETING_CREATE_CUSTOMER.name, 3).await;
+    stop(system.marketing).await?;
+    let _transformer = environment.start_transformer()?;
+    management.wait_for_depth(MARKETING_CREATE_CUSTOMER.name, 3).await?;
 
-    ids.push(register(&system.web_store, "Ann").await.unwrap());
-    let _marketing = site.start_marketing().unwrap();
-    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
+    ids.push(register(&system.web_store, "Ann").await?);
+    let _marketing = environment.start_marketing()?;
+    wait_for_marketing_rows(&environment, &ids, SOON).await
 }
 
 #[tokio::test]
-async fn an_event_that_can_never_succeed_goes_to_the_dead_letters_and_holds_up_nobody() {
-    let site = TestEnvironment::new().await.unwrap();
-    let system = start(&site).await;
-    let event =
-        contracts_sample(include_str!("../../../contracts/samples/web-store.customer-registered.v1.json"));
-    let mut without_email = event.clone();
+async fn unprocessable_event_is_dead_lettered_and_delays_no_other() -> anyhow::Result<()> {
+    let mut without_email: Value = serde_json::from_str(EVENT)?;
     without_email.as_object_mut().unwrap().remove("email");
     let own = CustomerRegistered::TYPE;
-    let bad: [(&str, &str, Vec<u8>); 6] = [
+    let unprocessable = [
         (own, "not-json", b"{\"customer_id\":".to_vec()),
         (own, "not-json", b"\xff\xfe".to_vec()),
         (own, "wrong-shape", without_email.to_string().into_bytes()),
-        ("web-store.customer-registered.v2", "unknown-version", event.to_string().into_bytes()),
-        ("web-store.customer-registered.vx", "unknown-type", event.to_string().into_bytes()),
-        ("", "unknown-type", event.to_string().into_bytes()),
+        ("web-store.customer-registered.v2", "unknown-version", EVENT.into()),
+        ("web-store.customer-registered.vx", "unknown-type", EVENT.into()),
+        ("", "unknown-type", EVENT.into()),
     ];
-    let ids = dead_letter(&site, &system, &TRANSFORMER_CUSTOMER_REGISTERED, &bad).await;
-    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
+    let environment = TestEnvironment::new().await?;
+    let system = start(&environment).await?;
+    dead_letter(&environment, &system, &TRANSFORMER_CUSTOMER_REGISTERED, &unprocessable).await
 }
 
 #[tokio::test]
-async fn a_command_that_can_never_succeed_goes_to_the_dead_letters_and_holds_up_nobody() {
-    let site = TestEnvironment::new().await.unwrap();
-    let system = start(&site).await;
-    // A rule that only the database knows: the batch is rejected, and only the offender goes.
-    let rule = "ALTER TABLE customers ADD CONSTRAINT no_test_names CHECK (full_name <> 'Test')";
-    sqlx::query(rule).execute(&site.marketing_database()).await.unwrap();
-    let command =
-        contracts_sample(include_str!("../../../contracts/samples/marketing.create-customer.v1.json"));
+async fn unprocessable_command_is_dead_lettered_and_delays_no_other() -> anyhow::Result<()> {
+    let command: Value = serde_json::from_str(COMMAND)?;
     let with = |field: &str, value: Value| {
         let mut command = command.clone();
         command[field] = value;
         command.to_string().into_bytes()
     };
     let own = CreateCustomer::TYPE;
-    let bad: [(&str, &str, Vec<u8>); 6] = [
+    let unprocessable = [
         (own, "not-json", b"customer".to_vec()),
         (own, "wrong-shape", with("customer_since", json!("yesterday"))),
         (own, "rule-broken", with("full_name", json!(" "))),
         (own, "rule-broken", with("full_name", json!("x".repeat(201)))),
         (own, "rule-broken", with("full_name", json!("Test"))),
-        ("marketing.create-customer.v9", "unknown-version", command.to_string().into_bytes()),
+        ("marketing.create-customer.v9", "unknown-version", COMMAND.into()),
     ];
-    let ids = dead_letter(&site, &system, &MARKETING_CREATE_CUSTOMER, &bad).await;
-    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
+    let environment = TestEnvironment::new().await?;
+    let system = start(&environment).await?;
+    // Only the database knows this rule. It rejects a whole batch because of one row.
+    let rule = "ALTER TABLE customers ADD CONSTRAINT no_test_names CHECK (full_name <> 'Test')";
+    sqlx::query(rule).execute(&environment.marketing_database()).await?;
+    dead_letter(&environment, &system, &MARKETING_CREATE_CUSTOMER, &unprocessable).await
 }
 
-/// Puts bad messages between good ones and looks for them among the dead letters, untouched and with
-/// their reason; returns the good ones.
+/// Publishes unprocessable messages between registrations. Requires each among the dead letters, unchanged and
+/// with its reason, and requires that all registered customers arrive.
+///
+/// A message is its type, the expected reason, and its body.
 async fn dead_letter(
-    site: &TestEnvironment,
+    environment: &TestEnvironment,
     system: &System,
-    queue: &contracts::topology::Queue,
-    bad: &[(&str, &str, Vec<u8>)],
-) -> Vec<String> {
-    let (_connection, channel) = open_channel(site).await.unwrap();
+    queue: &Queue,
+    unprocessable: &[(&str, &str, Vec<u8>)],
+) -> anyhow::Result<()> {
+    let (_connection, channel) = open_channel(environment).await?;
     let mut ids = Vec::new();
-    for (n, (message_type, _, body)) in bad.iter().enumerate() {
-        publish(&channel, queue.exchange, queue.routing_key, properties(message_type), body).await.unwrap();
-        ids.push(register(&system.web_store, &format!("Neighbour {n}")).await.unwrap());
+    for (n, (message_type, _, body)) in unprocessable.iter().enumerate() {
+        publish(&channel, queue.exchange, queue.routing_key, properties(message_type), body).await?;
+        ids.push(register(&system.web_store, &format!("Neighbor {n}")).await?);
     }
-    let dead_letters = queue.dead_letter_queue();
-    depth_is(site, &dead_letters, bad.len() as u64).await;
-    let found = site.management().take(&dead_letters, 100).await.unwrap();
-    for (message_type, code, body) in bad {
-        let letter = found.iter().find(|letter| {
-            let headers = &letter.properties["headers"];
-            letter.body().unwrap() == *body
-                && headers["rejection-code"] == *code
+    let (management, dead_letters) = (environment.management(), queue.dead_letter_queue());
+    management.wait_for_depth(&dead_letters, unprocessable.len() as u64).await?;
+    let letters = management.take(&dead_letters, 100).await?;
+    for (message_type, reason, body) in unprocessable {
+        let letter = letters.iter().find(|letter| {
+            letter.properties["headers"]["rejection-code"] == *reason
                 && letter.properties["type"] == *message_type
+                && letter.body().is_ok_and(|found| found == *body)
         });
-        let letter = letter.unwrap_or_else(|| panic!("{code} of type {message_type} in {found:#?}"));
+        let letter = letter.unwrap_or_else(|| panic!("no {reason} of type {message_type} in {letters:#?}"));
         let headers = &letter.properties["headers"];
-        assert_eq!(headers["from"], "a test", "the original's headers stay");
+        assert_eq!(headers["from"], "a test", "the dead letter lacks a header of the original");
         assert_eq!(headers["rejected-from"], queue.name);
         assert!(headers["rejection-reason"].is_string() && headers["rejected-at"].is_string());
-        assert_eq!(letter.properties["message_id"], "01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71");
+        assert_eq!(letter.properties["message_id"], MESSAGE_ID);
     }
-    ids
+    wait_for_marketing_rows(environment, &ids, SOON).await
 }
 
 #[tokio::test]
-async fn a_duplicate_delivery_makes_no_second_row_and_no_error() {
-    let site = TestEnvironment::new().await.unwrap();
-    let system = start(&site).await;
-    let (_connection, channel) = open_channel(&site).await.unwrap();
-    let event = include_str!("../../../contracts/samples/web-store.customer-registered.v1.json");
-    let command = include_str!("../../../contracts/samples/marketing.create-customer.v1.json");
+async fn duplicate_delivery_creates_no_second_row_and_no_error() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let system = start(&environment).await?;
+    let (_connection, channel) = open_channel(&environment).await?;
+    let (event, command) = (CustomerRegistered::TYPE, CreateCustomer::TYPE);
     for _ in 0..3 {
-        let own = properties(CustomerRegistered::TYPE);
-        publish(&channel, CustomerRegistered::EXCHANGE, CustomerRegistered::TYPE, own, event.as_bytes())
-            .await
-            .unwrap();
-        let own = properties(CreateCustomer::TYPE);
-        publish(&channel, CreateCustomer::EXCHANGE, CreateCustomer::TYPE, own, command.as_bytes())
-            .await
-            .unwrap();
+        let body = EVENT.as_bytes();
+        publish(&channel, CustomerRegistered::EXCHANGE, event, properties(event), body).await?;
+        let body = COMMAND.as_bytes();
+        publish(&channel, CreateCustomer::EXCHANGE, command, properties(command), body).await?;
     }
-    let sample = contracts_sample(event)["customer_id"].as_str().unwrap().to_owned();
-    let ids = [sample, register(&system.web_store, "Ann").await.unwrap()];
-    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
+    let sample: CustomerRegistered = serde_json::from_str(EVENT)?;
+    let ids = [sample.customer_id.to_string(), register(&system.web_store, "Ann").await?];
+    wait_for_marketing_rows(&environment, &ids, SOON).await?;
+    let management = environment.management();
     for queue in [TRANSFORMER_CUSTOMER_REGISTERED, MARKETING_CREATE_CUSTOMER] {
-        depth_is(&site, queue.name, 0).await;
-        depth_is(&site, &queue.dead_letter_queue(), 0).await;
+        management.wait_for_depth(queue.name, 0).await?;
+        management.wait_for_depth(&queue.dead_letter_queue(), 0).await?;
     }
+    Ok(())
 }
 
 #[tokio::test]
-async fn an_event_always_makes_the_same_command_in_the_same_flow() {
-    let site = TestEnvironment::new().await.unwrap();
-    let mut transformer = site.start_transformer().unwrap();
-    transformer.wait_ready(SOON).await.unwrap();
-    let mut marketing = site.start_marketing().unwrap();
-    marketing.wait_ready(SOON).await.unwrap();
-    marketing.kill().await.unwrap();
-    let (_connection, channel) = open_channel(&site).await.unwrap();
-    let event = include_str!("../../../contracts/samples/web-store.customer-registered.v1.json");
+async fn same_event_always_produces_same_command() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let _transformer = environment.start_ready(Program::Transformer, &[]).await?;
+    let mut marketing = environment.start_ready(Program::Marketing, &[]).await?;
+    marketing.kill().await?;
+    let (_connection, channel) = open_channel(&environment).await?;
+    let event_type = CustomerRegistered::TYPE;
     for _ in 0..2 {
-        let own = properties(CustomerRegistered::TYPE).with_correlation_id("flow-7".into());
-        publish(&channel, CustomerRegistered::EXCHANGE, CustomerRegistered::TYPE, own, event.as_bytes())
-            .await
-            .unwrap();
+        let own = properties(event_type).with_correlation_id("correlation-7".into());
+        publish(&channel, CustomerRegistered::EXCHANGE, event_type, own, EVENT.as_bytes()).await?;
     }
-    depth_is(&site, MARKETING_CREATE_CUSTOMER.name, 2).await;
-    let commands = site.management().take(MARKETING_CREATE_CUSTOMER.name, 2).await.unwrap();
+    let (management, queue) = (environment.management(), MARKETING_CREATE_CUSTOMER.name);
+    management.wait_for_depth(queue, 2).await?;
+    let commands = management.take(queue, 2).await?;
     assert_eq!(commands[0].properties["message_id"], commands[1].properties["message_id"]);
     for command in commands {
-        let sample = include_str!("../../../contracts/samples/marketing.create-customer.v1.json");
-        assert_eq!(command.payload, sample.trim_end());
+        assert_eq!(command.payload, COMMAND.trim_end());
         let properties = &command.properties;
         assert_eq!(properties["type"], CreateCustomer::TYPE);
         assert_eq!(properties["content_type"], "application/json");
         assert_eq!(properties["delivery_mode"], 2);
-        assert_eq!(properties["correlation_id"], "flow-7");
+        assert_eq!(properties["correlation_id"], "correlation-7");
         assert_eq!(properties["app_id"], "transformer");
-        assert_eq!(properties["headers"]["causation-id"], "01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71");
+        assert_eq!(properties["headers"]["causation-id"], MESSAGE_ID);
         assert!(properties["headers"]["traceparent"].is_string());
     }
+    Ok(())
 }
 
 #[tokio::test]
-async fn when_a_queue_is_deleted_the_session_is_rebuilt_from_nothing() {
-    let site = TestEnvironment::new().await.unwrap();
-    let system = start(&site).await;
-    let mut ids = vec![register(&system.web_store, "Before").await.unwrap()];
-    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
+async fn session_is_rebuilt_after_its_queue_is_deleted() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let system = start(&environment).await?;
+    let mut ids = vec![register(&system.web_store, "Before").await?];
+    wait_for_marketing_rows(&environment, &ids, SOON).await?;
     for queue in [TRANSFORMER_CUSTOMER_REGISTERED, MARKETING_CREATE_CUSTOMER] {
-        site.management().delete_queue(queue.name).await.unwrap();
-        ids.push(register(&system.web_store, &format!("After {}", queue.name)).await.unwrap());
-        wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
+        environment.management().delete_queue(queue.name).await?;
+        ids.push(register(&system.web_store, &format!("After {}", queue.name)).await?);
+        wait_for_marketing_rows(&environment, &ids, SOON).await?;
     }
+    Ok(())
 }
 
 #[tokio::test]
-async fn when_the_broker_closes_connections_the_sessions_are_rebuilt_from_nothing() {
-    let site = TestEnvironment::new().await.unwrap();
-    let system = start(&site).await;
+async fn sessions_are_rebuilt_after_broker_closes_connections() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let management = environment.management();
+    let system = start(&environment).await?;
     let mut ids = Vec::new();
     for round in 0..3 {
-        // The relay's, two for each of the transformer's routes, one for each of Marketing's commands.
-        eventually(SOON, "seven connections", async || {
-            (site.management().connections().await.ok()?.len() == 7).then_some(())
-        })
-        .await
-        .unwrap();
-        ids.push(register(&system.web_store, &format!("Before {round}")).await.unwrap());
-        assert!(site.management().close_connections().await.unwrap() >= 7);
-        ids.push(register(&system.web_store, &format!("After {round}")).await.unwrap());
-        wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
+        let connected = async || (management.connections().await.ok()?.len() == CONNECTIONS).then_some(());
+        eventually(SOON, "all connections are open", connected).await?;
+        ids.push(register(&system.web_store, &format!("Before {round}")).await?);
+        assert!(management.close_connections().await? >= CONNECTIONS);
+        ids.push(register(&system.web_store, &format!("After {round}")).await?);
+        wait_for_marketing_rows(&environment, &ids, SOON).await?;
     }
+    Ok(())
 }
 
 #[tokio::test]
-async fn several_instances_of_each_service_share_the_work_and_start_at_once() {
-    let site = TestEnvironment::new().await.unwrap();
-    let systems = futures_util::future::join_all((0..3).map(|_| start(&site))).await;
+async fn several_instances_start_simultaneously_and_share_work() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let systems = try_join_all((0..3).map(|_| start(&environment))).await?;
     let mut ids = Vec::new();
     for (n, system) in systems.iter().enumerate() {
         for m in 0..50 {
-            ids.push(register(&system.web_store, &format!("Customer {n} {m}")).await.unwrap());
+            ids.push(register(&system.web_store, &format!("Customer {n} {m}")).await?);
         }
     }
-    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
-    wait_for_outbox_depth(&site, 0, SOON).await.unwrap();
-}
-
-async fn depth_is(site: &TestEnvironment, queue: &str, messages: u64) {
-    let what = format!("{messages} messages in {queue}");
-    eventually(SOON, &what, async || (site.management().depth(queue).await.ok()? == messages).then_some(()))
-        .await
-        .unwrap();
-}
-
-fn contracts_sample(json: &str) -> Value {
-    serde_json::from_str(json).unwrap()
+    wait_for_marketing_rows(&environment, &ids, SOON).await?;
+    wait_for_outbox_depth(&environment, 0, SOON).await
 }

@@ -1,102 +1,116 @@
-//! How the services start, tell of their health, log and stop.
-
-use std::time::Duration;
+//! How the services start, report their health, log, and stop.
 
 use reqwest::StatusCode;
 use serde_json::Value;
-use stack::connection_urls::PASSWORD;
-use stack::ports::free_port;
-use stack::service::{Program, Service};
-use system_tests::customers::{http_client, post_form, register, wait_for_marketing_rows};
-use system_tests::{SOON, TestEnvironment, eventually};
+use stack::{
+    connection_urls::PASSWORD,
+    ports::free_port,
+    service::{Program, Service},
+};
+use system_tests::{
+    SOON, TestEnvironment,
+    customers::{http_client, post_form, register, wait_for_marketing_rows},
+    eventually,
+    programs::stop,
+};
 
-const TO_STOP: Duration = Duration::from_secs(10);
-
-async fn health(service: &Service, which: &str) -> Option<(StatusCode, Value)> {
-    let answer = http_client().unwrap().get(format!("{}/health/{which}", service.url())).send().await.ok()?;
-    Some((answer.status(), answer.json().await.ok()?))
+/// Returns the status and the body of a health check: `live` or `ready`.
+async fn health(service: &Service, check: &str) -> anyhow::Result<(StatusCode, Value)> {
+    let response = http_client()?.get(format!("{}/health/{check}", service.url())).send().await?;
+    Ok((response.status(), response.json().await?))
 }
 
 #[tokio::test]
-async fn the_web_store_stays_ready_while_the_broker_is_away_and_says_so() {
-    let site = TestEnvironment::new().await.unwrap();
-    let nobody = format!("amqp://web-store:hush@127.0.0.1:{}/%2f", free_port().unwrap());
-    let mut web_store = site.start(Program::WebStore, &[("WEB_STORE_BROKER_URL", &nobody)]).unwrap();
-    web_store.wait_ready(SOON).await.unwrap();
-    register(&web_store, "Ann").await.unwrap();
-    let (status, body) = health(&web_store, "ready").await.unwrap();
+async fn web_store_stays_ready_and_logs_once_without_broker() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let unreachable = format!("amqp://web-store:hush@127.0.0.1:{}/%2f", free_port()?);
+    let settings = [("WEB_STORE_BROKER_URL", unreachable.as_str())];
+    let web_store = environment.start_ready(Program::WebStore, &settings).await?;
+    register(&web_store, "Ann").await?;
+    let (status, body) = health(&web_store, "ready").await?;
     assert_eq!((status, &body["parts"]["postgres"]), (StatusCode::OK, &Value::from("up")));
     assert!(body["parts"]["broker"].as_str().unwrap().starts_with("down"), "{body}");
-    eventually(SOON, "one clear line", async || {
-        site.logs_contain("trying again until it is back").then_some(())
+    eventually(SOON, "a line about the broker", async || {
+        environment.logs_contain("trying again until it is back").then_some(())
     })
-    .await
-    .unwrap();
-    assert_eq!(site.log().matches(" WARN ").count(), 1, "one line, however many attempts: {}", site.log());
-    assert!(!site.logs_contain("hush"));
+    .await?;
+    let warnings = environment.log().matches(" WARN ").count();
+    assert_eq!(warnings, 1, "the number of lines depends on the number of attempts");
+    assert!(!environment.logs_contain("hush"));
+    Ok(())
 }
 
 #[tokio::test]
-async fn a_service_without_its_servers_lives_is_not_ready_and_leaves_when_asked() {
-    let site = TestEnvironment::new().await.unwrap();
-    let nobody = format!("amqp://nobody:hush@127.0.0.1:{}/%2f", free_port().unwrap());
-    let database = format!("mysql://nobody:hush@127.0.0.1:{}/none", free_port().unwrap());
+async fn service_without_servers_is_live_not_ready_and_stops() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let broker = format!("amqp://unknown:hush@127.0.0.1:{}/%2f", free_port()?);
+    let database = format!("mysql://unknown:hush@127.0.0.1:{}/none", free_port()?);
     let transformer =
-        site.start(Program::Transformer, &[("TRANSFORMER_SOURCE_BROKER_URL", &nobody)]).unwrap();
+        environment.start(Program::Transformer, &[("TRANSFORMER_SOURCE_BROKER_URL", &broker)])?;
     let databases =
         [("MARKETING_DATABASE_URL", database.as_str()), ("MARKETING_OWNER_DATABASE_URL", &database)];
-    let marketing = site.start(Program::Marketing, &databases).unwrap();
-    for mut service in [transformer, marketing] {
-        let (live, _) = eventually(SOON, "it lives", async || health(&service, "live").await).await.unwrap();
+    let marketing = environment.start(Program::Marketing, &databases)?;
+    for service in [transformer, marketing] {
+        let (live, _) =
+            eventually(SOON, "the service is live", async || health(&service, "live").await.ok()).await?;
         assert_eq!(live, StatusCode::OK);
-        let (ready, body) = health(&service, "ready").await.unwrap();
+        let (ready, body) = health(&service, "ready").await?;
         assert_eq!(ready, StatusCode::SERVICE_UNAVAILABLE, "{body}");
-        assert!(service.terminate(TO_STOP).await.unwrap().success());
+        stop(service).await?;
     }
-    assert!(!site.logs_contain("hush"));
+    assert!(!environment.logs_contain("hush"));
+    Ok(())
 }
 
 #[tokio::test]
-async fn sigterm_under_load_finishes_what_is_in_hand_and_loses_nothing() {
-    let site = TestEnvironment::new().await.unwrap();
+async fn empty_variable_counts_as_unset() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let settings = [("TRANSFORMER_TARGET_BROKER_URL", ""), ("RUST_LOG", "")];
+    let _transformer = environment.start_ready(Program::Transformer, &settings).await?;
+    let web_store = environment.start_ready(Program::WebStore, &[("TRUSTED_PROXIES", "")]).await?;
+    let settings = [("MARKETING_OPERATOR_PASSWORD_HASH", ""), ("TRUSTED_PROXIES", "")];
+    let _marketing = environment.start_ready(Program::Marketing, &settings).await?;
+    let ids = [register(&web_store, "Ann").await?];
+    wait_for_marketing_rows(&environment, &ids, SOON).await
+}
+
+#[tokio::test]
+async fn sigterm_under_load_loses_nothing() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let mut services = Vec::new();
+    for program in Program::ALL {
+        services.push(environment.start_ready(program, &[]).await?);
+    }
     let mut ids = Vec::new();
-    let mut services =
-        [site.start_web_store().unwrap(), site.start_transformer().unwrap(), site.start_marketing().unwrap()];
-    for service in &mut services {
-        service.wait_ready(SOON).await.unwrap();
-    }
     for n in 0..50 {
-        ids.push(register(&services[0], &format!("Customer {n}")).await.unwrap());
+        ids.push(register(&services[0], &format!("Customer {n}")).await?);
     }
-    for service in &mut services {
-        assert!(service.terminate(TO_STOP).await.unwrap().success());
+    for service in services {
+        stop(service).await?;
     }
-    let _again =
-        [site.start_web_store().unwrap(), site.start_transformer().unwrap(), site.start_marketing().unwrap()];
-    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
+    let _services =
+        [environment.start_web_store()?, environment.start_transformer()?, environment.start_marketing()?];
+    wait_for_marketing_rows(&environment, &ids, SOON).await
 }
 
 #[tokio::test]
-async fn no_log_holds_personal_data_or_a_password() {
-    let site = TestEnvironment::new().await.unwrap();
-    let tell_more = [("LOG", "info")];
-    let mut web_store = site.start(Program::WebStore, &tell_more).unwrap();
-    web_store.wait_ready(SOON).await.unwrap();
-    // Returned by the broker at first, since nobody is bound to receive it.
-    post_form(&web_store, "Wilhelmina Secretperson").await.unwrap();
-    eventually(SOON, "it was returned", async || site.logs_contain("outcome=Returned").then_some(()))
-        .await
-        .unwrap();
-    // Rejected by Marketing's database.
-    let mut marketing = site.start(Program::Marketing, &tell_more).unwrap();
-    marketing.wait_ready(SOON).await.unwrap();
-    let rule = "ALTER TABLE customers ADD CONSTRAINT nobody CHECK (full_name NOT LIKE '%Secretperson')";
-    sqlx::query(rule).execute(&site.marketing_database()).await.unwrap();
-    let _transformer = site.start(Program::Transformer, &tell_more).unwrap();
-    eventually(SOON, "it was rejected", async || site.logs_contain("rule-broken").then_some(()))
-        .await
-        .unwrap();
+async fn logs_contain_no_personal_data_and_no_password() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let settings = [("RUST_LOG", "info")];
+    let web_store = environment.start_ready(Program::WebStore, &settings).await?;
+    // The broker returns the event at first, because no queue is bound.
+    post_form(&web_store, "Wilhelmina Secretperson").await?;
+    let returned = async || environment.logs_contain("outcome=Returned").then_some(());
+    eventually(SOON, "the broker returns the event", returned).await?;
+    // Marketing's database rejects the row.
+    let _marketing = environment.start_ready(Program::Marketing, &settings).await?;
+    let rule = "ALTER TABLE customers ADD CONSTRAINT no_secret CHECK (full_name NOT LIKE '%Secretperson')";
+    sqlx::query(rule).execute(&environment.marketing_database()).await?;
+    let _transformer = environment.start(Program::Transformer, &settings)?;
+    let rejected = async || environment.logs_contain("rule-broken").then_some(());
+    eventually(SOON, "Marketing rejects the command", rejected).await?;
     for secret in ["Secretperson", "secretperson", "example.org", PASSWORD] {
-        assert!(!site.logs_contain(secret), "{secret} in {}", site.log());
+        assert!(!environment.logs_contain(secret), "{secret} is in the logs");
     }
+    Ok(())
 }

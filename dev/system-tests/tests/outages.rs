@@ -1,321 +1,330 @@
-//! What the system promises, row by row, where servers have to fail: each test has servers of its own.
+//! The guarantees in the table of README.md that need a server failure. Most tests have private servers.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use contracts::topology::{MARKETING_CREATE_CUSTOMER, TRANSFORMER_CUSTOMER_REGISTERED};
-use contracts::{CustomerRegistered, Message};
-use faults::proxy::{Protocol, Proxy};
-use lapin::options::ExchangeDeclareOptions;
-use lapin::types::FieldTable;
-use lapin::{Confirmation, ExchangeKind};
-use reqwest::{StatusCode, header};
-use stack::broker::Broker;
-use stack::connection_urls::PASSWORD;
-use stack::ports::free_port;
-use stack::servers::Servers;
-use stack::service::{Program, Service};
-use system_tests::broker_client::{open_channel, properties, publish_mandatory};
-use system_tests::customers::{
-    http_client, marketing_ids, post_form, register, register_at, register_many, wait_for_marketing_rows,
-    wait_for_outbox_depth,
+use contracts::{
+    CustomerRegistered, Message,
+    topology::{MARKETING_CREATE_CUSTOMER, TRANSFORMER_CUSTOMER_REGISTERED},
 };
-use system_tests::{SOON, TestEnvironment, eventually};
+use faults::proxy::{Protocol, Proxy};
+use futures_util::future::try_join_all;
+use lapin::{Confirmation, ExchangeKind, options::ExchangeDeclareOptions, types::FieldTable};
+use reqwest::{StatusCode, header};
+use stack::{
+    broker::Broker,
+    connection_urls::PASSWORD,
+    ports::free_port,
+    servers::Servers,
+    service::{Program, Service},
+};
+use system_tests::{
+    SOON, TestEnvironment,
+    broker_client::{open_channel, properties, publish_mandatory},
+    customers::{
+        http_client, marketing_ids, post_form, register, register_at, register_many, wait_for_marketing_rows,
+        wait_for_outbox_depth,
+    },
+    eventually,
+    load::RegistrationLoad,
+    programs::stop,
+};
 use tempfile::TempDir;
 
-/// Servers take their time to come back on a busy machine.
-const BACK: Duration = Duration::from_secs(90);
+/// Exceeds the time in which a killed server restarts on a busy machine.
+const RECOVERY: Duration = Duration::from_secs(90);
 
-async fn servers() -> (Servers, TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    (Servers::start(directory.path(), |_| ()).await.unwrap(), directory)
+/// Servers that a test may stop and kill. Their directory is removed when the value is dropped.
+async fn start_servers() -> anyhow::Result<(TempDir, Servers)> {
+    let directory = tempfile::tempdir()?;
+    let servers = Servers::start(directory.path(), |_| ()).await?;
+    Ok((directory, servers))
 }
 
-async fn ready(mut service: Service) -> Service {
-    service.wait_ready(SOON).await.unwrap();
-    service
+/// Starts one instance of each service and waits until all are ready.
+async fn start_services(environment: &TestEnvironment) -> anyhow::Result<[Service; 3]> {
+    let web_store = environment.start_ready(Program::WebStore, &[]).await?;
+    let transformer = environment.start_ready(Program::Transformer, &[]).await?;
+    let marketing = environment.start_ready(Program::Marketing, &[]).await?;
+    Ok([web_store, transformer, marketing])
 }
 
 #[tokio::test]
-async fn while_postgres_is_down_the_form_answers_503_with_what_was_typed_and_nothing_is_half_saved() {
-    let (mut servers, _directory) = servers().await;
-    let site = TestEnvironment::on(&servers).await.unwrap();
-    let web_store = ready(site.start_web_store().unwrap()).await;
-    register(&web_store, "Before").await.unwrap();
+async fn form_returns_503_and_keeps_input_while_postgres_is_down() -> anyhow::Result<()> {
+    let (_directory, mut servers) = start_servers().await?;
+    let environment = TestEnvironment::on(&servers).await?;
+    let web_store = environment.start_ready(Program::WebStore, &[]).await?;
+    register(&web_store, "Before").await?;
 
     servers.postgres.process.pause();
-    assert_refused(&web_store, "While Frozen").await;
+    assert_refused(&web_store, "While Frozen").await?;
     servers.postgres.process.resume();
-    servers.postgres.process.kill().await.unwrap();
-    assert_refused(&web_store, "While Away").await;
-    servers.postgres.restart().await.unwrap();
+    servers.postgres.process.kill().await?;
+    assert_refused(&web_store, "While Down").await?;
+    servers.postgres.restart().await?;
 
-    let client = http_client().unwrap();
-    let back = async || register_at(&client, &web_store.url(), "After").await.ok();
-    eventually(BACK, "registering works again", back).await.unwrap();
-    let counts = "SELECT (SELECT count(*) FROM customers), (SELECT count(*) FROM outbox)";
-    let counts: (i64, i64) = sqlx::query_as(counts).fetch_one(&site.web_store_database()).await.unwrap();
-    assert_eq!(counts.0, counts.1, "each customer has their event: nothing is half saved");
+    let succeeds = async || register(&web_store, "After").await.ok();
+    eventually(RECOVERY, "registration succeeds again", succeeds).await?;
+    let select = "SELECT (SELECT count(*) FROM customers), (SELECT count(*) FROM outbox)";
+    let counts: (i64, i64) = sqlx::query_as(select).fetch_one(&environment.web_store_database()).await?;
+    assert_eq!(counts.0, counts.1, "a customer without an event, or an event without a customer");
+    Ok(())
 }
 
-async fn assert_refused(web_store: &Service, name: &str) {
-    let answer = post_form(web_store, name).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(answer.headers().contains_key(header::RETRY_AFTER));
-    let page = answer.text().await.unwrap();
+async fn assert_refused(web_store: &Service, name: &str) -> anyhow::Result<()> {
+    let response = post_form(web_store, name).await?;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.headers().contains_key(header::RETRY_AFTER));
+    let page = response.text().await?;
     assert!(page.contains(&format!("value=\"{name}\"")) && page.contains("again in a few seconds"), "{page}");
-    assert!(!page.contains("Postgres") && !page.contains("127.0.0.1"), "an internal: {page}");
+    assert!(!page.contains("Postgres") && !page.contains("127.0.0.1"), "the page shows internals: {page}");
+    Ok(())
 }
 
 #[tokio::test]
-async fn while_the_broker_is_down_or_blocked_registering_goes_on_and_events_wait_in_the_outbox() {
-    let (mut servers, _directory) = servers().await;
-    let site = TestEnvironment::on(&servers).await.unwrap();
-    let web_store = ready(site.start_web_store().unwrap()).await;
-    let _transformer = ready(site.start_transformer().unwrap()).await;
-    let _marketing = ready(site.start_marketing().unwrap()).await;
-    let mut ids = register_many(&web_store, 3).await.unwrap();
-    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
+async fn refused_registrations_are_summarized_in_log() -> anyhow::Result<()> {
+    let (_directory, mut servers) = start_servers().await?;
+    let environment = TestEnvironment::on(&servers).await?;
+    let web_store = environment.start_ready(Program::WebStore, &[]).await?;
+    servers.postgres.process.kill().await?;
+    let lines_before = environment.log().lines().count();
+    let requests = (0..200).map(async |n| post_form(&web_store, &format!("Customer {n}")).await);
+    let refused = try_join_all(requests).await?;
+    assert!(refused.iter().all(|response| response.status() == StatusCode::SERVICE_UNAVAILABLE));
+    let lines = environment.log().lines().count() - lines_before;
+    assert!(environment.logs_contain("registration failed"));
+    assert!(lines <= 10, "{lines} lines about 200 refused registrations");
 
-    servers.broker.process.kill().await.unwrap();
-    for n in 0..5 {
-        ids.push(register(&web_store, &format!("While down {n}")).await.unwrap());
-    }
-    wait_for_outbox_depth(&site, 5, SOON).await.unwrap();
-    servers.broker.restart().await.unwrap();
-    wait_for_marketing_rows(&site, &ids, BACK).await.unwrap();
-
-    servers.broker.set_memory_alarm(true).await.unwrap();
-    for n in 0..5 {
-        ids.push(register(&web_store, &format!("While blocked {n}")).await.unwrap());
-    }
-    assert_eq!(site.management().depth(TRANSFORMER_CUSTOMER_REGISTERED.name).await.unwrap(), 0);
-    servers.broker.set_memory_alarm(false).await.unwrap();
-    wait_for_marketing_rows(&site, &ids, BACK).await.unwrap();
-    wait_for_outbox_depth(&site, 0, SOON).await.unwrap();
+    servers.postgres.restart().await?;
+    let succeeds = async || register(&web_store, "After").await.ok();
+    eventually(RECOVERY, "registration succeeds", succeeds).await?;
+    let logged = async || environment.logs_contain("registration succeeds again").then_some(());
+    eventually(SOON, "a line about the recovery", logged).await?;
+    assert_eq!(environment.log().matches("registration succeeds again").count(), 1);
+    Ok(())
 }
 
 #[tokio::test]
-async fn what_a_new_queue_has_confirmed_survives_a_kill_9_of_the_broker_right_then() {
-    let (mut servers, _directory) = servers().await;
-    let site = TestEnvironment::on(&servers).await.unwrap();
-    let _marketing = ready(site.start_marketing().unwrap()).await;
-    let (_connection, channel) = open_channel(&site).await.unwrap();
+async fn registration_continues_while_broker_is_down_or_blocked() -> anyhow::Result<()> {
+    let (_directory, mut servers) = start_servers().await?;
+    let environment = TestEnvironment::on(&servers).await?;
+    let services = start_services(&environment).await?;
+    let web_store = &services[0];
+    let mut ids = register_many(web_store, 3).await?;
+    wait_for_marketing_rows(&environment, &ids, SOON).await?;
+
+    servers.broker.process.kill().await?;
+    for n in 0..5 {
+        ids.push(register(web_store, &format!("While down {n}")).await?);
+    }
+    wait_for_outbox_depth(&environment, 5, SOON).await?;
+    servers.broker.restart().await?;
+    wait_for_marketing_rows(&environment, &ids, RECOVERY).await?;
+
+    servers.broker.set_memory_alarm(true).await?;
+    for n in 0..5 {
+        ids.push(register(web_store, &format!("While blocked {n}")).await?);
+    }
+    assert_eq!(environment.management().depth(TRANSFORMER_CUSTOMER_REGISTERED.name).await?, 0);
+    servers.broker.set_memory_alarm(false).await?;
+    wait_for_marketing_rows(&environment, &ids, RECOVERY).await?;
+    wait_for_outbox_depth(&environment, 0, SOON).await
+}
+
+#[tokio::test]
+async fn event_confirmed_by_new_queue_survives_broker_kill() -> anyhow::Result<()> {
+    let (_directory, mut servers) = start_servers().await?;
+    let environment = TestEnvironment::on(&servers).await?;
+    let _marketing = environment.start_ready(Program::Marketing, &[]).await?;
+    let (_connection, channel) = open_channel(&environment).await?;
     let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
-    let events = CustomerRegistered::EXCHANGE.into();
-    channel.exchange_declare(events, ExchangeKind::Topic, durable, FieldTable::default()).await.unwrap();
-    let _transformer = site.start_transformer().unwrap();
-    let event = include_str!("../../../contracts/samples/web-store.customer-registered.v1.json");
-    let (exchange, key) = (CustomerRegistered::EXCHANGE, CustomerRegistered::TYPE);
-    eventually(SOON, "a new queue takes the event", async || {
-        let sent =
-            publish_mandatory(&channel, exchange, key, properties(key), event.as_bytes()).await.ok()?;
-        (sent == Confirmation::Ack(None)).then_some(())
+    let exchange = CustomerRegistered::EXCHANGE;
+    channel.exchange_declare(exchange.into(), ExchangeKind::Topic, durable, FieldTable::default()).await?;
+    let _transformer = environment.start_transformer()?;
+    let (event, key) = (
+        include_str!("../../../contracts/samples/web-store.customer-registered.v1.json"),
+        CustomerRegistered::TYPE,
+    );
+    eventually(SOON, "the new queue accepts the event", async || {
+        let confirmation =
+            publish_mandatory(&channel, exchange, key, properties(key), event.as_bytes()).await;
+        (confirmation.ok()? == Confirmation::Ack(None)).then_some(())
     })
-    .await
-    .unwrap();
-    servers.broker.process.kill().await.unwrap();
-    servers.broker.restart().await.unwrap();
-    let event: CustomerRegistered = serde_json::from_str(event).unwrap();
-    wait_for_marketing_rows(&site, &[event.customer_id.to_string()], BACK).await.unwrap();
+    .await?;
+    servers.broker.process.kill().await?;
+    servers.broker.restart().await?;
+    let event: CustomerRegistered = serde_json::from_str(event)?;
+    wait_for_marketing_rows(&environment, &[event.customer_id.to_string()], RECOVERY).await
 }
 
 #[tokio::test]
-async fn while_mysql_is_down_marketing_holds_what_it_has_and_nothing_is_dead_lettered() {
-    let (mut servers, _directory) = servers().await;
-    let site = TestEnvironment::on(&servers).await.unwrap();
-    let web_store = ready(site.start_web_store().unwrap()).await;
-    let _transformer = ready(site.start_transformer().unwrap()).await;
-    let _marketing = ready(site.start_marketing().unwrap()).await;
-    let mut ids = vec![register(&web_store, "Before").await.unwrap()];
-    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
+async fn marketing_holds_messages_while_mysql_is_down() -> anyhow::Result<()> {
+    let (_directory, mut servers) = start_servers().await?;
+    let environment = TestEnvironment::on(&servers).await?;
+    let services = start_services(&environment).await?;
+    let web_store = &services[0];
+    let mut ids = vec![register(web_store, "Before").await?];
+    wait_for_marketing_rows(&environment, &ids, SOON).await?;
 
-    servers.mysql.process.kill().await.unwrap();
+    servers.mysql.process.kill().await?;
     for n in 0..20 {
-        ids.push(register(&web_store, &format!("While down {n}")).await.unwrap());
+        ids.push(register(web_store, &format!("While down {n}")).await?);
     }
-    let queue = MARKETING_CREATE_CUSTOMER;
+    let (management, queue) = (environment.management(), MARKETING_CREATE_CUSTOMER);
     eventually(SOON, "Marketing holds the messages", async || {
-        let queues = site.management().queues().await.ok()?;
-        (queues.get(queue.name)?.messages_unacknowledged == 20).then_some(())
+        (management.queues().await.ok()?.get(queue.name)?.messages_unacknowledged == 20).then_some(())
     })
-    .await
-    .unwrap();
-    servers.mysql.restart().await.unwrap();
-    wait_for_marketing_rows(&site, &ids, BACK).await.unwrap();
-    assert_eq!(site.management().depth(&queue.dead_letter_queue()).await.unwrap(), 0);
+    .await?;
+    servers.mysql.restart().await?;
+    wait_for_marketing_rows(&environment, &ids, RECOVERY).await?;
+    assert_eq!(management.depth(&queue.dead_letter_queue()).await?, 0);
+    Ok(())
 }
 
 #[tokio::test]
-async fn after_kill_9_of_any_process_at_any_moment_nothing_is_lost_and_nothing_is_doubled() {
-    let (mut servers, _directory) = servers().await;
-    let site = TestEnvironment::on(&servers).await.unwrap();
-    let mut web_store = ready(site.start_web_store().unwrap()).await;
-    let mut transformer = ready(site.start_transformer().unwrap()).await;
-    let mut marketing = ready(site.start_marketing().unwrap()).await;
-    let load = Load::start(web_store.url());
+async fn marketing_logs_when_it_processes_held_messages_again() -> anyhow::Result<()> {
+    let (_directory, mut servers) = start_servers().await?;
+    let environment = TestEnvironment::on(&servers).await?;
+    let services = start_services(&environment).await?;
+    servers.mysql.process.kill().await?;
+    let ids = register_many(&services[0], 3).await?;
+    let held = async || environment.logs_contain("holding messages; trying again").then_some(());
+    eventually(SOON, "a line about held messages", held).await?;
+    assert!(!environment.logs_contain("processing messages again"));
+    servers.mysql.restart().await?;
+    wait_for_marketing_rows(&environment, &ids, RECOVERY).await?;
+    let processed = async || environment.logs_contain("processing messages again").then_some(());
+    eventually(SOON, "a line about the recovery", processed).await
+}
+
+#[tokio::test]
+async fn kill_9_of_any_process_loses_and_duplicates_nothing() -> anyhow::Result<()> {
+    let (_directory, mut servers) = start_servers().await?;
+    let environment = TestEnvironment::on(&servers).await?;
+    let [mut web_store, mut transformer, mut marketing] = start_services(&environment).await?;
+    let load = RegistrationLoad::start(&web_store, 1)?;
+    let wait_for_more = async || load.wait_for_more(20, RECOVERY).await;
     let address = web_store.address();
     for _ in 0..2 {
-        web_store.process.kill().await.unwrap();
-        web_store = site.start_at(address, Program::WebStore, &[]).unwrap();
-        load.goes_on().await;
-        transformer.kill().await.unwrap();
-        load.goes_on().await;
-        transformer = site.start_transformer().unwrap();
-        load.goes_on().await;
-        marketing.kill().await.unwrap();
-        load.goes_on().await;
-        marketing = site.start_marketing().unwrap();
-        load.goes_on().await;
-        servers.broker.process.kill().await.unwrap();
-        servers.broker.restart().await.unwrap();
-        load.goes_on().await;
-        servers.mysql.process.kill().await.unwrap();
-        servers.mysql.restart().await.unwrap();
-        load.goes_on().await;
-        servers.postgres.process.kill().await.unwrap();
-        servers.postgres.restart().await.unwrap();
-        load.goes_on().await;
+        web_store.kill().await?;
+        web_store = environment.start_at(address, Program::WebStore, &[])?;
+        wait_for_more().await?;
+        transformer.kill().await?;
+        wait_for_more().await?;
+        transformer = environment.start_transformer()?;
+        wait_for_more().await?;
+        marketing.kill().await?;
+        wait_for_more().await?;
+        marketing = environment.start_marketing()?;
+        wait_for_more().await?;
+        servers.broker.process.kill().await?;
+        servers.broker.restart().await?;
+        wait_for_more().await?;
+        servers.mysql.process.kill().await?;
+        servers.mysql.restart().await?;
+        wait_for_more().await?;
+        servers.postgres.process.kill().await?;
+        servers.postgres.restart().await?;
+        wait_for_more().await?;
     }
-    let told = load.stop().await;
-    let saved: Vec<String> = sqlx::query_scalar("SELECT id::text FROM customers")
-        .fetch_all(&site.web_store_database())
-        .await
-        .unwrap();
-    assert!(told.iter().all(|id| saved.contains(id)), "who was told is saved");
-    // A customer may be saved whose answer got lost; Marketing has exactly the saved ones.
-    wait_for_marketing_rows(&site, &saved, BACK).await.unwrap();
-    wait_for_outbox_depth(&site, 0, SOON).await.unwrap();
-}
-
-/// Registers people one after another, and keeps the ids of those who were told that they are.
-struct Load {
-    told: tokio::sync::watch::Receiver<Vec<String>>,
-    stop: Arc<AtomicBool>,
-    registering: tokio::task::JoinHandle<()>,
-}
-
-impl Load {
-    fn start(web_store: String) -> Self {
-        let (sender, told) = tokio::sync::watch::channel(Vec::new());
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let registering = tokio::spawn(async move {
-            let client = http_client().unwrap();
-            for n in 0.. {
-                if stopped.load(Ordering::Relaxed) {
-                    break;
-                }
-                match register_at(&client, &web_store, &format!("Customer {n}")).await {
-                    Ok(id) => sender.send_modify(|told| told.push(id)),
-                    Err(_) => tokio::task::yield_now().await,
-                }
-            }
-        });
-        Self { told, stop, registering }
-    }
-
-    /// Waits until 20 more have been registered.
-    async fn goes_on(&self) {
-        let before = self.told.borrow().len();
-        let more = async || (self.told.borrow().len() >= before + 20).then_some(());
-        eventually(BACK, "registering goes on", more).await.unwrap();
-    }
-
-    async fn stop(self) -> Vec<String> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.registering.await.unwrap();
-        self.told.borrow().clone()
-    }
+    let confirmed = load.stop().await?.confirmed;
+    let select = sqlx::query_scalar("SELECT id::text FROM customers");
+    let saved: Vec<String> = select.fetch_all(&environment.web_store_database()).await?;
+    assert!(confirmed.iter().all(|id| saved.contains(id)), "a confirmed customer is not saved");
+    // A customer whose confirmation was lost may be saved too. Marketing must have exactly the saved ones.
+    wait_for_marketing_rows(&environment, &saved, RECOVERY).await?;
+    wait_for_outbox_depth(&environment, 0, SOON).await
 }
 
 #[tokio::test]
-async fn any_start_order_of_the_six_parts_loses_nothing() {
-    let (mut servers, _directory) = servers().await;
-    let site = TestEnvironment::on(&servers).await.unwrap();
-    let client = http_client().unwrap();
+async fn any_start_order_loses_nothing() -> anyhow::Result<()> {
+    let (_directory, mut servers) = start_servers().await?;
+    let environment = TestEnvironment::on(&servers).await?;
+    let client = http_client()?;
     let mut ids = Vec::new();
+    // Each letter is a server (PostgreSQL, MySQL, broker) or a service (Web Store, transformer, Marketing).
     for (round, order) in ["wtmbps", "bmtwsp", "pwsmtb", "smpbtw"].into_iter().enumerate() {
-        servers.broker.process.kill().await.unwrap();
-        servers.postgres.process.kill().await.unwrap();
-        servers.mysql.process.kill().await.unwrap();
-        let mut services: Vec<(char, Service)> = Vec::new();
+        servers.broker.process.kill().await?;
+        servers.postgres.process.kill().await?;
+        servers.mysql.process.kill().await?;
+        let mut services: Vec<Service> = Vec::new();
+        let mut web_store_url = None;
         for part in order.chars() {
-            match part {
-                'p' => servers.postgres.restart().await.unwrap(),
-                's' => servers.mysql.restart().await.unwrap(),
-                'b' => servers.broker.restart().await.unwrap(),
-                'w' => services.push((part, alive(site.start_web_store().unwrap()).await)),
-                't' => services.push((part, alive(site.start_transformer().unwrap()).await)),
-                'm' => services.push((part, alive(site.start_marketing().unwrap()).await)),
-                _ => unreachable!("a part"),
+            let program = match part {
+                'p' => {
+                    servers.postgres.restart().await?;
+                    None
+                }
+                's' => {
+                    servers.mysql.restart().await?;
+                    None
+                }
+                'b' => {
+                    servers.broker.restart().await?;
+                    None
+                }
+                'w' => Some(Program::WebStore),
+                't' => Some(Program::Transformer),
+                'm' => Some(Program::Marketing),
+                _ => unreachable!("an unknown letter"),
+            };
+            if let Some(program) = program {
+                let mut service = environment.start(program, &[])?;
+                service.wait_live(SOON).await?;
+                if part == 'w' {
+                    web_store_url = Some(service.url());
+                }
+                services.push(service);
             }
-            if let Some((_, web_store)) = services.iter().find(|(part, _)| *part == 'w') {
-                let name = format!("Round {round} after {part}");
-                ids.extend(register_at(&client, &web_store.url(), &name).await);
+            if let Some(url) = &web_store_url {
+                ids.extend(register_at(&client, url, &format!("Round {round} after {part}")).await);
             }
         }
-        let (_, web_store) = services.iter().find(|(part, _)| *part == 'w').unwrap();
+        let url = web_store_url.unwrap();
         let name = format!("Round {round} at last");
-        let last = async || register_at(&client, &web_store.url(), &name).await.ok();
-        ids.push(eventually(BACK, "the Web Store registers", last).await.unwrap());
-        for id in &ids {
-            eventually(BACK, "everybody who was told is in Marketing", async || {
-                marketing_ids(&site).await.ok()?.contains(id).then_some(())
-            })
-            .await
-            .unwrap();
-        }
-        for (_, mut service) in services {
-            assert!(service.terminate(Duration::from_secs(10)).await.unwrap().success());
+        let succeeds = async || register_at(&client, &url, &name).await.ok();
+        ids.push(eventually(RECOVERY, "registration succeeds", succeeds).await?);
+        eventually(RECOVERY, "all confirmed customers are in Marketing", async || {
+            let arrived = marketing_ids(&environment).await.ok()?;
+            ids.iter().all(|id| arrived.contains(id)).then_some(())
+        })
+        .await?;
+        for service in services {
+            stop(service).await?;
         }
     }
-    assert_eq!(site.management().depth(&MARKETING_CREATE_CUSTOMER.dead_letter_queue()).await.unwrap(), 0);
-}
-
-/// A pause until it answers at all, whatever else is missing.
-async fn alive(service: Service) -> Service {
-    let check = format!("{}/health/live", service.url());
-    let answers = async || http_client().unwrap().get(&check).send().await.is_ok().then_some(());
-    eventually(SOON, "it lives", answers).await.unwrap();
-    service
+    let dead_letters = MARKETING_CREATE_CUSTOMER.dead_letter_queue();
+    assert_eq!(environment.management().depth(&dead_letters).await?, 0);
+    Ok(())
 }
 
 #[tokio::test]
-async fn with_two_brokers_a_cut_link_to_one_of_them_loses_nothing() {
-    let site = TestEnvironment::new().await.unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let target = Broker::start(directory.path(), free_port().unwrap(), free_port().unwrap()).await.unwrap();
-    let link = Proxy::to(target.port(), Protocol::Amqp).await.unwrap();
+async fn cut_link_to_one_of_two_brokers_loses_nothing() -> anyhow::Result<()> {
+    let (environment, web_store) = TestEnvironment::with_web_store().await?;
+    let directory = tempfile::tempdir()?;
+    let target = Broker::start(directory.path(), free_port()?, free_port()?).await?;
+    let link = Proxy::to(target.port(), Protocol::Amqp).await?;
     let url = |user, port| format!("amqp://{user}:{PASSWORD}@127.0.0.1:{port}/%2f");
-    let to_target = url("transformer", link.port());
-    let web_store = ready(site.start_web_store().unwrap()).await;
-    let settings = [("TRANSFORMER_TARGET_BROKER_URL", to_target.as_str())];
-    let transformer = ready(site.start(Program::Transformer, &settings).unwrap()).await;
-    let at_target = url("marketing", target.port());
-    let _marketing =
-        ready(site.start(Program::Marketing, &[("MARKETING_BROKER_URL", at_target.as_str())]).unwrap()).await;
-    let mut ids = register_many(&web_store, 5).await.unwrap();
-    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
+    let settings = [("TRANSFORMER_TARGET_BROKER_URL", url("transformer", link.port()))];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let transformer = environment.start_ready(Program::Transformer, &settings).await?;
+    let target_url = url("marketing", target.port());
+    let settings = [("MARKETING_BROKER_URL", target_url.as_str())];
+    let _marketing = environment.start_ready(Program::Marketing, &settings).await?;
+    let mut ids = register_many(&web_store, 5).await?;
+    wait_for_marketing_rows(&environment, &ids, SOON).await?;
 
     link.cut();
-    let health = format!("{}/health/ready", transformer.url());
-    eventually(SOON, "the transformer misses its target", async || {
-        (http_client().unwrap().get(&health).send().await.ok()?.status() == StatusCode::SERVICE_UNAVAILABLE)
-            .then_some(())
+    let (client, health) = (http_client()?, format!("{}/health/ready", transformer.url()));
+    eventually(SOON, "the transformer reports the lost broker", async || {
+        let status = client.get(&health).send().await.ok()?.status();
+        (status == StatusCode::SERVICE_UNAVAILABLE).then_some(())
     })
-    .await
-    .unwrap();
+    .await?;
     for n in 0..5 {
-        ids.push(register(&web_store, &format!("While cut {n}")).await.unwrap());
+        ids.push(register(&web_store, &format!("While cut {n}")).await?);
     }
-    wait_for_outbox_depth(&site, 0, SOON).await.unwrap();
-    eventually(SOON, "the events wait at the source", async || {
-        (site.management().depth(TRANSFORMER_CUSTOMER_REGISTERED.name).await.ok()? == 5).then_some(())
-    })
-    .await
-    .unwrap();
+    wait_for_outbox_depth(&environment, 0, SOON).await?;
+    environment.management().wait_for_depth(TRANSFORMER_CUSTOMER_REGISTERED.name, 5).await?;
     link.restore();
-    wait_for_marketing_rows(&site, &ids, SOON).await.unwrap();
+    wait_for_marketing_rows(&environment, &ids, SOON).await
 }

@@ -1,101 +1,115 @@
-//! Each service's user may do what its work needs on its database and on the broker, and nothing more.
+//! Each service's users have exactly the permissions that their work needs, on databases and on the broker.
 
-use lapin::ConnectionProperties;
-use lapin::options::{BasicGetOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
+use lapin::{
+    Channel, Connection as BrokerConnection, ConnectionProperties,
+    options::{BasicGetOptions, QueueDeclareOptions},
+    types::FieldTable,
+};
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, PgConnection};
 use system_tests::TestEnvironment;
 
 #[tokio::test]
-async fn web_store_may_touch_rows_but_no_tables() {
-    let site = TestEnvironment::new().await.unwrap();
-    site.web_store_database().execute("CREATE TABLE notes (id bigserial, note text)").await.unwrap();
+async fn web_store_may_change_rows_but_no_tables() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    environment.web_store_database().execute("CREATE TABLE notes (id bigserial, note text)").await?;
 
-    let url = site.connection_urls().web_store_database_url("web_store");
-    let mut user = PgConnection::connect(&url).await.unwrap();
+    let url = environment.connection_urls().web_store_database_url("web_store");
+    let mut user = PgConnection::connect(&url).await?;
     for allowed in [
         "INSERT INTO notes (note) VALUES ('a')",
         "UPDATE notes SET note = 'b'",
         "SELECT note FROM notes",
         "DELETE FROM notes",
     ] {
-        user.execute(AssertSqlSafe(allowed)).await.unwrap();
+        user.execute(AssertSqlSafe(allowed)).await?;
     }
     for forbidden in
         ["CREATE TABLE more ()", "DROP TABLE notes", "TRUNCATE notes", "ALTER TABLE notes ADD x int"]
     {
         assert!(user.execute(AssertSqlSafe(forbidden)).await.is_err(), "{forbidden}");
     }
+    Ok(())
 }
 
 #[tokio::test]
-async fn marketing_may_add_and_change_rows_but_not_delete_them() {
-    let site = TestEnvironment::new().await.unwrap();
-    site.marketing_database().execute("CREATE TABLE notes (note text)").await.unwrap();
+async fn marketing_may_insert_and_update_rows_but_not_delete() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    environment.marketing_database().execute("CREATE TABLE notes (note text)").await?;
 
-    let url = site.connection_urls().marketing_database_url("marketing");
-    let mut user = MySqlConnection::connect(&url).await.unwrap();
+    let url = environment.connection_urls().marketing_database_url("marketing");
+    let mut user = MySqlConnection::connect(&url).await?;
     for allowed in ["INSERT INTO notes VALUES ('a')", "UPDATE notes SET note = 'b'", "SELECT note FROM notes"]
     {
-        user.execute(AssertSqlSafe(allowed)).await.unwrap();
+        user.execute(AssertSqlSafe(allowed)).await?;
     }
     for forbidden in
         ["DELETE FROM notes", "TRUNCATE TABLE notes", "DROP TABLE notes", "CREATE TABLE more (x int)"]
     {
         assert!(user.execute(AssertSqlSafe(forbidden)).await.is_err(), "{forbidden}");
     }
+    Ok(())
 }
 
 #[tokio::test]
-async fn a_site_leaves_no_databases_behind() {
-    let site = TestEnvironment::new().await.unwrap();
-    let addresses = site.connection_urls().clone();
-    drop(site);
-    assert!(PgConnection::connect(&addresses.web_store_database_url("postgres")).await.is_err());
-    assert!(MySqlConnection::connect(&addresses.marketing_database_url("root")).await.is_err());
+async fn dropped_environment_leaves_no_databases() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let urls = environment.connection_urls().clone();
+    drop(environment);
+    assert!(PgConnection::connect(&urls.web_store_database_url("postgres")).await.is_err());
+    assert!(MySqlConnection::connect(&urls.marketing_database_url("root")).await.is_err());
+    Ok(())
 }
 
 #[tokio::test]
-async fn a_service_reads_its_queues_but_not_its_dead_letters() {
-    let site = TestEnvironment::new().await.unwrap();
+async fn service_may_read_its_queues_but_not_its_dead_letters() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
     for service in ["transformer", "marketing"] {
         let queue = format!("{service}.a-message");
         let dead_letters = format!("{queue}.dead-letters");
-        declare(&site, service, &queue).await.unwrap();
-        declare(&site, service, &dead_letters).await.unwrap();
-        get(&site, service, &queue).await.unwrap();
-        get(&site, service, &dead_letters).await.expect_err("a service reads its dead letters");
+        declare(&environment, service, &queue).await?;
+        declare(&environment, service, &dead_letters).await?;
+        get(&environment, service, &queue).await?;
+        assert!(get(&environment, service, &dead_letters).await.is_err(), "{service} read {dead_letters}");
     }
+    Ok(())
 }
 
 #[tokio::test]
-async fn a_service_makes_nothing_in_anothers_name() {
-    let site = TestEnvironment::new().await.unwrap();
+async fn service_may_not_declare_queues_of_others() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
     for (service, others) in [
         ("web-store", ["web-store.queue", "transformer.queue", "marketing.queue"]),
         ("transformer", ["web-store.queue", "marketing.queue", "queue"]),
         ("marketing", ["web-store.queue", "transformer.queue", "queue"]),
     ] {
         for queue in others {
-            assert!(declare(&site, service, queue).await.is_err(), "{service} made {queue}");
+            assert!(declare(&environment, service, queue).await.is_err(), "{service} declared {queue}");
         }
     }
+    Ok(())
 }
 
-/// Declares a queue as a service. A refusal costs the channel, so each try has its own connection.
-async fn declare(site: &TestEnvironment, user: &str, queue: &str) -> lapin::Result<()> {
-    let connection =
-        lapin::Connection::connect(&site.broker_url(user), ConnectionProperties::default()).await?;
+/// Opens a channel on its own connection, because a refused operation closes the channel.
+async fn open_channel(
+    environment: &TestEnvironment,
+    user: &str,
+) -> lapin::Result<(BrokerConnection, Channel)> {
+    let properties = ConnectionProperties::default();
+    let connection = BrokerConnection::connect(&environment.broker_url(user), properties).await?;
     let channel = connection.create_channel().await?;
+    Ok((connection, channel))
+}
+
+/// Declares a queue as `user`.
+async fn declare(environment: &TestEnvironment, user: &str, queue: &str) -> lapin::Result<()> {
+    let (_connection, channel) = open_channel(environment, user).await?;
     channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), FieldTable::default()).await?;
     Ok(())
 }
 
-/// Asks for a message of a queue as a service.
-async fn get(site: &TestEnvironment, user: &str, queue: &str) -> lapin::Result<()> {
-    let connection =
-        lapin::Connection::connect(&site.broker_url(user), ConnectionProperties::default()).await?;
-    let channel = connection.create_channel().await?;
+/// Requests one message of a queue as `user`.
+async fn get(environment: &TestEnvironment, user: &str, queue: &str) -> lapin::Result<()> {
+    let (_connection, channel) = open_channel(environment, user).await?;
     channel.basic_get(queue.into(), BasicGetOptions::default()).await?;
     Ok(())
 }

@@ -1,46 +1,47 @@
-//! The private servers themselves: they keep what they have, and come back on the same ports.
+//! Private servers keep their data and their ports when they are killed, and can be frozen.
+
+use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
 use stack::servers::Servers;
 use system_tests::{SOON, TestEnvironment, eventually};
+use tokio::time::timeout;
 
 #[tokio::test]
-async fn killed_servers_come_back_with_their_data() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut servers = Servers::start(directory.path(), |_| ()).await.unwrap();
-    let site = TestEnvironment::on(&servers).await.unwrap();
-    sqlx::query("CREATE TABLE notes (note text)").execute(&site.web_store_database()).await.unwrap();
-    sqlx::query("CREATE TABLE notes (note text)").execute(&site.marketing_database()).await.unwrap();
+async fn killed_servers_restart_with_their_data() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let mut servers = Servers::start(directory.path(), |_| ()).await?;
+    let environment = TestEnvironment::on(&servers).await?;
+    sqlx::query("CREATE TABLE notes (note text)").execute(&environment.web_store_database()).await?;
+    sqlx::query("CREATE TABLE notes (note text)").execute(&environment.marketing_database()).await?;
 
-    servers.postgres.process.kill().await.unwrap();
-    servers.mysql.process.kill().await.unwrap();
-    servers.broker.process.kill().await.unwrap();
-    servers.postgres.restart().await.unwrap();
-    servers.mysql.restart().await.unwrap();
-    servers.broker.restart().await.unwrap();
+    servers.postgres.process.kill().await?;
+    servers.mysql.process.kill().await?;
+    servers.broker.process.kill().await?;
+    servers.postgres.restart().await?;
+    servers.mysql.restart().await?;
+    servers.broker.restart().await?;
 
-    sqlx::query("SELECT * FROM notes").execute(&site.web_store_database()).await.unwrap();
-    sqlx::query("SELECT * FROM notes").execute(&site.marketing_database()).await.unwrap();
-    eventually(SOON, "the broker answers", async || {
-        site.management().queues().await.unwrap().is_empty().then_some(())
-    })
-    .await
-    .unwrap();
+    sqlx::query("SELECT * FROM notes").execute(&environment.web_store_database()).await?;
+    sqlx::query("SELECT * FROM notes").execute(&environment.marketing_database()).await?;
+    let management = environment.management();
+    let no_queues = async || management.queues().await.ok()?.is_empty().then_some(());
+    eventually(SOON, "the broker responds", no_queues).await
 }
 
 #[tokio::test]
-async fn a_frozen_server_answers_again_when_it_goes_on() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut servers = Servers::start(directory.path(), |_| ()).await.unwrap();
+async fn frozen_server_responds_again_after_it_is_resumed() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let mut servers = Servers::start(directory.path(), |_| ()).await?;
     let url = servers.connection_urls().web_store_database_url("web_store_owner");
-    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let mut connection = PgConnection::connect(&url).await?;
 
     servers.postgres.process.pause();
-    let frozen = tokio::time::timeout(std::time::Duration::from_millis(300), connection.ping()).await;
+    let frozen = timeout(Duration::from_millis(300), connection.ping()).await;
     servers.postgres.process.resume();
 
-    assert!(frozen.is_err(), "a backend went on while the server was frozen");
-    PgConnection::connect(&url).await.unwrap().ping().await.unwrap();
+    assert!(frozen.is_err(), "a backend process responded while the server was frozen");
+    PgConnection::connect(&url).await?.ping().await?;
     drop(connection);
-    servers.stop().await.unwrap();
+    servers.stop().await
 }

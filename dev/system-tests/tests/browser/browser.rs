@@ -1,27 +1,33 @@
 //! A real browser: headless Chromium, driven over `WebDriver`.
 
-use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
+use anyhow::Context;
 use serde_json::{Value, json};
-use stack::ports::free_port;
-use stack::process::Process;
+use stack::{ports::free_port, process::Process};
 use system_tests::{SOON, eventually};
 use tempfile::TempDir;
 use thirtyfour::prelude::*;
-use tokio::net::TcpStream;
-use tokio::process::Command;
-use tokio::runtime;
+use tokio::{net::TcpStream, process::Command, runtime};
 
-/// Light or dark, as the operating system would say.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Scheme {
+const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest screenshot, in CSS pixels.
+const MAX_SCREENSHOT_HEIGHT: u64 = 1600;
+
+/// The color scheme of the operating system.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ColorScheme {
     Light,
     Dark,
 }
 
-/// A window with one tab and an empty profile. Dropped, all of it is killed.
+/// A window with one tab and an empty profile. Dropping it ends the browser.
 pub(crate) struct Browser {
     pub(crate) page: WebDriver,
     port: u16,
@@ -30,23 +36,22 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    pub(crate) async fn open() -> Self {
-        let profile = tempfile::tempdir().unwrap();
-        let port = free_port().unwrap();
+    pub(crate) async fn open() -> anyhow::Result<Self> {
+        let profile = tempfile::tempdir()?;
+        let port = free_port()?;
         let mut command = Command::new("chromedriver");
         command.arg(format!("--port={port}")).kill_on_drop(true);
         let log = profile.path().join("chromedriver.log");
         let driver = Process::spawn("chromedriver", &mut command, &log)
-            .expect("chromedriver; script/install installs it");
+            .context("chromedriver does not start; script/install installs it")?;
         eventually(SOON, "chromedriver listens", async || {
             TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop)
         })
-        .await
-        .unwrap();
+        .await?;
         let mut options = DesiredCapabilities::chrome();
         for argument in [
             "--headless",
-            // Chromium cannot build its sandbox as root, nor in most containers. It sees our own pages only.
+            // The sandbox works neither as root nor in most containers. The browser opens only our pages.
             "--no-sandbox",
             "--disable-dev-shm-usage",
             "--disable-gpu",
@@ -57,125 +62,143 @@ impl Browser {
             "--disable-sync",
             "--hide-scrollbars",
         ] {
-            options.add_arg(argument).unwrap();
+            options.add_arg(argument)?;
         }
-        options.add_arg(&format!("--user-data-dir={}", profile.path().display())).unwrap();
-        let page = WebDriver::new(format!("http://127.0.0.1:{port}"), options).await.expect("a browser");
+        options.add_arg(&format!("--user-data-dir={}", profile.path().display()))?;
+        let page = WebDriver::new(format!("http://127.0.0.1:{port}"), options).await?;
         let browser = Self { page, port, _driver: driver, _profile: profile };
-        browser.show(1280, Scheme::Light).await;
-        browser
+        browser.set_window(1280, ColorScheme::Light).await?;
+        Ok(browser)
     }
 
-    /// Sets the window's width, in CSS pixels, and the scheme.
-    pub(crate) async fn show(&self, width: u32, scheme: Scheme) {
+    /// Sets the width of the window in CSS pixels, and the color scheme.
+    pub(crate) async fn set_window(&self, width: u32, scheme: ColorScheme) -> anyhow::Result<()> {
         let height = if width < 768 { 640 } else { 800 };
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
-        self.tell("Emulation.setDeviceMetricsOverride", size).await;
-        let scheme = if matches!(scheme, Scheme::Dark) { "dark" } else { "light" };
+        self.send_devtools("Emulation.setDeviceMetricsOverride", size).await?;
+        let scheme = match scheme {
+            ColorScheme::Light => "light",
+            ColorScheme::Dark => "dark",
+        };
         let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
-        self.tell("Emulation.setEmulatedMedia", media).await;
+        self.send_devtools("Emulation.setEmulatedMedia", media).await
     }
 
-    /// From now on the browser runs no script of any page.
-    pub(crate) async fn without_javascript(&self) {
-        self.tell("Emulation.setScriptExecutionDisabled", json!({"value": true})).await;
+    /// Turns off the scripts of all pages.
+    pub(crate) async fn disable_javascript(&self) -> anyhow::Result<()> {
+        self.send_devtools("Emulation.setScriptExecutionDisabled", json!({"value": true})).await
     }
 
-    pub(crate) async fn tell(&self, method: &str, parameters: Value) {
-        self.page.cdp().send_raw(method, parameters).await.expect(method);
+    /// Sends a command of the protocol of Chrome's developer tools.
+    async fn send_devtools(&self, method: &str, parameters: Value) -> anyhow::Result<()> {
+        self.page.cdp().send_raw(method, parameters).await.with_context(|| method.to_owned())?;
+        Ok(())
     }
 
-    pub(crate) async fn goto(&self, url: &str) {
-        self.page.goto(url).await.unwrap();
+    pub(crate) async fn goto(&self, url: &str) -> anyhow::Result<()> {
+        Ok(self.page.goto(url).await?)
     }
 
-    /// What is on the page, or will be when the next one is there.
-    pub(crate) async fn find(&self, css: &str) -> WebElement {
+    /// Waits for an element on this page or the next one, and returns it.
+    pub(crate) async fn find(&self, css: &str) -> anyhow::Result<WebElement> {
         let find = async || self.page.find(By::Css(css)).await.ok();
-        eventually(SOON, &format!("{css} on the page"), find).await.unwrap()
+        eventually(SOON, &format!("{css} on the page"), find).await
     }
 
-    pub(crate) async fn type_into(&self, css: &str, text: &str) {
-        let field = self.find(css).await;
-        field.clear().await.unwrap();
-        field.send_keys(text).await.unwrap();
+    pub(crate) async fn type_into(&self, css: &str, text: &str) -> anyhow::Result<()> {
+        let field = self.find(css).await?;
+        field.clear().await?;
+        Ok(field.send_keys(text).await?)
     }
 
-    pub(crate) async fn click(&self, css: &str) {
-        self.find(css).await.click().await.unwrap();
+    pub(crate) async fn click(&self, css: &str) -> anyhow::Result<()> {
+        Ok(self.find(css).await?.click().await?)
     }
 
-    /// Presses a key where the focus is.
-    pub(crate) async fn press(&self, key: Key) {
-        self.page.action_chain().send_keys(key).perform().await.unwrap();
+    /// Presses a key in the focused element.
+    pub(crate) async fn press(&self, key: Key) -> anyhow::Result<()> {
+        Ok(self.page.action_chain().send_keys(key).perform().await?)
     }
 
-    pub(crate) async fn type_text(&self, text: &str) {
-        self.page.action_chain().send_keys(text).perform().await.unwrap();
+    /// Types into the focused element.
+    pub(crate) async fn type_text(&self, text: &str) -> anyhow::Result<()> {
+        Ok(self.page.action_chain().send_keys(text).perform().await?)
     }
 
-    /// The id of what has the focus.
-    pub(crate) async fn focus(&self) -> String {
-        self.evaluate("return document.activeElement.id").await.as_str().unwrap_or_default().to_owned()
+    /// Returns the id of the focused element.
+    pub(crate) async fn focused_id(&self) -> anyhow::Result<String> {
+        let id = self.evaluate("return document.activeElement.id").await?;
+        Ok(id.as_str().unwrap_or_default().to_owned())
     }
 
-    pub(crate) async fn value(&self, css: &str) -> String {
-        self.find(css).await.prop("value").await.unwrap().unwrap_or_default()
+    /// Returns the value of an input field.
+    pub(crate) async fn value(&self, css: &str) -> anyhow::Result<String> {
+        Ok(self.find(css).await?.prop("value").await?.unwrap_or_default())
     }
 
-    /// The page's heading, once there is one.
-    pub(crate) async fn heading(&self) -> String {
-        self.find("h1").await.text().await.unwrap()
+    /// Waits for a heading and returns its text.
+    pub(crate) async fn heading(&self) -> anyhow::Result<String> {
+        Ok(self.find("h1").await?.text().await?)
     }
 
-    pub(crate) async fn heading_becomes(&self, heading: &str) {
+    /// Waits for a page with this heading.
+    pub(crate) async fn wait_for_heading(&self, heading: &str) -> anyhow::Result<()> {
         eventually(SOON, &format!("a page with the heading {heading}"), async || {
             let h1 = self.page.find(By::Css("h1")).await.ok()?;
             (h1.text().await.ok()? == heading).then_some(())
         })
         .await
-        .unwrap();
     }
 
-    pub(crate) async fn evaluate(&self, script: &str) -> Value {
-        self.page.execute(script, Vec::new()).await.expect(script).json().clone()
+    /// Waits for the summary of problems above a form and returns its text.
+    pub(crate) async fn summary(&self) -> anyhow::Result<String> {
+        eventually(SOON, "a summary of problems", async || {
+            self.page.find(By::Css(".summary")).await.ok()?.text().await.ok()
+        })
+        .await
     }
 
-    /// Panics if anything is wider than the window.
-    pub(crate) async fn assert_no_sideways_scrolling(&self, state: &str) {
-        let widths = self
-            .evaluate("return [document.documentElement.scrollWidth, document.documentElement.clientWidth]")
-            .await;
-        assert!(widths[0].as_u64() <= widths[1].as_u64(), "{state} scrolls sideways: {widths}");
+    /// Runs a script on the page and returns its result.
+    pub(crate) async fn evaluate(&self, script: &str) -> anyhow::Result<Value> {
+        Ok(self.page.execute(script, Vec::new()).await?.json().clone())
     }
 
-    /// Writes `target/screenshots/<name>.png`: the whole page, however long, up to 1,600 pixels.
-    pub(crate) async fn screenshot(&self, name: &str) {
-        let size =
-            self.evaluate("return [innerWidth, innerHeight, document.documentElement.scrollHeight]").await;
-        let (width, window) = (&size[0], size[1].as_u64().unwrap());
-        let height = size[2].as_u64().unwrap().clamp(window, 1600);
-        let whole = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
-        self.tell("Emulation.setDeviceMetricsOverride", whole).await;
-        let png = self.page.screenshot_as_png().await.unwrap();
-        let directory = target().join("screenshots");
-        std::fs::create_dir_all(&directory).unwrap();
-        std::fs::write(directory.join(name).with_extension("png"), png).unwrap();
+    /// Panics if the page is wider than the window.
+    pub(crate) async fn assert_no_horizontal_scrolling(&self, state: &str) -> anyhow::Result<()> {
+        let script = "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]";
+        let widths = self.evaluate(script).await?;
+        assert!(widths[0].as_u64() <= widths[1].as_u64(), "{state} scrolls horizontally: {widths}");
+        Ok(())
+    }
+
+    /// Writes a picture of the page to `target/screenshots/<name>.png`.
+    pub(crate) async fn screenshot(&self, name: &str) -> anyhow::Result<()> {
+        let script = "return [innerWidth, innerHeight, document.documentElement.scrollHeight]";
+        let size: [u64; 3] = serde_json::from_value(self.evaluate(script).await?)?;
+        let [width, window_height, page_height] = size;
+        let height = page_height.clamp(window_height, MAX_SCREENSHOT_HEIGHT);
+        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.send_devtools("Emulation.setDeviceMetricsOverride", size).await?;
+        let png = self.page.screenshot_as_png().await?;
+        let directory = target_directory()?.join("screenshots");
+        fs::create_dir_all(&directory)?;
+        Ok(fs::write(directory.join(name).with_extension("png"), png)?)
     }
 }
 
 impl Drop for Browser {
-    /// Chromium outlives a driver that is killed, so the driver is asked, whatever became of the test; by a
-    /// runtime of its own, since the test's is busy with this very call.
+    /// Asks the driver to end the browser, because Chromium outlives a driver that is killed.
+    ///
+    /// Uses a separate runtime, because the test's runtime executes this call.
     fn drop(&mut self) {
         let _ = self.page.clone().leak();
         let session = format!("http://127.0.0.1:{}/session/{}", self.port, self.page.session_id());
+        let quit = async {
+            let client = reqwest::Client::builder().timeout(QUIT_TIMEOUT).build()?;
+            client.delete(session).send().await
+        };
         thread::scope(|scope| {
             scope.spawn(|| {
-                let quit = async {
-                    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build();
-                    client.unwrap().delete(session).send().await
-                };
                 if let Ok(runtime) = runtime::Builder::new_current_thread().enable_all().build() {
                     let _ = runtime.block_on(quit);
                 }
@@ -184,8 +207,8 @@ impl Drop for Browser {
     }
 }
 
-/// The directory of build results: the test's own binary is in `target/<profile>/deps/`.
-fn target() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    own.ancestors().nth(3).map(Path::to_owned).unwrap()
+/// Returns the directory of build results. The test's own binary is in `target/<profile>/deps/`.
+fn target_directory() -> anyhow::Result<PathBuf> {
+    let own = env::current_exe()?;
+    own.ancestors().nth(3).map(Path::to_owned).context("the test is not in a target directory")
 }

@@ -1,4 +1,4 @@
-//! What people see, in a real browser on the real system.
+//! The pages in a real browser, on a real system.
 
 mod accessibility;
 mod browser;
