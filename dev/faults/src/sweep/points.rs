@@ -1,17 +1,23 @@
 //! The points of a sweep: each frame of one registration, on each link, in each direction.
 
-use std::fmt::{self, Display, Formatter};
+use std::{
+    fmt::{self, Display, Formatter},
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
 use stack::service::Program;
 use system_tests::customers::register_at;
 use tokio::time::sleep;
 
-use super::{LAST_FRAME_TIMEOUT, Sweep};
+use super::Sweep;
 use crate::{link::Link, proxy::Direction};
 
 /// The number of registrations whose frames are counted. The maximum of each link is used.
 const COUNTED_REGISTRATIONS: u32 = 3;
+
+/// A customer's row is visible before the last ack has passed. This time includes the ack.
+const ACK_DELAY: Duration = Duration::from_millis(375);
 
 /// The fault at a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,8 +80,7 @@ impl Sweep {
         registered.with_context(|| format!("cannot register; the log:\n{}", system.environment.log()))?;
         let state = system.wait_until_settled(name).await?;
         ensure!(state.rows == 1, "{name} did not arrive in Marketing");
-        // The row is visible before the last ack.
-        sleep(LAST_FRAME_TIMEOUT / 4).await;
+        sleep(ACK_DELAY).await;
         for (before, after) in frames.as_flattened_mut().iter_mut().zip(self.frames_passed().as_flattened()) {
             *before = after - *before;
         }
