@@ -67,7 +67,7 @@ pub trait Message: serde::Serialize + serde::de::DeserializeOwned {
     /// Event or command.
     const KIND: Kind;
 
-    /// The application that decides what the contract says.
+    /// The application that owns and changes the contract.
     const OWNER: &'static str;
 
     /// The exchange that the message is published to. It belongs to the contract's owner.

@@ -1,4 +1,4 @@
-//! Marketing's list of customers: who may see it, what it shows, and how it is searched, paged and exported.
+//! Marketing's list of customers: access, content, search, pages, and export.
 
 use futures_util::future::try_join_all;
 use reqwest::{StatusCode, header};
