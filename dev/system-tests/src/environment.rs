@@ -59,7 +59,7 @@ impl TestEnvironment {
     /// Creates an environment on the servers that `stack run` has started, with a Web Store that is ready.
     ///
     /// # Errors
-    /// As [`TestEnvironment::new`] and [`TestEnvironment::start_ready`].
+    /// Returns an error if a server refuses a statement, or if the Web Store is not ready within [`SOON`].
     pub async fn with_web_store() -> anyhow::Result<(Self, Service)> {
         let environment = Self::new().await?;
         let web_store = environment.start_ready(Program::WebStore, &[]).await?;
@@ -139,7 +139,7 @@ impl TestEnvironment {
     /// Starts a Web Store and does not wait until it is ready.
     ///
     /// # Errors
-    /// As [`TestEnvironment::start_at`].
+    /// Returns an error if the service is not built or cannot be started.
     pub fn start_web_store(&self) -> anyhow::Result<Service> {
         self.start(Program::WebStore, &[])
     }
@@ -147,7 +147,7 @@ impl TestEnvironment {
     /// Starts a transformer and does not wait until it is ready.
     ///
     /// # Errors
-    /// As [`TestEnvironment::start_at`].
+    /// Returns an error if the service is not built or cannot be started.
     pub fn start_transformer(&self) -> anyhow::Result<Service> {
         self.start(Program::Transformer, &[])
     }
@@ -155,7 +155,7 @@ impl TestEnvironment {
     /// Starts a Marketing and does not wait until it is ready.
     ///
     /// # Errors
-    /// As [`TestEnvironment::start_at`].
+    /// Returns an error if the service is not built or cannot be started.
     pub fn start_marketing(&self) -> anyhow::Result<Service> {
         self.start(Program::Marketing, &[])
     }
@@ -163,7 +163,7 @@ impl TestEnvironment {
     /// Starts an instance of a service on a free port and waits until it is ready.
     ///
     /// # Errors
-    /// As [`TestEnvironment::start_at`], or if the service is not ready within [`SOON`].
+    /// Returns an error if the service cannot be started or is not ready within [`SOON`].
     pub async fn start_ready(&self, program: Program, settings: &[(&str, &str)]) -> anyhow::Result<Service> {
         let mut service = self.start(program, settings)?;
         service.wait_ready(SOON).await?;
@@ -173,7 +173,7 @@ impl TestEnvironment {
     /// Starts an instance of a service on a free port; see [`TestEnvironment::start_at`].
     ///
     /// # Errors
-    /// As [`TestEnvironment::start_at`].
+    /// Returns an error if the service is not built or cannot be started.
     pub fn start(&self, program: Program, settings: &[(&str, &str)]) -> anyhow::Result<Service> {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         self.start_at(address, program, settings)
