@@ -12,6 +12,7 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 pub use report::{DeadLetterCounts, Report};
 pub use sources::Sources;
@@ -60,7 +61,8 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         serde_json::to_string_pretty(&report)? + "\n"
     } else if arguments.missing_ids {
         eprint!("{report}");
-        report.missing_ids.iter().map(|id| format!("{id}\n")).collect()
+        let ids: Vec<_> = report.missing_ids.iter().map(Uuid::to_string).collect();
+        ids.join("\n") + if ids.is_empty() { "" } else { "\n" }
     } else {
         report.to_string()
     };
