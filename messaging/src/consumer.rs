@@ -1,24 +1,25 @@
 //! Consuming: the only place where messages are settled.
 
-use std::{fmt::Display, pin::pin, time::Instant};
+use std::{fmt::Display, pin::pin, slice, time::Instant};
 
 use contracts::topology::Queue;
-use futures_util::{FutureExt, StreamExt};
-use lapin::{
-    message::Delivery,
-    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
-    types::FieldTable,
-};
+use lapin::options::{BasicAckOptions, BasicRejectOptions};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Backoff, Incoming, Rejection, Session, SessionError, session::with_reply_timeout};
+use crate::{
+    Backoff, Incoming, Rejection, Session, SessionError, dead_letters::DeadLetters, deliveries::Deliveries,
+    session::with_reply_timeout,
+};
 
 /// The maximum of messages in one batch.
 const MAX_BATCH: usize = 256;
 
-/// The maximum of unsettled messages: one batch that is being handled and one on its way.
-const PREFETCH: u16 = 512;
+/// The largest sum of the bodies of a batch before its last message, in bytes.
+const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
+
+/// Attempts to publish one dead letter that the broker refuses.
+const DEAD_LETTER_ATTEMPTS: usize = 3;
 
 /// The outcome of one message: its effect is durable, or the message can never succeed.
 pub type Outcome = Result<(), Rejection>;
@@ -54,7 +55,8 @@ pub trait Handler {
 pub struct Consumer<'a> {
     session: &'a Session,
     queue: &'a Queue,
-    deliveries: lapin::Consumer,
+    deliveries: Deliveries<'a>,
+    dead_letters: DeadLetters,
 }
 
 impl<'a> Consumer<'a> {
@@ -64,16 +66,8 @@ impl<'a> Consumer<'a> {
     /// Returns an error if the session broke.
     pub async fn start(session: &'a Session, queue: &'a Queue) -> Result<Self, SessionError> {
         session.declare_queue(queue).await?;
-        let channel = &session.channel;
-        with_reply_timeout("prefetch", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
-        let consume = channel.basic_consume(
-            queue.name.into(),
-            "".into(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        );
-        let deliveries = with_reply_timeout("consume", consume).await?;
-        Ok(Self { session, queue, deliveries })
+        let deliveries = Deliveries::start(session, queue).await?;
+        Ok(Self { session, queue, deliveries, dead_letters: DeadLetters::new(&session.broker) })
     }
 
     /// Passes batches to the handler and settles them until shutdown. Shutdown does not interrupt a batch that
@@ -88,7 +82,7 @@ impl<'a> Consumer<'a> {
     ) -> Result<(), SessionError> {
         while let Some(batch) = self.next_batch(shutdown).await? {
             let Some(outcomes) = self.handle(handler, &batch, shutdown).await? else { break };
-            self.settle(&batch, outcomes).await?;
+            let Some(()) = self.settle(&batch, outcomes, shutdown).await? else { break };
         }
         Ok(())
     }
@@ -103,20 +97,18 @@ impl<'a> Consumer<'a> {
         let first = tokio::select! {
             biased;
             () = shutdown.cancelled() => return Ok(None),
-            delivery = self.deliveries.next() => self.incoming(delivery)?,
+            message = self.deliveries.next() => message?,
         };
+        let mut bytes = first.body().len();
         let mut batch = vec![first];
         while batch.len() < MAX_BATCH
-            && let Some(delivery) = self.deliveries.next().now_or_never()
+            && bytes < MAX_BATCH_BYTES
+            && let Some(message) = self.deliveries.next_ready()?
         {
-            batch.push(self.incoming(delivery)?);
+            bytes += message.body().len();
+            batch.push(message);
         }
         Ok(Some(batch))
-    }
-
-    fn incoming(&self, delivery: Option<lapin::Result<Delivery>>) -> Result<Incoming, SessionError> {
-        let delivery = delivery.ok_or(SessionError::Cancelled(self.queue.name))??;
-        Ok(Incoming { delivery })
     }
 
     async fn handle(
@@ -128,11 +120,17 @@ impl<'a> Consumer<'a> {
         handle_with_retries(self.queue.name, handler, batch, shutdown, self.session.wait_closed()).await
     }
 
-    /// Publishes the dead letters, and then settles the whole batch with one ack.
+    /// Publishes the dead letters, and then settles the whole batch with one ack. Returns `None` if shutdown
+    /// comes first.
     ///
     /// The batch contains every delivery up to its last one, so one ack can cover all of them. A crash
     /// between the two steps costs a second dead letter, but no message.
-    async fn settle(&self, batch: &[Incoming], outcomes: Vec<Outcome>) -> Result<(), SessionError> {
+    async fn settle(
+        &mut self,
+        batch: &[Incoming],
+        outcomes: Vec<Outcome>,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<()>, SessionError> {
         assert_eq!(batch.len(), outcomes.len(), "a handler returns one outcome for each message");
         let rejected: Vec<_> = batch
             .iter()
@@ -140,14 +138,67 @@ impl<'a> Consumer<'a> {
             .filter_map(|(message, outcome)| Some((message, outcome.err()?)))
             .collect();
         if !rejected.is_empty() {
-            self.session.dead_letter(self.queue, &rejected).await?;
+            let Some(()) = self.dead_letter(&rejected, shutdown).await? else { return Ok(None) };
         }
         if let Some(last) = batch.last() {
             let options = BasicAckOptions { multiple: true };
             let ack = self.session.channel.basic_ack(last.delivery.delivery_tag, options);
             with_reply_timeout("ack", ack).await?;
         }
-        Ok(())
+        self.deliveries.settled(batch).await?;
+        Ok(Some(()))
+    }
+
+    /// Publishes dead letters. If the broker does not take all of them, publishes each one alone. Returns `None`
+    /// if shutdown comes first.
+    async fn dead_letter(
+        &mut self,
+        rejected: &[(&Incoming, Rejection)],
+        shutdown: &CancellationToken,
+    ) -> Result<Option<()>, SessionError> {
+        if self.dead_letters.publish(self.queue, rejected).await.is_ok() {
+            return Ok(Some(()));
+        }
+        for letter in rejected {
+            let Some(()) = self.dead_letter_alone(letter, shutdown).await? else { return Ok(None) };
+        }
+        Ok(Some(()))
+    }
+
+    /// Retries one dead letter until the broker confirms it. While the broker is unreachable, the retries
+    /// continue. If the broker refuses this letter, it moves the original to the dead letters itself.
+    async fn dead_letter_alone(
+        &mut self,
+        letter: &(&Incoming, Rejection),
+        shutdown: &CancellationToken,
+    ) -> Result<Option<()>, SessionError> {
+        let mut backoff = Backoff::default();
+        let mut refusals = 0;
+        loop {
+            let error = match self.dead_letters.publish(self.queue, slice::from_ref(letter)).await {
+                Ok(()) => return Ok(Some(())),
+                Err(error) => error,
+            };
+            if error.is_refusal() {
+                refusals += 1;
+                if refusals == DEAD_LETTER_ATTEMPTS {
+                    tracing::warn!(
+                        queue = self.queue.name,
+                        %error,
+                        "the broker refuses a dead letter; it dead-letters the original without a reason"
+                    );
+                    let options = BasicRejectOptions { requeue: false };
+                    let reject = self.session.channel.basic_reject(letter.0.delivery.delivery_tag, options);
+                    with_reply_timeout("reject", reject).await?;
+                    return Ok(Some(()));
+                }
+            }
+            tokio::select! {
+                () = sleep(backoff.next_delay()) => {}
+                () = shutdown.cancelled() => return Ok(None),
+                () = self.session.wait_closed() => return Err(SessionError::Lost),
+            }
+        }
     }
 }
 

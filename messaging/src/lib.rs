@@ -4,7 +4,9 @@ mod backoff;
 mod broker_url;
 mod consumer;
 mod dead_letters;
+mod deliveries;
 mod envelope;
+mod frame_filter;
 mod incoming;
 mod peek;
 mod publisher;
@@ -13,6 +15,7 @@ mod session;
 mod supervisor;
 mod topology;
 mod traceparent;
+mod transport;
 
 pub use backoff::Backoff;
 pub use broker_url::BrokerUrl;

@@ -5,10 +5,13 @@ use std::{
     time::Duration,
 };
 
-use lapin::{Channel, Connection, ConnectionProperties, options::ConfirmSelectOptions};
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, options::ConfirmSelectOptions};
 use tokio::time::{sleep, timeout};
 
-use crate::BrokerUrl;
+use crate::{
+    BrokerUrl,
+    transport::{self, TransportControl},
+};
 
 /// The time that the broker has to reply before the session fails.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,6 +36,8 @@ const STATUS_POLL_INTERVAL: Duration = Duration::from_millis(200);
 pub struct Session {
     pub(crate) connection: Connection,
     pub(crate) channel: Channel,
+    pub(crate) transport: TransportControl,
+    pub(crate) broker: BrokerUrl,
     broken: AtomicBool,
 }
 
@@ -64,6 +69,17 @@ pub enum SessionError {
     DeadLettersRefused(&'static str),
 }
 
+impl SessionError {
+    /// Returns whether the broker is reachable, but refuses the operation.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::DeadLettersRefused(_) => true,
+            Self::Broken(error) => matches!(error.kind(), ErrorKind::ProtocolError(_)),
+            _ => false,
+        }
+    }
+}
+
 impl From<lapin::Error> for SessionError {
     fn from(error: lapin::Error) -> Self {
         Self::Broken(error)
@@ -91,16 +107,15 @@ impl Session {
         let unreachable = |reason| SessionError::Unreachable { broker: broker.to_string(), reason };
         // The client's own recovery stays off: a half-recovered session would be a third state.
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connection =
-            with_reply_timeout("connect", Connection::connect_uri(broker.uri(bytes), properties))
-                .await
-                .map_err(|error| match error {
-                    SessionError::Broken(reason) => unreachable(reason),
-                    other => other,
-                })?;
+        let connect = transport::connect(broker.uri(bytes), properties);
+        let (connection, transport) =
+            with_reply_timeout("connect", connect).await.map_err(|error| match error {
+                SessionError::Broken(reason) => unreachable(reason),
+                other => other,
+            })?;
         let channel = with_reply_timeout("open a channel", connection.create_channel()).await?;
         with_reply_timeout("confirm mode", channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Self { connection, channel, broken: AtomicBool::new(false) })
+        Ok(Self { connection, channel, transport, broker: broker.clone(), broken: AtomicBool::new(false) })
     }
 
     /// Waits until the connection or the channel is closed.

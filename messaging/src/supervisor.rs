@@ -1,7 +1,8 @@
 //! Restarts crashed sessions, with backoff.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -60,8 +61,8 @@ impl ConnectionStatus {
 
 /// Runs sessions one after another until one succeeds, and returns its value.
 ///
-/// A failed session is dropped as a whole. After a backoff, the next one starts from the beginning. Returns
-/// `None` if shutdown ends the attempts first.
+/// A failed session is dropped as a whole, also if it panicked. After a backoff, the next one starts from the
+/// beginning. Returns `None` if shutdown ends the attempts first.
 pub async fn supervise<S, T>(
     status: &ConnectionStatus,
     shutdown: &CancellationToken,
@@ -75,7 +76,9 @@ where
     while !shutdown.is_cancelled() {
         let started = Instant::now();
         let result = tokio::select! {
-            result = session() => result,
+            result = AssertUnwindSafe(session()).catch_unwind() => {
+                result.unwrap_or_else(|_| Err(anyhow::anyhow!("the session panicked")))
+            }
             () = async { shutdown.cancelled().await; sleep(GRACE_PERIOD).await } => return None,
         };
         let problem = match result {

@@ -27,6 +27,8 @@ pub trait Flow {
 /// A flow without its types, as one entry of [`FLOWS`](crate::flows::FLOWS).
 #[derive(Debug, Clone, Copy)]
 pub struct FlowEntry {
+    /// The name of the flow.
+    pub name: &'static str,
     /// The queue from which the flow consumes.
     pub queue: Queue,
     /// The exchange to which the flow publishes.
@@ -39,7 +41,7 @@ impl FlowEntry {
     /// Returns the entry of a flow.
     #[must_use]
     pub const fn of<F: Flow>() -> Self {
-        Self { queue: F::QUEUE, exchange: F::Command::EXCHANGE, forward: forward::<F> }
+        Self { name: F::NAME, queue: F::QUEUE, exchange: F::Command::EXCHANGE, forward: forward::<F> }
     }
 }
 

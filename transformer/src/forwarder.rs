@@ -1,61 +1,139 @@
 //! Runs one flow: consumes at the source, publishes at the target, and acks after the target's confirm.
+//!
+//! The two connections are supervised separately. If the target fails, the flow keeps its session at the source,
+//! and its messages in flight: a failed session would charge each of them with a delivery.
 
+use std::{collections::HashSet, sync::Arc};
+
+use anyhow::Context;
 use messaging::{
     BrokerUrl, ConnectionStatus, Consumer, Handler, Incoming, Outcome, Outgoing, PublishOutcome, Session,
-    SessionError, Unavailable,
+    SessionError, Unavailable, supervise,
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::flow::FlowEntry;
 
-/// Runs one session of a flow until shutdown, or until the connection to either broker fails.
-///
-/// The session connects to the target first. While the target is unavailable, events stay in their queue,
-/// where they do not count against the delivery limit.
-///
-/// # Errors
-/// Returns an error if a broker fails. The source then delivers the unacknowledged events again.
-pub(crate) async fn session(
+/// The connections of a flow, for health reports.
+#[derive(Debug, Clone)]
+pub(crate) struct FlowStatus {
+    pub(crate) source: ConnectionStatus,
+    pub(crate) target: ConnectionStatus,
+}
+
+impl FlowStatus {
+    pub(crate) fn new(flow: &FlowEntry) -> Self {
+        Self { source: ConnectionStatus::new(flow.queue.name), target: ConnectionStatus::new(flow.name) }
+    }
+}
+
+/// The current session at the target, or `None` while the target is unavailable.
+type TargetSession = Option<Arc<Session>>;
+
+/// Runs a flow until shutdown.
+pub(crate) async fn run(
     flow: &FlowEntry,
     source: &BrokerUrl,
     target: &BrokerUrl,
+    status: &FlowStatus,
+    shutdown: &CancellationToken,
+) {
+    let (current, connected) = watch::channel(None);
+    // The target's session outlives the source's, which finishes its batch in flight.
+    let consumed = CancellationToken::new();
+    let publish = supervise(&status.target, &consumed, || {
+        keep_target(flow, target, &status.target, &current, &consumed)
+    });
+    let consume = async {
+        supervise(&status.source, shutdown, || {
+            consume(flow, source, connected.clone(), &status.source, shutdown)
+        })
+        .await;
+        consumed.cancel();
+    };
+    tokio::join!(consume, publish);
+}
+
+/// Provides a session at the target until it fails, or until the source has finished.
+async fn keep_target(
+    flow: &FlowEntry,
+    target: &BrokerUrl,
+    status: &ConnectionStatus,
+    current: &watch::Sender<TargetSession>,
+    consumed: &CancellationToken,
+) -> anyhow::Result<()> {
+    let session = Arc::new(Session::open_publisher(target, "transformer target").await?);
+    session.declare_exchange(flow.exchange).await?;
+    current.send_replace(Some(Arc::clone(&session)));
+    status.up();
+    let ended = tokio::select! {
+        () = session.wait_closed() => Err(SessionError::Lost.into()),
+        () = consumed.cancelled() => Ok(()),
+    };
+    current.send_replace(None);
+    session.close().await;
+    ended
+}
+
+/// Runs one session at the source until shutdown, or until its connection fails.
+///
+/// The session starts after the target is available, so that it takes no event that it cannot forward.
+///
+/// # Errors
+/// Returns an error if the source fails. It then delivers the unacknowledged events again.
+async fn consume(
+    flow: &FlowEntry,
+    source: &BrokerUrl,
+    mut target: watch::Receiver<TargetSession>,
     status: &ConnectionStatus,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let target = Session::open_publisher(target, "transformer target").await?;
-    target.declare_exchange(flow.exchange).await?;
-    let source = Session::open(source, "transformer source").await?;
-    let consumer = Consumer::start(&source, &flow.queue).await?;
-    status.up();
-    let mut forwarder = Forwarder { flow, target: &target };
     tokio::select! {
-        ended = consumer.run(&mut forwarder, shutdown) => ended?,
-        () = target.wait_closed() => return Err(SessionError::Lost.into()),
+        available = target.wait_for(Option::is_some) => drop(available.context("the target has stopped")?),
+        () = shutdown.cancelled() => return Ok(()),
     }
-    source.close().await;
-    target.close().await;
+    let session = Session::open(source, "transformer source").await?;
+    let consumer = Consumer::start(&session, &flow.queue).await?;
+    status.up();
+    consumer.run(&mut Forwarder { flow, target, confirmed: HashSet::new() }, shutdown).await?;
+    session.close().await;
     Ok(())
 }
 
 struct Forwarder<'a> {
     flow: &'a FlowEntry,
-    target: &'a Session,
+    target: watch::Receiver<TargetSession>,
+    /// The confirmed commands of a batch that is retried.
+    confirmed: HashSet<Uuid>,
 }
 
 impl Handler for Forwarder<'_> {
     /// Publishes the commands of a batch. An event succeeds only after its command is confirmed.
+    ///
+    /// A retry of the batch publishes only the commands that the target has not confirmed.
     async fn handle(&mut self, batch: &[Incoming]) -> Result<Vec<Outcome>, Unavailable> {
         let mut commands: Vec<Outgoing> = Vec::with_capacity(batch.len());
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(batch.len());
         for event in batch {
-            outcomes.push((self.flow.forward)(event).map(|command| commands.push(command)));
+            outcomes.push((self.flow.forward)(event).map(|command| {
+                if !self.confirmed.contains(&command.envelope.message_id) {
+                    commands.push(command);
+                }
+            }));
         }
-        let published = self.target.publish(&commands).await.map_err(Unavailable::from_error)?;
-        match published.iter().find(|outcome| **outcome != PublishOutcome::Confirmed) {
-            None => Ok(outcomes),
-            Some(outcome) => {
-                Err(Unavailable(format!("the target broker did not take a command: {outcome:?}")))
-            }
-        }
+        let session = self.target.borrow().clone();
+        let session = session.ok_or_else(|| Unavailable("the target broker is not connected".to_owned()))?;
+        let published = session.publish(&commands).await.map_err(Unavailable::from_error)?;
+        let refused = published.iter().find(|outcome| **outcome != PublishOutcome::Confirmed);
+        let Some(refused) = refused else {
+            self.confirmed.clear();
+            return Ok(outcomes);
+        };
+        let confirmed = commands.iter().zip(&published);
+        let confirmed = confirmed.filter(|(_, outcome)| **outcome == PublishOutcome::Confirmed);
+        self.confirmed.extend(confirmed.map(|(command, _)| command.envelope.message_id));
+        Err(Unavailable(format!("the target broker did not take a command: {refused:?}")))
     }
 }

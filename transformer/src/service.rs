@@ -1,13 +1,13 @@
 //! The transformer's process: one supervised session for each flow, beside the health routes.
 
 use futures_util::future::join_all;
-use messaging::{ConnectionStatus, supervise};
+use messaging::ConnectionStatus;
 use service_kit::{HealthCheck, health};
 
 use crate::{
     config::{Command, Config},
     flows::FLOWS,
-    forwarder,
+    forwarder::{self, FlowStatus},
 };
 
 /// Runs the transformer until a signal asks it to stop.
@@ -26,11 +26,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let source = &config.source_broker_url;
     let target = config.target_broker_url.as_ref().unwrap_or(source);
-    let statuses: Vec<_> = FLOWS.iter().map(|flow| ConnectionStatus::new(flow.queue.name)).collect();
-    let flows = FLOWS.iter().zip(&statuses).map(|(flow, status)| {
-        let shutdown = &shutdown;
-        supervise(status, shutdown, move || forwarder::session(flow, source, target, status, shutdown))
-    });
+    let statuses: Vec<_> = FLOWS.iter().map(FlowStatus::new).collect();
+    let flows = FLOWS
+        .iter()
+        .zip(&statuses)
+        .map(|(flow, status)| forwarder::run(flow, source, target, status, &shutdown));
 
     let reported = statuses.clone();
     let health = health(move || {
@@ -39,7 +39,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             problem: status.problem(),
             optional: false,
         };
-        let checks: Vec<_> = reported.iter().map(check).collect();
+        let connections = reported.iter().flat_map(|flow| [&flow.source, &flow.target]);
+        let checks: Vec<_> = connections.map(check).collect();
         async { checks }
     });
     let (served, _) = tokio::join!(service_kit::serve(listener, health, &shutdown), join_all(flows));

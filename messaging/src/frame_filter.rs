@@ -1,0 +1,513 @@
+//! Repairs incoming frames that the client library cannot parse.
+//!
+//! Other applications may send properties that are valid AMQP but that the client library rejects: a short
+//! string that is not UTF-8 ends the connection, and deeply nested tables overflow the stack of its thread.
+//! Either would affect all messages of the connection. So this filter reads the frames first, and changes only
+//! the parts that the library cannot parse:
+//!
+//! - In short strings, each byte that is not part of valid UTF-8 becomes `?`.
+//! - A header that is nested too deeply or malformed is removed. Its name is added to the header
+//!   [`REMOVED_HEADERS`].
+//! - Properties that cannot be separated from each other are removed as a whole.
+
+use std::{mem, str};
+
+/// The header with the names of removed headers, separated by commas.
+pub(crate) const REMOVED_HEADERS: &str = "removed-headers";
+
+/// Bytes before the payload of a frame: type, channel, and size. AMQP 0-9-1, section 4.2.3.
+const FRAME_HEAD: usize = 7;
+/// The byte after the payload of a frame.
+const FRAME_END: usize = 1;
+
+const METHOD_FRAME: u8 = 1;
+const HEADER_FRAME: u8 = 2;
+
+/// The class `basic`, and those of its methods that carry text of other applications.
+const BASIC: u16 = 60;
+const RETURN: u16 = 50;
+const DELIVER: u16 = 60;
+const GET_OK: u16 = 71;
+
+/// Larger frames are passed on unchanged. A frame is at most as large as the negotiated maximum, 128 KiB.
+const MAX_INSPECTED: usize = 1024 * 1024;
+
+/// Levels of tables and arrays within a header. RabbitMQ's own headers, such as `x-death`, have three.
+const MAX_DEPTH: usize = 16;
+
+/// Bytes of names that [`REMOVED_HEADERS`] lists.
+const MAX_REMOVED_NAMES: usize = 1000;
+
+/// The properties in the order of their flags, from bit 15. AMQP 0-9-1, class `basic`.
+const PROPERTIES: [Property; 14] = [
+    Property::ShortString, // content-type
+    Property::ShortString, // content-encoding
+    Property::Headers,
+    Property::Fixed(1),    // delivery-mode
+    Property::Fixed(1),    // priority
+    Property::ShortString, // correlation-id
+    Property::ShortString, // reply-to
+    Property::ShortString, // expiration
+    Property::ShortString, // message-id
+    Property::Fixed(8),    // timestamp
+    Property::ShortString, // type
+    Property::ShortString, // user-id
+    Property::ShortString, // app-id
+    Property::ShortString, // cluster-id
+];
+
+/// Flags without a property. Bit 0 announces more flags, which AMQP 0-9-1 does not define.
+const UNKNOWN_FLAGS: u16 = 0b11;
+
+#[derive(Debug, Clone, Copy)]
+enum Property {
+    ShortString,
+    Headers,
+    Fixed(usize),
+}
+
+/// The state between two chunks of input.
+#[derive(Debug, Default)]
+pub(crate) struct FrameFilter {
+    /// The beginning of a frame that is inspected when it is complete.
+    frame: Vec<u8>,
+    /// Bytes of a frame that are passed on without inspection.
+    pass: usize,
+    /// Bytes of the current message body that have not been passed on.
+    body: u64,
+    /// Bytes of the bodies of all messages so far.
+    bodies: u64,
+}
+
+impl FrameFilter {
+    /// Moves frames from `input` to `output`. Returns the number of bytes taken from `input`.
+    ///
+    /// Stops early at the end of a message if `stop` returns true for the bytes of all bodies so far.
+    pub(crate) fn filter(&mut self, input: &[u8], output: &mut Vec<u8>, stop: impl Fn(u64) -> bool) -> usize {
+        let mut rest = input;
+        while !rest.is_empty() {
+            if self.pass > 0 {
+                let length = self.pass.min(rest.len());
+                output.extend_from_slice(&rest[..length]);
+                rest = &rest[length..];
+                self.pass -= length;
+                if self.pass == 0 && self.body == 0 && stop(self.bodies) {
+                    break;
+                }
+                continue;
+            }
+            let missing = self.missing();
+            let length = missing.min(rest.len());
+            self.frame.extend_from_slice(&rest[..length]);
+            rest = &rest[length..];
+            if length == missing {
+                self.advance(output);
+            }
+        }
+        input.len() - rest.len()
+    }
+
+    /// Returns the bytes of the bodies of all messages so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.bodies
+    }
+
+    /// Returns whether the filter is between two messages, where a frame can be inserted.
+    pub(crate) fn at_boundary(&self) -> bool {
+        self.pass == 0 && self.body == 0 && self.frame.is_empty()
+    }
+
+    /// Returns the number of bytes until the head or the whole of the collected frame is complete.
+    fn missing(&self) -> usize {
+        match self.size() {
+            None => FRAME_HEAD - self.frame.len(),
+            Some(size) => FRAME_HEAD + size + FRAME_END - self.frame.len(),
+        }
+    }
+
+    fn size(&self) -> Option<usize> {
+        let size = self.frame.get(3..FRAME_HEAD)?;
+        Some(u32::from_be_bytes(size.try_into().ok()?) as usize)
+    }
+
+    /// Handles a complete head, or a complete frame.
+    fn advance(&mut self, output: &mut Vec<u8>) {
+        let Some(size) = self.size() else { return };
+        let inspected = matches!(self.frame[0], METHOD_FRAME | HEADER_FRAME) && size <= MAX_INSPECTED;
+        if !inspected {
+            output.append(&mut self.frame);
+            self.pass = size + FRAME_END;
+            self.body = self.body.saturating_sub(size as u64);
+        } else if self.frame.len() == FRAME_HEAD + size + FRAME_END {
+            let mut frame = mem::take(&mut self.frame);
+            if frame[0] == METHOD_FRAME {
+                repair_method(&mut frame[FRAME_HEAD..FRAME_HEAD + size]);
+                output.extend_from_slice(&frame);
+            } else {
+                self.body = body_size(&frame[FRAME_HEAD..]);
+                self.bodies += self.body;
+                match repaired_header(&frame[FRAME_HEAD..FRAME_HEAD + size]) {
+                    None => output.extend_from_slice(&frame),
+                    Some(payload) => write_frame(&frame, &payload, output),
+                }
+            }
+            // The allocation is used again for the next frame.
+            frame.clear();
+            self.frame = frame;
+        }
+    }
+}
+
+fn write_frame(original: &[u8], payload: &[u8], output: &mut Vec<u8>) {
+    let size = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    output.extend_from_slice(&original[..3]);
+    output.extend_from_slice(&size.to_be_bytes());
+    output.extend_from_slice(payload);
+    output.extend_from_slice(&original[original.len() - FRAME_END..]);
+}
+
+/// Returns the size of the message body that a content header announces.
+fn body_size(payload: &[u8]) -> u64 {
+    payload.get(4..12).and_then(|size| size.try_into().ok()).map_or(0, u64::from_be_bytes)
+}
+
+/// Repairs the short strings of the methods that deliver a message.
+fn repair_method(payload: &mut [u8]) {
+    let Some(ids) = payload.first_chunk::<4>() else { return };
+    let class = u16::from_be_bytes([ids[0], ids[1]]);
+    let method = u16::from_be_bytes([ids[2], ids[3]]);
+    // The number of bytes before each short string.
+    let strings: &[usize] = match (class, method) {
+        (BASIC, DELIVER) => &[0, 9, 0],
+        (BASIC, RETURN) => &[2, 0, 0],
+        (BASIC, GET_OK) => &[9, 0],
+        _ => return,
+    };
+    let mut rest = &mut payload[4..];
+    for before in strings {
+        let Some((_, string)) = rest.split_at_mut_checked(*before) else { return };
+        let Some((length, string)) = string.split_first_mut() else { return };
+        let Some((string, after)) = string.split_at_mut_checked(usize::from(*length)) else { return };
+        repair_utf8(string);
+        rest = after;
+    }
+}
+
+/// Replaces each byte that is not part of valid UTF-8 by `?`.
+fn repair_utf8(bytes: &mut [u8]) {
+    let mut rest = bytes;
+    while let Err(error) = str::from_utf8(rest) {
+        let valid = error.valid_up_to();
+        let invalid = error.error_len().unwrap_or(rest.len() - valid);
+        rest[valid..valid + invalid].fill(b'?');
+        rest = &mut rest[valid + invalid..];
+    }
+}
+
+/// Returns the payload of a content header that the client library can parse, or `None` if it can parse the
+/// original.
+fn repaired_header(payload: &[u8]) -> Option<Vec<u8>> {
+    let (fixed, properties) = payload.split_at_checked(12)?;
+    match inspect(properties) {
+        Inspection::Valid => None,
+        Inspection::Invalid => {
+            let repaired = repaired_properties(properties).unwrap_or_else(|| vec![0, 0]);
+            Some([fixed, &repaired].concat())
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Inspection {
+    Valid,
+    Invalid,
+}
+
+/// Inspects the flags and the values of properties, without an allocation.
+fn inspect(properties: &[u8]) -> Inspection {
+    let mut reader = Reader(properties);
+    let valid = (|| {
+        let flags = u16::from_be_bytes(reader.take(2)?.try_into().ok()?);
+        if flags & UNKNOWN_FLAGS != 0 {
+            return None;
+        }
+        for (property, flag) in PROPERTIES.iter().zip((0..16).rev()) {
+            if flags & (1 << flag) == 0 {
+                continue;
+            }
+            match property {
+                Property::ShortString => drop(str::from_utf8(reader.short_string()?).ok()?),
+                Property::Fixed(size) => drop(reader.take(*size)?),
+                Property::Headers => check_table(reader.long_string()?, 1)?,
+            }
+        }
+        reader.0.is_empty().then_some(())
+    })();
+    if valid.is_some() { Inspection::Valid } else { Inspection::Invalid }
+}
+
+/// Returns the flags and the values of properties with repaired strings, and without headers that are malformed
+/// or nested too deeply. Returns `None` if the properties cannot be separated.
+fn repaired_properties(properties: &[u8]) -> Option<Vec<u8>> {
+    let mut reader = Reader(properties);
+    let flags = u16::from_be_bytes(reader.take(2)?.try_into().ok()?);
+    if flags & UNKNOWN_FLAGS != 0 {
+        return None;
+    }
+    let mut repaired = flags.to_be_bytes().to_vec();
+    for (property, flag) in PROPERTIES.iter().zip((0..16).rev()) {
+        if flags & (1 << flag) == 0 {
+            continue;
+        }
+        match property {
+            Property::ShortString => {
+                let string = reader.short_string()?;
+                repaired.push(u8::try_from(string.len()).ok()?);
+                let start = repaired.len();
+                repaired.extend_from_slice(string);
+                repair_utf8(&mut repaired[start..]);
+            }
+            Property::Fixed(size) => repaired.extend_from_slice(reader.take(*size)?),
+            Property::Headers => {
+                let table = repaired_headers(reader.long_string()?);
+                repaired.extend_from_slice(&u32::try_from(table.len()).ok()?.to_be_bytes());
+                repaired.extend_from_slice(&table);
+            }
+        }
+    }
+    Some(repaired)
+}
+
+/// Returns the entries that the client library can parse, and one with the names of the others.
+fn repaired_headers(table: &[u8]) -> Vec<u8> {
+    let mut reader = Reader(table);
+    let mut kept = Vec::with_capacity(table.len());
+    let mut removed = Vec::new();
+    while !reader.0.is_empty() {
+        let entry = reader.0;
+        let Some(name) = reader.short_string() else { break };
+        let value = reader.0;
+        if reader.skip_value().is_none() {
+            push_name(&mut removed, name);
+            break;
+        }
+        let value = &value[..value.len() - reader.0.len()];
+        if str::from_utf8(name).is_ok() && check_value(&mut Reader(value), 1).is_some() {
+            kept.extend_from_slice(&entry[..entry.len() - reader.0.len()]);
+        } else {
+            push_name(&mut removed, name);
+        }
+    }
+    if let Ok(length) = u32::try_from(removed.len()) {
+        kept.push(u8::try_from(REMOVED_HEADERS.len()).unwrap_or(0));
+        kept.extend_from_slice(REMOVED_HEADERS.as_bytes());
+        kept.push(b'S');
+        kept.extend_from_slice(&length.to_be_bytes());
+        kept.extend_from_slice(&removed);
+    }
+    kept
+}
+
+fn push_name(names: &mut Vec<u8>, name: &[u8]) {
+    if names.len() + 1 + name.len() <= MAX_REMOVED_NAMES {
+        if !names.is_empty() {
+            names.push(b',');
+        }
+        let start = names.len();
+        names.extend_from_slice(name);
+        repair_utf8(&mut names[start..]);
+    }
+}
+
+/// Returns `Some` if the client library can parse a table at this depth.
+fn check_table(table: &[u8], depth: usize) -> Option<()> {
+    let mut reader = Reader(table);
+    while !reader.0.is_empty() {
+        str::from_utf8(reader.short_string()?).ok()?;
+        check_value(&mut reader, depth)?;
+    }
+    Some(())
+}
+
+fn check_value(reader: &mut Reader, depth: usize) -> Option<()> {
+    match reader.0.first()? {
+        b'A' | b'F' if depth >= MAX_DEPTH => None,
+        b'A' => {
+            let mut values = Reader(reader.skip_value()?);
+            while !values.0.is_empty() {
+                check_value(&mut values, depth + 1)?;
+            }
+            Some(())
+        }
+        b'F' => check_table(reader.skip_value()?, depth + 1),
+        _ => reader.skip_value().map(drop),
+    }
+}
+
+/// The bytes that remain to be read.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn short_string(&mut self) -> Option<&'a [u8]> {
+        let length = self.take(1)?[0];
+        self.take(usize::from(length))
+    }
+
+    fn long_string(&mut self) -> Option<&'a [u8]> {
+        let length = u32::from_be_bytes(self.take(4)?.try_into().ok()?);
+        self.take(length as usize)
+    }
+
+    /// Skips the type and the value of a field. Returns the value without its length.
+    ///
+    /// The types are those of RabbitMQ: <https://www.rabbitmq.com/amqp-0-9-1-errata#section_3>.
+    fn skip_value(&mut self) -> Option<&'a [u8]> {
+        match self.take(1)?[0] {
+            b'V' => self.take(0),
+            b't' | b'b' | b'B' => self.take(1),
+            b's' | b'U' | b'u' => self.take(2),
+            b'I' | b'i' | b'f' => self.take(4),
+            b'D' => self.take(5),
+            b'L' | b'l' | b'd' | b'T' => self.take(8),
+            b'S' | b'x' | b'A' | b'F' => self.long_string(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use amq_protocol::frame::{AMQPFrame, parse_frame};
+    use proptest::prelude::*;
+
+    use super::{FrameFilter, MAX_DEPTH, REMOVED_HEADERS};
+
+    fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+        let size = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&[kind, 0, 1][..], &size, payload, &[0xce]].concat()
+    }
+
+    /// Returns a content header of a message with a body of 3 bytes.
+    fn content_header(flags: u16, values: &[u8]) -> Vec<u8> {
+        frame(2, &[&[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3], &flags.to_be_bytes()[..], values].concat())
+    }
+
+    /// Returns a table with one entry.
+    fn headers(name: &[u8], value: &[u8]) -> Vec<u8> {
+        let entry = [&[u8::try_from(name.len()).unwrap()], name, value].concat();
+        [&u32::try_from(entry.len()).unwrap().to_be_bytes()[..], &entry].concat()
+    }
+
+    fn nested(depth: usize) -> Vec<u8> {
+        (0..depth).fold(b"V".to_vec(), |inner, _| {
+            [b"A", &u32::try_from(inner.len()).unwrap().to_be_bytes()[..], &inner].concat()
+        })
+    }
+
+    fn filtered(input: &[u8]) -> Vec<u8> {
+        let (mut filter, mut output) = (FrameFilter::default(), Vec::new());
+        assert_eq!(filter.filter(input, &mut output, |_| false), input.len());
+        output
+    }
+
+    /// Returns the properties that the client library reads from the first frame.
+    fn parsed(bytes: &[u8]) -> lapin::BasicProperties {
+        match parse_frame(bytes) {
+            Ok((_, AMQPFrame::Header(_, header))) => header.properties,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const APP_ID: u16 = 1 << 3;
+    const HEADERS: u16 = 1 << 13;
+
+    #[test]
+    fn valid_frames_pass_unchanged() {
+        let table = headers("é".as_bytes(), &nested(MAX_DEPTH - 1));
+        let header = content_header(HEADERS | APP_ID, &[&table[..], b"\x02ok"].concat());
+        let deliver = frame(1, b"\0\x3c\0\x3c\x02ct\0\0\0\0\0\0\0\x01\0\x02ex\x02rk");
+        let stream = [deliver, header, frame(3, b"abc"), frame(8, b"")].concat();
+        assert_eq!(filtered(&stream), stream);
+    }
+
+    #[test]
+    fn short_string_that_is_not_utf8_is_repaired() {
+        let properties = parsed(&filtered(&content_header(APP_ID, b"\x05caf\xe9!")));
+        assert_eq!(properties.app_id().as_ref().unwrap().as_str(), "caf?!");
+        let deliver = frame(1, b"\0\x3c\0\x3c\x02ct\0\0\0\0\0\0\0\x01\0\x02e\xff\x02\xc3k");
+        assert!(parse_frame(&filtered(&deliver)[..]).is_ok());
+        assert!(parse_frame(&deliver[..]).is_err());
+    }
+
+    #[test]
+    fn header_that_cannot_be_parsed_is_removed_and_listed() {
+        for (name, value) in [
+            (&b"deep"[..], nested(MAX_DEPTH)),
+            (b"huge", nested(20_000)),
+            (b"type", b"?".to_vec()),
+            (b"\xff", b"V".to_vec()),
+        ] {
+            let header = content_header(HEADERS | APP_ID, &[&headers(name, &value)[..], b"\x02ok"].concat());
+            let properties = parsed(&filtered(&header));
+            let table = properties.headers().clone().unwrap();
+            let names: Vec<_> = table.inner().keys().map(|key| key.as_str()).collect();
+            assert_eq!(names, [REMOVED_HEADERS]);
+            assert_eq!(properties.app_id().as_ref().unwrap().as_str(), "ok");
+        }
+    }
+
+    #[test]
+    fn properties_that_cannot_be_separated_are_removed() {
+        for properties in
+            [content_header(APP_ID, b"\x05a"), content_header(1, b""), content_header(HEADERS, b"\xff")]
+        {
+            assert_eq!(parsed(&filtered(&properties)), lapin::BasicProperties::default());
+        }
+    }
+
+    #[test]
+    fn filter_stops_at_end_of_message() {
+        let message = [content_header(0, b""), frame(3, b"abc")].concat();
+        let stream = [message.clone(), message.clone()].concat();
+        let (mut filter, mut output) = (FrameFilter::default(), Vec::new());
+        assert_eq!(filter.filter(&stream, &mut output, |received| received > 2), message.len());
+        assert!(filter.at_boundary());
+        assert_eq!((output, filter.received()), (message, 3));
+    }
+
+    proptest! {
+        #[test]
+        fn any_content_header_can_be_parsed_afterwards(
+            flags: u16,
+            values in prop::collection::vec(any::<u8>(), 0..64),
+            table in prop::collection::vec(prop_oneof![Just(b'A'), Just(b'F'), Just(0), Just(3), any::<u8>()], 0..64),
+        ) {
+            let table = [&u32::try_from(table.len()).unwrap().to_be_bytes()[..], &table].concat();
+            for header in [content_header(flags, &values), content_header(HEADERS, &table)] {
+                parsed(&filtered(&header));
+            }
+        }
+
+        #[test]
+        fn result_does_not_depend_on_chunks(
+            parts in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..40)), 0..6),
+            chunk in 1_usize..50,
+        ) {
+            let stream: Vec<u8> = parts
+                .into_iter()
+                .flat_map(|(header, bytes)| if header { content_header(APP_ID, &bytes) } else { frame(3, &bytes) })
+                .collect();
+            let (mut filter, mut output) = (FrameFilter::default(), Vec::new());
+            for input in stream.chunks(chunk) {
+                filter.filter(input, &mut output, |_| false);
+            }
+            prop_assert_eq!(output, filtered(&stream));
+        }
+    }
+}
