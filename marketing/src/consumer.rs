@@ -53,8 +53,7 @@ pub(crate) async fn session(
 ) -> anyhow::Result<()> {
     schema::check(database).await?;
     let session = Session::open(broker, "marketing").await?;
-    let consumer = Consumer::start(&session, &subscription.queue).await?;
-    status.up();
+    let consumer = Consumer::start(&session, &subscription.queue, status).await?;
     let mut handler = SaveCustomers { parse: subscription.parse, store: Store::new(database.clone()) };
     consumer.run(&mut handler, shutdown).await?;
     session.close().await;

@@ -8,8 +8,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Backoff, Incoming, Rejection, Session, SessionError, dead_letters::DeadLetters, deliveries::Deliveries,
-    session::with_reply_timeout,
+    Backoff, ConnectionStatus, Incoming, Rejection, Session, SessionError, dead_letters::DeadLetters,
+    deliveries::Deliveries, session::with_reply_timeout,
 };
 
 /// The maximum of messages in one batch.
@@ -55,19 +55,26 @@ pub trait Handler {
 pub struct Consumer<'a> {
     session: &'a Session,
     queue: &'a Queue,
+    status: &'a ConnectionStatus,
     deliveries: Deliveries<'a>,
     dead_letters: DeadLetters,
 }
 
 impl<'a> Consumer<'a> {
-    /// Declares the queue and starts to consume from it.
+    /// Declares the queue, starts to consume from it, and marks `status` as up.
     ///
     /// # Errors
-    /// Returns an error if the session broke.
-    pub async fn start(session: &'a Session, queue: &'a Queue) -> Result<Self, SessionError> {
-        session.declare_queue(queue).await?;
+    /// Returns an error if the session broke, or if the queue does not exist and cannot be declared.
+    pub async fn start(
+        session: &'a Session,
+        queue: &'a Queue,
+        status: &'a ConnectionStatus,
+    ) -> Result<Self, SessionError> {
+        let problem = session.declare_queue(queue).await?;
         let deliveries = Deliveries::start(session, queue).await?;
-        Ok(Self { session, queue, deliveries, dead_letters: DeadLetters::new(&session.broker) })
+        status.up();
+        status.set_problem(problem);
+        Ok(Self { session, queue, status, deliveries, dead_letters: DeadLetters::new(&session.broker) })
     }
 
     /// Passes batches to the handler and settles them until shutdown. Shutdown does not interrupt a batch that
@@ -76,6 +83,18 @@ impl<'a> Consumer<'a> {
     /// # Errors
     /// Returns an error if the session broke. The broker redelivers unsettled messages.
     pub async fn run(
+        self,
+        handler: &mut impl Handler,
+        shutdown: &CancellationToken,
+    ) -> Result<(), SessionError> {
+        let Self { session, queue, status, .. } = self;
+        tokio::select! {
+            result = self.consume(handler, shutdown) => result,
+            never = session.keep_topology(queue, status) => match never {},
+        }
+    }
+
+    async fn consume(
         mut self,
         handler: &mut impl Handler,
         shutdown: &CancellationToken,

@@ -9,7 +9,7 @@ use lapin::{
 };
 use tokio::time::timeout;
 
-use crate::{Incoming, Session, SessionError, session::with_reply_timeout, topology::is_not_found};
+use crate::{Incoming, Session, SessionError, session::with_reply_timeout};
 
 /// The maximum of unsettled messages for each consumer. The broker reads this number of messages from its disk
 /// before it sends the first one: with 65,535 that took seconds.
@@ -75,7 +75,7 @@ impl Session {
                 let ready_messages = found.message_count();
                 Ok(Some(QueueState { ready_messages, consumers: found.consumer_count() }))
             }
-            Err(SessionError::Broken(error)) if is_not_found(&error) => Ok(None),
+            Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
     }

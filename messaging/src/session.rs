@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, options::ConfirmSelectOptions};
+use lapin::{
+    Channel, Connection, ConnectionProperties, ErrorKind,
+    options::ConfirmSelectOptions,
+    protocol::{AMQPErrorKind, AMQPSoftError},
+};
 use tokio::time::{sleep, timeout};
 
 use crate::{
@@ -55,6 +59,9 @@ pub enum SessionError {
     /// The broker or the network broke an open session.
     #[error("the session with the broker broke: {0}")]
     Broken(lapin::Error),
+    /// The user lacks a permission. The broker's text names the permission and the object.
+    #[error("the broker denies a permission; grant it to this user: {0}")]
+    Forbidden(lapin::Error),
     /// The broker did not reply to an operation in time.
     #[error("the broker did not reply in time: {0}")]
     ReplyTimeout(&'static str),
@@ -70,10 +77,15 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// Returns whether the broker has reported that an object does not exist.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Broken(error) if has_code(error, AMQPSoftError::NOTFOUND))
+    }
+
     /// Returns whether the broker is reachable, but refuses the operation.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
-            Self::DeadLettersRefused(_) => true,
+            Self::DeadLettersRefused(_) | Self::Forbidden(_) => true,
             Self::Broken(error) => matches!(error.kind(), ErrorKind::ProtocolError(_)),
             _ => false,
         }
@@ -82,8 +94,16 @@ impl SessionError {
 
 impl From<lapin::Error> for SessionError {
     fn from(error: lapin::Error) -> Self {
-        Self::Broken(error)
+        if has_code(&error, AMQPSoftError::ACCESSREFUSED) {
+            Self::Forbidden(error)
+        } else {
+            Self::Broken(error)
+        }
     }
+}
+
+fn has_code(error: &lapin::Error, code: AMQPSoftError) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == AMQPErrorKind::Soft(code))
 }
 
 impl Session {
@@ -110,7 +130,7 @@ impl Session {
         let connect = transport::connect(broker.uri(bytes), properties);
         let (connection, transport) =
             with_reply_timeout("connect", connect).await.map_err(|error| match error {
-                SessionError::Broken(reason) => unreachable(reason),
+                SessionError::Broken(reason) | SessionError::Forbidden(reason) => unreachable(reason),
                 other => other,
             })?;
         let channel = with_reply_timeout("open a channel", connection.create_channel()).await?;

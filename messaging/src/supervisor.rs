@@ -42,6 +42,20 @@ impl ConnectionStatus {
         self.down.borrow().clone()
     }
 
+    /// Reports a problem of a session that stays up, or its end. Logs each change.
+    pub(crate) fn set_problem(&self, problem: Option<String>) {
+        let changed = self.down.send_if_modified(|current| {
+            let changed = *current != problem;
+            current.clone_from(&problem);
+            changed
+        });
+        match problem {
+            Some(problem) if changed => tracing::warn!(connection = self.name, "{problem}"),
+            None if changed => tracing::info!(connection = self.name, "the problem is solved"),
+            _ => {}
+        }
+    }
+
     /// Marks the session as up. The session calls this when everything that it needs is available.
     pub fn up(&self) {
         if self.down.send_replace(None).is_some() {

@@ -1,17 +1,16 @@
 //! Declares exchanges and queues from their definitions in [`contracts::topology`].
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use contracts::topology::Queue;
 use lapin::{
-    ErrorKind, ExchangeKind,
+    Channel, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
-    protocol::{AMQPErrorKind, AMQPSoftError},
     types::{AMQPValue, FieldTable},
 };
 use tokio::time::sleep;
 
-use crate::{Session, SessionError, envelope::string_value, session::with_reply_timeout};
+use crate::{ConnectionStatus, Session, SessionError, envelope::string_value, session::with_reply_timeout};
 
 /// The number of deliveries after which the broker itself moves a message to the dead letters.
 ///
@@ -32,64 +31,160 @@ const DEAD_LETTER_DELIVERY_LIMIT: i32 = 1_000_000_000;
 /// queue also stops replying, and on 4.3.
 const QUEUE_NAME_FLUSH_DELAY: Duration = Duration::from_secs(1);
 
+/// The interval in which an owner declares its topology again.
+const DECLARE_INTERVAL: Duration = Duration::from_secs(30);
+
 impl Session {
-    /// Declares a topic exchange.
+    /// Declares a topic exchange. If the broker refuses that, the exchange that exists is used.
     ///
     /// # Errors
-    /// Returns an error if the session broke or the exchange exists with other properties.
+    /// Returns an error if the session broke, or if the exchange does not exist and cannot be declared.
     pub async fn declare_exchange(&self, name: &str) -> Result<(), SessionError> {
-        self.exchange_declare(name, ExchangeKind::Topic).await
+        let problem = self.declare(&[Declaration::Exchange(name, ExchangeKind::Topic)]).await?;
+        if let Some(problem) = problem {
+            tracing::warn!("{problem}");
+        }
+        Ok(())
     }
 
-    /// Declares a queue with its exchange and its binding, and the same for its dead letters.
+    /// Declares a queue with its exchange and its binding, and the same for its dead letters. Objects that the
+    /// broker refuses to declare are used if they exist. Returns the problem with them, and its fix.
     ///
     /// A new queue is bound only after the broker has written its name to disk. Until then, no message is
     /// routed to it, so none can be confirmed and then lost.
     ///
     /// # Errors
-    /// Returns an error if the session broke or one of them exists with other properties.
-    pub async fn declare_queue(&self, queue: &Queue) -> Result<(), SessionError> {
+    /// Returns an error if the session broke, or if the queue does not exist and cannot be declared.
+    pub async fn declare_queue(&self, queue: &Queue) -> Result<Option<String>, SessionError> {
         let dead_letters = queue.dead_letter_queue();
         let is_new =
             self.queue_state(&dead_letters).await?.is_none() || self.queue_state(queue.name).await?.is_none();
-        self.queue_declare(&dead_letters, quorum_arguments(DEAD_LETTER_DELIVERY_LIMIT)).await?;
-        self.queue_declare(queue.name, consumer_queue_arguments(queue)).await?;
+        let queues = self
+            .declare(&[
+                Declaration::Queue(&dead_letters, quorum_arguments(DEAD_LETTER_DELIVERY_LIMIT)),
+                Declaration::Queue(queue.name, consumer_queue_arguments(queue)),
+            ])
+            .await?;
         if is_new {
             sleep(QUEUE_NAME_FLUSH_DELAY).await;
         }
-        self.exchange_declare(queue.dead_letter_exchange, ExchangeKind::Direct).await?;
-        self.queue_bind(&dead_letters, queue.dead_letter_exchange, queue.name).await?;
-        self.exchange_declare(queue.exchange, ExchangeKind::Topic).await?;
-        self.queue_bind(queue.name, queue.exchange, queue.routing_key).await
+        let routes = self
+            .declare(&[
+                Declaration::Exchange(queue.dead_letter_exchange, ExchangeKind::Direct),
+                Declaration::Binding(&dead_letters, queue.dead_letter_exchange, queue.name),
+                Declaration::Exchange(queue.exchange, ExchangeKind::Topic),
+                Declaration::Binding(queue.name, queue.exchange, queue.routing_key),
+            ])
+            .await?;
+        Ok(queues.or(routes))
     }
 
-    async fn exchange_declare(&self, name: &str, kind: ExchangeKind) -> Result<(), SessionError> {
-        let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
-        let declare = self.channel.exchange_declare(name.into(), kind, options, FieldTable::default());
-        with_reply_timeout("declare an exchange", declare).await
+    /// Declares the topology of a queue again in an interval, so that objects deleted by hand come back. Reports
+    /// what it cannot repair in `status`. Never returns.
+    pub(crate) async fn keep_topology(&self, queue: &Queue, status: &ConnectionStatus) -> Infallible {
+        loop {
+            sleep(DECLARE_INTERVAL).await;
+            match self.declare_queue(queue).await {
+                Ok(problem) => status.set_problem(problem),
+                // The consumer notices a broken session itself.
+                Err(error) if !error.is_refusal() => {}
+                Err(error) => status.set_problem(Some(error.to_string())),
+            }
+        }
     }
 
-    async fn queue_declare(&self, name: &str, arguments: FieldTable) -> Result<(), SessionError> {
-        let options = QueueDeclareOptions { durable: true, ..Default::default() };
-        let declare = self.channel.queue_declare(name.into(), options, arguments);
-        with_reply_timeout("declare a queue", declare).await.map(drop)
+    /// Declares objects on a channel of their own, because a refusal closes it. Returns the first problem with an
+    /// object that exists.
+    async fn declare(&self, declarations: &[Declaration<'_>]) -> Result<Option<String>, SessionError> {
+        let mut problem = None;
+        let mut channel = self.open_channel().await?;
+        for declaration in declarations {
+            match declaration.declare(&channel).await {
+                Ok(()) => {}
+                Err(error) if error.is_refusal() => {
+                    channel = self.open_channel().await?;
+                    if declaration.exists(&channel).await.is_err() {
+                        return Err(error);
+                    }
+                    // Without the permission to declare, an operator provides the topology.
+                    if !matches!(error, SessionError::Forbidden(_)) {
+                        problem.get_or_insert_with(|| declaration.problem(&error));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        with_reply_timeout("close a channel", channel.close(200, "done".into())).await?;
+        Ok(problem)
     }
 
-    async fn queue_bind(&self, queue: &str, exchange: &str, routing_key: &str) -> Result<(), SessionError> {
-        let bind = self.channel.queue_bind(
-            queue.into(),
-            exchange.into(),
-            routing_key.into(),
-            QueueBindOptions::default(),
-            FieldTable::default(),
-        );
-        with_reply_timeout("bind a queue", bind).await
+    async fn open_channel(&self) -> Result<Channel, SessionError> {
+        with_reply_timeout("open a channel", self.connection.create_channel()).await
     }
 }
 
-pub(crate) fn is_not_found(error: &lapin::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ProtocolError(error)
-        if *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))
+/// An object of the topology.
+enum Declaration<'a> {
+    Exchange(&'a str, ExchangeKind),
+    Queue(&'a str, FieldTable),
+    /// A queue, an exchange, and a routing key.
+    Binding(&'a str, &'a str, &'a str),
+}
+
+impl Declaration<'_> {
+    async fn declare(&self, channel: &Channel) -> Result<(), SessionError> {
+        match self {
+            Self::Exchange(name, kind) => {
+                let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+                let declare =
+                    channel.exchange_declare((*name).into(), kind.clone(), options, FieldTable::default());
+                with_reply_timeout("declare an exchange", declare).await
+            }
+            Self::Queue(name, arguments) => {
+                let options = QueueDeclareOptions { durable: true, ..Default::default() };
+                let declare = channel.queue_declare((*name).into(), options, arguments.clone());
+                with_reply_timeout("declare a queue", declare).await.map(drop)
+            }
+            Self::Binding(queue, exchange, routing_key) => {
+                let bind = channel.queue_bind(
+                    (*queue).into(),
+                    (*exchange).into(),
+                    (*routing_key).into(),
+                    QueueBindOptions::default(),
+                    FieldTable::default(),
+                );
+                with_reply_timeout("bind a queue", bind).await
+            }
+        }
+    }
+
+    /// Returns an error if the object does not exist. AMQP cannot look up a binding, so it counts as existing.
+    async fn exists(&self, channel: &Channel) -> Result<(), SessionError> {
+        match self {
+            Self::Exchange(name, kind) => {
+                let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
+                let declare =
+                    channel.exchange_declare((*name).into(), kind.clone(), options, FieldTable::default());
+                with_reply_timeout("look up an exchange", declare).await
+            }
+            Self::Queue(name, _) => {
+                let options = QueueDeclareOptions { passive: true, ..Default::default() };
+                let declare = channel.queue_declare((*name).into(), options, FieldTable::default());
+                with_reply_timeout("look up a queue", declare).await.map(drop)
+            }
+            Self::Binding(..) => Ok(()),
+        }
+    }
+
+    /// Returns the problem with an existing object, and its fix.
+    fn problem(&self, error: &SessionError) -> String {
+        let object = match self {
+            Self::Exchange(name, _) => format!("exchange {name}"),
+            Self::Queue(name, _) => format!("queue {name}"),
+            Self::Binding(queue, exchange, _) => format!("binding of {queue} to {exchange}"),
+        };
+        format!("the {object} has other settings than this release; delete it when it is empty: {error}")
+    }
 }
 
 fn quorum_arguments(delivery_limit: i32) -> FieldTable {

@@ -95,8 +95,7 @@ async fn consume(
         () = shutdown.cancelled() => return Ok(()),
     }
     let session = Session::open(source, "transformer source").await?;
-    let consumer = Consumer::start(&session, &flow.queue).await?;
-    status.up();
+    let consumer = Consumer::start(&session, &flow.queue, status).await?;
     consumer.run(&mut Forwarder { flow, target, confirmed: HashSet::new() }, shutdown).await?;
     session.close().await;
     Ok(())
