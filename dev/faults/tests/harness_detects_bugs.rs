@@ -19,8 +19,9 @@ type Change = (&'static str, &'static str);
 fn ack_before_commit_is_detected() {
     let changes = [(
         "let Some(outcomes) = self.handle(handler, &batch, shutdown).await? else { break };
-            self.settle(&batch, outcomes).await?;",
-        "self.settle(&batch, batch.iter().map(|_| Ok(())).collect()).await?;
+            let Some(()) = self.settle(&batch, outcomes, shutdown).await? else { break };",
+        "let outcomes = batch.iter().map(|_| Ok(())).collect();
+            let Some(()) = self.settle(&batch, outcomes, shutdown).await? else { break };
             let Some(_) = self.handle(handler, &batch, shutdown).await? else { break };",
     )];
     let binaries = build_changed("ack-before-commit", "messaging/src/consumer.rs", &changes);
