@@ -53,7 +53,7 @@ impl FaultRun {
     /// Reconciles both applications. A quiescent system needs little patience.
     pub(crate) async fn reconcile(&self) -> anyhow::Result<Report> {
         let sources = reconciliation_sources(self.system.environment.connection_urls())?;
-        reconcile(&Sources { patience: Duration::from_secs(3), ..sources }).await
+        Box::pin(reconcile(&Sources { patience: Duration::from_secs(3), ..sources })).await
     }
 
     async fn republish(&self, ids: &[Uuid]) -> anyhow::Result<()> {
