@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
+mod connections;
 mod failure_log;
+mod head_deadline;
 mod health;
 mod logging;
 mod process;
@@ -11,11 +13,12 @@ mod stylesheet;
 mod trusted_proxies;
 
 pub use config::{parse_config, required};
+pub use connections::HttpLimits;
 pub use failure_log::FailureLog;
 pub use health::{HealthCheck, health, probe_health};
 pub use logging::Logging;
 pub use process::{fix_mmap_threshold, shutdown_on_signal, write_stdout};
 pub use rate_limit::RateLimit;
-pub use server::{bind, serve};
+pub use server::{bind, serve, serve_with_limits};
 pub use stylesheet::Stylesheet;
 pub use trusted_proxies::TrustedProxies;

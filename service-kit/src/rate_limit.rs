@@ -78,7 +78,7 @@ impl<C: Clock + Clone> RateLimit<C> {
 }
 
 /// Returns the address that identifies a client: an IPv6 client controls at least a /64 (RFC 6177).
-fn network(client: IpAddr) -> IpAddr {
+pub(crate) fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
         IpAddr::V4(address) => address.into(),

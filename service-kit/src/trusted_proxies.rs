@@ -51,7 +51,7 @@ impl TrustedProxies {
                 .is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
     }
 
-    fn contains(&self, address: IpAddr) -> bool {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(&address))
     }
 }
@@ -71,12 +71,16 @@ fn parse_hop(hop: &str) -> Option<IpAddr> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::net::SocketAddr;
 
     use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
     use super::{TrustedProxies, X_FORWARDED_FOR, X_FORWARDED_PROTO, parse_network};
+
+    pub(crate) fn trusted(network: &str) -> TrustedProxies {
+        TrustedProxies { networks: vec![parse_network(network).unwrap()] }
+    }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let pair = |(name, value): &(&'static str, &str)| {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Parser, Subcommand};
 use messaging::BrokerUrl;
-use service_kit::Logging;
+use service_kit::{HttpLimits, Logging};
 
 /// Maps the Web Store's events to Marketing's commands
 #[derive(Debug, Parser)]
@@ -21,6 +21,9 @@ pub struct Config {
     /// Broker that takes the commands [default: the source broker]
     #[arg(long, env = "TRANSFORMER_TARGET_BROKER_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) target_broker_url: Option<BrokerUrl>,
+
+    #[command(flatten)]
+    pub(crate) http: HttpLimits,
 
     #[command(flatten)]
     pub(crate) logging: Logging,

@@ -60,6 +60,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let broker = ConnectionStatus::new("broker");
     let store = Store::new(database.clone(), config.database_connections);
     let relay = Arc::new(Relay { database, broker: broker_url, wake: Notify::new() });
+    let limits = config.http.with_proxies(&config.proxies);
     let app = App {
         store,
         relay: Arc::clone(&relay),
@@ -74,6 +75,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
         supervise(&broker, &shutdown, || relay.session(&broker, &shutdown)).await;
     };
-    let (served, ()) = tokio::join!(service_kit::serve(listener, router(app), &shutdown), relaying);
+    let serving = service_kit::serve_with_limits(listener, router(app), limits, &shutdown);
+    let (served, ()) = tokio::join!(serving, relaying);
     served
 }
