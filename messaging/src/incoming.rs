@@ -95,7 +95,8 @@ impl Incoming {
     pub fn parse<M: Message>(&self) -> Result<M, Rejection> {
         let found = self.message_type();
         if found == M::TYPE {
-            Ok(serde_json::from_slice(self.body())?)
+            // JSON has no byte order mark, but some senders write one (RFC 8259, section 8.1).
+            Ok(serde_json::from_slice(self.body().strip_prefix(b"\xef\xbb\xbf").unwrap_or(self.body()))?)
         } else if unversioned(found).is_some_and(|name| Some(name) == unversioned(M::TYPE)) {
             Err(Rejection::UnknownVersion { found: found.into(), known: M::TYPE })
         } else {
@@ -108,4 +109,37 @@ impl Incoming {
 fn unversioned(message_type: &str) -> Option<&str> {
     let (name, version) = message_type.rsplit_once(".v")?;
     version.parse::<u32>().is_ok().then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use contracts::CreateCustomer;
+    use uuid::Uuid;
+
+    use super::Incoming;
+    use crate::{Envelope, Outgoing, Rejection};
+
+    fn message(body: &[u8]) -> Incoming {
+        let envelope = Envelope {
+            message_id: Uuid::nil(),
+            message_type: "marketing.create-customer.v1".into(),
+            correlation_id: String::new(),
+            causation_id: None,
+            traceparent: String::new(),
+            timestamp: Utc::now(),
+            app_id: "test",
+        };
+        Incoming::from_outgoing(&Outgoing { exchange: "test", envelope, body: body.to_owned() })
+    }
+
+    #[test]
+    fn byte_order_mark_before_json_is_skipped() {
+        let sample = include_str!("../../contracts/samples/marketing.create-customer.v1.json");
+        let parse = |text: String| message(text.as_bytes()).parse::<CreateCustomer>();
+        assert_eq!(parse(format!("\u{feff}{sample}")), parse(sample.to_owned()));
+        assert!(parse(sample.to_owned()).is_ok());
+        let two_marks = parse(format!("\u{feff}\u{feff}{sample}"));
+        assert!(matches!(two_marks, Err(Rejection::NotJson(_))), "{two_marks:?}");
+    }
 }
