@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Parser, Subcommand};
 use messaging::BrokerUrl;
-use service_kit::{Logging, TrustedProxies};
+use service_kit::{HttpLimits, Logging, TrustedProxies};
 use sqlx::mysql::MySqlConnectOptions;
 
 use crate::operator::PasswordHash;
@@ -40,6 +40,9 @@ pub struct Config {
 
     #[command(flatten)]
     pub(crate) proxies: TrustedProxies,
+
+    #[command(flatten)]
+    pub(crate) http: HttpLimits,
 
     #[command(flatten)]
     pub(crate) logging: Logging,

@@ -1,5 +1,7 @@
 //! From a command to the commit of its customer: the subscriptions, their sessions, and their handler.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use contracts::topology::{MARKETING_CREATE_CUSTOMER, MARKETING_UPDATE_CUSTOMER, Queue};
 use messaging::{
     BrokerUrl, ConnectionStatus, Consumer, Handler, Incoming, Outcome, Rejection, Session, Unavailable,
@@ -9,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     customer::Customer,
+    mysql::MysqlError,
     schema,
     store::{SaveError, Store},
 };
@@ -37,6 +40,21 @@ pub const SUBSCRIPTIONS: &[Subscription] = &[
     },
 ];
 
+/// The reason for which a subscription holds its batch, for health checks. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HoldReason(Arc<Mutex<Option<String>>>);
+
+impl HoldReason {
+    /// Returns the reason, or `None` while the subscription saves its batches.
+    pub(crate) fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, reason: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+}
+
 /// Runs one session of a subscription until shutdown.
 ///
 /// It checks the database first, because it must not take messages while MySQL is unavailable.
@@ -49,12 +67,15 @@ pub(crate) async fn session(
     database: &MySqlConnectOptions,
     broker: &BrokerUrl,
     status: &ConnectionStatus,
+    hold_reason: &HoldReason,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
+    hold_reason.set(None);
     schema::check(database).await?;
     let session = Session::open(broker, "marketing").await?;
     let consumer = Consumer::start(&session, &subscription.queue, status).await?;
-    let mut handler = SaveCustomers { parse: subscription.parse, store: Store::new(database.clone()) };
+    let store = Store::new(database.clone());
+    let mut handler = SaveCustomers { parse: subscription.parse, store, hold_reason: hold_reason.clone() };
     consumer.run(&mut handler, shutdown).await?;
     session.close().await;
     Ok(())
@@ -64,27 +85,34 @@ pub(crate) async fn session(
 struct SaveCustomers {
     parse: fn(&Incoming) -> Result<Customer, Rejection>,
     store: Store,
+    hold_reason: HoldReason,
 }
 
 impl Handler for SaveCustomers {
+    async fn handle(&mut self, batch: &[Incoming]) -> Result<Vec<Outcome>, Unavailable> {
+        let outcomes = self.save(batch).await;
+        self.hold_reason.set(outcomes.as_ref().err().map(ToString::to_string));
+        outcomes.map_err(Unavailable::from_error)
+    }
+}
+
+impl SaveCustomers {
     /// Saves the batch in one statement. If MySQL rejects the batch, saves the customers individually, so
     /// that a rejected customer does not affect the others.
-    async fn handle(&mut self, batch: &[Incoming]) -> Result<Vec<Outcome>, Unavailable> {
+    async fn save(&mut self, batch: &[Incoming]) -> Result<Vec<Outcome>, MysqlError> {
         let customers: Vec<_> = batch.iter().map(self.parse).collect();
         let valid: Vec<&Customer> = customers.iter().flatten().collect();
         match self.store.save(&valid).await {
             Ok(()) => Ok(customers.into_iter().map(|customer| customer.map(drop)).collect()),
             Err(SaveError::Rejected(_)) => self.save_individually(customers).await,
-            Err(SaveError::Unavailable(error)) => Err(Unavailable::from_error(error)),
+            Err(SaveError::Unavailable(error)) => Err(error),
         }
     }
-}
 
-impl SaveCustomers {
     async fn save_individually(
         &mut self,
         customers: Vec<Result<Customer, Rejection>>,
-    ) -> Result<Vec<Outcome>, Unavailable> {
+    ) -> Result<Vec<Outcome>, MysqlError> {
         let mut outcomes = Vec::with_capacity(customers.len());
         for customer in customers {
             outcomes.push(match customer {
@@ -95,11 +123,16 @@ impl SaveCustomers {
         Ok(outcomes)
     }
 
-    async fn save_one(&mut self, customer: &Customer) -> Result<Outcome, Unavailable> {
-        match self.store.save(&[customer]).await {
+    /// Saves one customer. If MySQL rejects it, a second attempt attributes the rejection.
+    async fn save_one(&mut self, customer: &Customer) -> Result<Outcome, MysqlError> {
+        let mut saved = self.store.save(&[customer]).await;
+        if matches!(saved, Err(SaveError::Rejected(_))) {
+            saved = self.store.save_or_attribute(customer).await;
+        }
+        match saved {
             Ok(()) => Ok(Ok(())),
             Err(SaveError::Rejected(reason)) => Ok(Err(Rejection::RuleBroken(reason))),
-            Err(SaveError::Unavailable(error)) => Err(Unavailable::from_error(error)),
+            Err(SaveError::Unavailable(error)) => Err(error),
         }
     }
 }

@@ -7,13 +7,14 @@ use contracts::{CreateCustomer, UpdateCustomer};
 use messaging::Rejection;
 use uuid::Uuid;
 
+use crate::name;
+
 /// Version of a customer whose details never changed.
 const FIRST_VERSION: u32 = 1;
 
 /// Versions after a change. The contract ends at the largest signed 32-bit number.
 const LATER_VERSIONS: RangeInclusive<u32> = 2..=i32::MAX.unsigned_abs();
 
-const MAX_NAME_CHARACTERS: usize = 200;
 const MAX_EMAIL_CHARACTERS: usize = 254;
 const MAX_SOURCE_BYTES: usize = 50;
 
@@ -33,7 +34,29 @@ pub struct Customer {
     changed_at: Option<DateTime<Utc>>,
 }
 
+/// The details of a customer, without its identity and version.
+#[derive(Debug, Clone)]
+pub(crate) struct Details {
+    pub(crate) full_name: String,
+    pub(crate) email_address: String,
+    pub(crate) email_opt_in: bool,
+    pub(crate) source: String,
+    pub(crate) since: DateTime<Utc>,
+}
+
 impl Customer {
+    /// Returns the first version of a customer with details that need no validation.
+    pub(crate) fn from_details(id: Uuid, details: Details) -> Self {
+        let Details { full_name, email_address, email_opt_in, source, since } = details;
+        let version = FIRST_VERSION;
+        Self { id, full_name, email_address, email_opt_in, source, since, version, changed_at: None }
+    }
+
+    /// Returns the next version of this customer, with the same details.
+    pub(crate) fn next_version(&self) -> Self {
+        Self { version: self.version + 1, changed_at: Some(self.since), ..self.clone() }
+    }
+
     /// Returns the first version of a customer.
     ///
     /// # Errors
@@ -41,7 +64,7 @@ impl Customer {
     pub fn created(command: CreateCustomer) -> Result<Self, Rejection> {
         let created = Self {
             id: command.customer_id,
-            full_name: command.full_name,
+            full_name: name::normalize(command.full_name),
             email_address: command.email_address,
             email_opt_in: command.email_opt_in,
             source: command.source,
@@ -59,7 +82,7 @@ impl Customer {
     pub fn updated(command: UpdateCustomer) -> Result<Self, Rejection> {
         let updated = Self {
             id: command.customer_id,
-            full_name: command.full_name,
+            full_name: name::normalize(command.full_name),
             email_address: command.email_address,
             email_opt_in: command.email_opt_in,
             source: command.source,
@@ -70,11 +93,20 @@ impl Customer {
         updated.validate()
     }
 
-    /// Verifies the rules of the contracts, which the columns of the table can hold.
+    /// Verifies the rules of the contracts, which the columns of the table can hold, and that the name can be
+    /// read.
     fn validate(self) -> Result<Self, Rejection> {
         let is_version = self.changed_at.is_none() || LATER_VERSIONS.contains(&self.version);
         let rules = [
-            (is_name(&self.full_name), "full_name must have 1 to 200 characters and no control characters"),
+            (
+                name::fits(&self.full_name),
+                "full_name must have 1 to 200 characters and no control characters",
+            ),
+            (name::is_visible(&self.full_name), "full_name must have a visible character"),
+            (
+                name::closes_directions(&self.full_name),
+                "full_name must close each change of the text direction",
+            ),
             (
                 is_email(&self.email_address),
                 "email_address must have at most 254 characters and one @ inside",
@@ -99,7 +131,7 @@ impl Customer {
         self.id
     }
 
-    /// Returns the name: 1 to 200 characters.
+    /// Returns the name: 1 to 200 characters, in Unicode's form NFC.
     #[must_use]
     pub fn full_name(&self) -> &str {
         &self.full_name
@@ -142,10 +174,6 @@ impl Customer {
     }
 }
 
-fn is_name(name: &str) -> bool {
-    !name.trim().is_empty() && name.chars().count() <= MAX_NAME_CHARACTERS && !name.contains(char::is_control)
-}
-
 fn is_email(address: &str) -> bool {
     let has_inner_at = address
         .split_once('@')
@@ -185,9 +213,17 @@ mod tests {
     }
 
     #[test]
+    fn name_is_normalized() {
+        let decomposed = CreateCustomer { full_name: "Zoe\u{308}".into(), ..command() };
+        assert_eq!(Customer::created(decomposed).unwrap().full_name(), "Zo\u{eb}");
+    }
+
+    #[test]
     fn rejection_names_invalid_field() {
         type BreakIt = fn(&mut CreateCustomer);
-        let broken: [(&str, BreakIt); 10] = [
+        let broken: [(&str, BreakIt); 12] = [
+            ("full_name", |c| c.full_name = "\u{200b}\u{200b}".into()),
+            ("full_name", |c| c.full_name = "abc\u{202e}def".into()),
             ("full_name", |c| c.full_name = " ".into()),
             ("full_name", |c| c.full_name = "x".repeat(201)),
             ("full_name", |c| c.full_name = "a\0".into()),

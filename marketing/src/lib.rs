@@ -7,7 +7,9 @@ pub mod customer;
 mod http;
 mod list;
 mod mysql;
+mod name;
 mod operator;
+mod readiness;
 pub mod schema;
 mod segment;
 pub mod store;
@@ -16,16 +18,24 @@ pub use config::Config;
 pub use mysql::MysqlError;
 pub use operator::hash_password;
 
+use std::time::Duration;
+
 use axum::Router;
 use futures_util::future::join_all;
 use messaging::{ConnectionStatus, supervise};
 use service_kit::{HealthCheck, health, required, write_stdout};
 use sqlx::mysql::MySqlConnectOptions;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use config::Command;
-use consumer::SUBSCRIPTIONS;
+use consumer::{HoldReason, SUBSCRIPTIONS};
 use http::{App, router};
 use list::CustomerList;
+use readiness::SharedCheck;
+
+/// Time between two checks of a schema that another process brings up to date.
+const SCHEMA_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the program: the service, or the subcommand.
 ///
@@ -54,38 +64,64 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let shutdown = service_kit::shutdown_on_signal()?;
 
     let schema_status = ConnectionStatus::new("schema");
-    let statuses: Vec<ConnectionStatus> =
-        SUBSCRIPTIONS.iter().map(|subscription| ConnectionStatus::new(subscription.queue.name)).collect();
-    let consuming = async {
+    let states: Vec<_> = SUBSCRIPTIONS
+        .iter()
+        .map(|subscription| (ConnectionStatus::new(subscription.queue.name), HoldReason::default()))
+        .collect();
+    let migrated = CancellationToken::new();
+    let migrating = async {
         if let Some(owner) = &config.owner_database_url {
             supervise(&schema_status, &shutdown, || schema::migrate(owner)).await;
         }
-        let database = &database;
-        let broker = &broker;
-        let shutdown = &shutdown;
-        let sessions = SUBSCRIPTIONS.iter().zip(&statuses).map(|(subscription, status)| {
-            let session = move || consumer::session(subscription, database, broker, status, shutdown);
+        migrated.cancel();
+    };
+    let consuming = async {
+        wait_for_schema(&database, &migrated).await;
+        let sessions = SUBSCRIPTIONS.iter().zip(&states).map(|(subscription, (status, hold_reason))| {
+            let (database, broker, shutdown) = (&database, &broker, &shutdown);
+            let session =
+                move || consumer::session(subscription, database, broker, status, hold_reason, shutdown);
             supervise(status, shutdown, session)
         });
         join_all(sessions).await;
     };
 
     let list = CustomerList::new(database.clone());
+    let limits = config.http.with_proxies(&config.proxies);
     let app = config.operator_password_hash.map(|hash| App::new(list, hash, config.proxies));
-    let router = router(app, health_routes(database.clone(), statuses.clone()));
-    let (served, ()) = tokio::join!(service_kit::serve(listener, router, &shutdown), consuming);
+    let router = router(app, health_routes(database.clone(), states.clone()));
+    let serving = service_kit::serve_with_limits(listener, router, limits, &shutdown);
+    let (served, (), ()) = tokio::join!(serving, migrating, consuming);
     served
 }
 
-/// Returns the health routes. Marketing is ready if MySQL and the session of each subscription are available.
-fn health_routes(database: MySqlConnectOptions, statuses: Vec<ConnectionStatus>) -> Router {
-    let check = |name, problem| HealthCheck { name, problem, optional: false };
-    health(move || {
-        let database = database.clone();
-        let sessions: Vec<_> = statuses.iter().map(|status| check(status.name(), status.problem())).collect();
-        async move {
-            let problem = schema::check(&database).await.err().map(|error| format!("{error:#}"));
-            [check("mysql", problem)].into_iter().chain(sessions).collect()
+/// Waits until this process has migrated the schema, or until the schema is sufficient without that.
+async fn wait_for_schema(database: &MySqlConnectOptions, migrated: &CancellationToken) {
+    let sufficient = async {
+        while schema::check(database).await.is_err() {
+            sleep(SCHEMA_POLL_INTERVAL).await;
         }
+    };
+    tokio::select! {
+        () = migrated.cancelled() => {}
+        () = sufficient => {}
+    }
+}
+
+/// Returns the health routes. Marketing is ready if MySQL and the session of each subscription are available,
+/// and if no subscription holds its batch.
+fn health_routes(database: MySqlConnectOptions, states: Vec<(ConnectionStatus, HoldReason)>) -> Router {
+    let check = |name, problem| HealthCheck { name, problem, optional: false };
+    let mysql = SharedCheck::new(readiness::INTERVAL, move || {
+        let database = database.clone();
+        async move { schema::check(&database).await.err().map(|error| format!("{error:#}")) }
+    });
+    health(move || {
+        let mysql = mysql.clone();
+        let sessions: Vec<_> = states
+            .iter()
+            .map(|(status, hold_reason)| check(status.name(), status.problem().or_else(|| hold_reason.get())))
+            .collect();
+        async move { [check("mysql", mysql.problem().await)].into_iter().chain(sessions).collect() }
     })
 }

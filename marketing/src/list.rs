@@ -6,13 +6,13 @@ use std::{fmt, time::Duration};
 
 use chrono::{DateTime, NaiveDateTime};
 use sqlx::{
-    FromRow, MySql, MySqlPool,
+    Connection, FromRow, MySql, MySqlPool,
     mysql::{MySqlConnectOptions, MySqlPoolOptions},
     pool::PoolConnection,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::mysql::{MysqlError, with_deadline};
+use crate::mysql::{MysqlError, limit_statements, with_deadline};
 
 /// Few connections, and none of the consumers': any number of page requests leaves the consumers their speed.
 const MAX_CONNECTIONS: u32 = 3;
@@ -25,6 +25,13 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time for a count, which takes a quarter of a second per million rows.
 const COUNT_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Time for the reply to a ping, which shows that an unused connection still works.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Difference between the server's limit of a statement and the deadline of its caller. So the server ends a
+/// statement before its caller leaves.
+const LIMIT_MARGIN: Duration = Duration::from_secs(1);
 
 /// Reads customers from MySQL.
 #[derive(Debug, Clone)]
@@ -85,6 +92,15 @@ impl CustomerList {
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(PAGE_TIMEOUT)
             .idle_timeout(IDLE_TIMEOUT)
+            .after_connect(|connection, _| {
+                Box::pin(limit_statements(connection, PAGE_TIMEOUT - LIMIT_MARGIN)) //
+            })
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| {
+                Box::pin(async {
+                    Ok(timeout(PING_TIMEOUT, connection.ping()).await.is_ok_and(|ping| ping.is_ok()))
+                })
+            })
             .connect_lazy_with(database);
         Self { pool }
     }
@@ -123,13 +139,18 @@ impl CustomerList {
         let select = sqlx::query_as(
             "SELECT CAST(COUNT(*) AS UNSIGNED), CAST(COALESCE(SUM(email_opt_in), 0) AS UNSIGNED) FROM customers",
         );
-        let count = async |connection: &mut PoolConnection<MySql>| select.fetch_one(&mut **connection).await;
+        let count = async |connection: &mut PoolConnection<MySql>| {
+            limit_statements(connection, COUNT_TIMEOUT - LIMIT_MARGIN).await?;
+            let counts = select.fetch_one(&mut **connection).await?;
+            limit_statements(connection, PAGE_TIMEOUT - LIMIT_MARGIN).await?;
+            Ok(counts)
+        };
         let (customers, opted_in) = self.query(COUNT_TIMEOUT, count).await?;
         Ok(Counts { customers, opted_in })
     }
 
-    /// Runs a query over a connection of the pool. A connection that misses the deadline is closed, because it
-    /// may be half open.
+    /// Runs a query over a connection of the pool. A connection that fails or misses the deadline is closed: it
+    /// may be half open, or lead to a server that is no longer the primary.
     async fn query<T>(
         &self,
         limit: Duration,
@@ -138,7 +159,7 @@ impl CustomerList {
         let deadline = Instant::now() + limit;
         let mut connection = with_deadline(deadline, self.pool.acquire()).await?;
         let result = with_deadline(deadline, query(&mut connection)).await;
-        if matches!(result, Err(MysqlError::NoReply)) {
+        if result.is_err() {
             connection.close_on_drop();
         }
         result

@@ -1,18 +1,25 @@
 //! The customers in MySQL: one statement and one commit per batch.
 
-use std::{borrow::Cow, time::Duration};
+mod attribution;
 
-use sqlx::{Connection, Executor, MySql, MySqlConnection, QueryBuilder, mysql::MySqlConnectOptions};
+use std::time::Duration;
+
+use sqlx::{MySql, MySqlConnection, QueryBuilder, mysql::MySqlConnectOptions};
 use tokio::time::Instant;
 
 use crate::{
     customer::Customer,
-    mysql::{MysqlError, with_deadline},
+    mysql::{self, MysqlError, is_data_error, with_deadline},
     segment::Segment,
 };
+use attribution::Attribution;
 
 /// Time for one batch. After it, the connection is closed.
 const SAVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The server's limit of one statement, and of its wait for a lock. A new connection and one statement end
+/// before [`SAVE_TIMEOUT`], so a retry leaves no thread of the server behind.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Writes customers over one connection.
 ///
@@ -67,6 +74,27 @@ impl Store {
             }
         }
     }
+
+    /// Saves a customer that MySQL has just rejected, or attributes the rejection: to this customer, or to a
+    /// database that rejects every customer.
+    ///
+    /// # Errors
+    /// Returns [`SaveError::Rejected`] if MySQL accepts other customers, and [`SaveError::Unavailable`] with
+    /// [`MysqlError::RejectsEveryCustomer`] if it does not.
+    pub async fn save_or_attribute(&mut self, customer: &Customer) -> Result<(), SaveError> {
+        let deadline = Instant::now() + SAVE_TIMEOUT;
+        let attributing = attribute_with(&self.database, self.connected.take(), customer);
+        let (connected, attribution) = with_deadline(deadline, attributing).await?;
+        let result = match attribution {
+            Attribution::Saved => Ok(()),
+            Attribution::CustomerAtFault(reason) => Err(SaveError::Rejected(reason)),
+            Attribution::DatabaseAtFault(error) => {
+                return Err(MysqlError::RejectsEveryCustomer(error).into());
+            }
+        };
+        self.connected = Some(connected);
+        result
+    }
 }
 
 /// Saves over the connection or a new one, and returns the connection.
@@ -76,19 +104,31 @@ async fn save_with(
     database: &MySqlConnectOptions,
     connected: Option<Connected>,
     customers: &[&Customer],
-) -> sqlx::Result<(Connected, sqlx::Result<()>)> {
-    let mut connected = match connected {
-        Some(connected) => connected,
-        None => connect(database).await?,
-    };
+) -> Result<(Connected, sqlx::Result<()>), MysqlError> {
+    let mut connected = or_connect(connected, database).await?;
     let result = insert(&mut connected, customers).await;
     Ok((connected, result))
 }
 
-async fn connect(database: &MySqlConnectOptions) -> sqlx::Result<Connected> {
-    let mut connection = MySqlConnection::connect_with(database).await?;
-    // Each statement commits by itself. A server may have another default.
-    connection.execute("SET autocommit = 1").await?;
+async fn attribute_with(
+    database: &MySqlConnectOptions,
+    connected: Option<Connected>,
+    customer: &Customer,
+) -> Result<(Connected, Attribution), MysqlError> {
+    let mut connected = or_connect(connected, database).await?;
+    let segment = connected.segment.number();
+    let attribution = attribution::save_or_attribute(&mut connected.connection, customer, segment).await?;
+    Ok((connected, attribution))
+}
+
+async fn or_connect(
+    connected: Option<Connected>,
+    database: &MySqlConnectOptions,
+) -> Result<Connected, MysqlError> {
+    if let Some(connected) = connected {
+        return Ok(connected);
+    }
+    let mut connection = mysql::connect(database, STATEMENT_LIMIT).await?;
     let segment = Segment::newest(&mut connection).await?;
     Ok(Connected { connection, segment })
 }
@@ -141,22 +181,10 @@ fn pad_to_power_of_two(customers: &mut Vec<&Customer>) {
 impl From<sqlx::Error> for SaveError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
-            sqlx::Error::Database(database) if is_data_error(database.code(), database.message()) => {
+            sqlx::Error::Database(database) if is_data_error(&error) => {
                 Self::Rejected(database.message().to_owned())
             }
             _ => Self::Unavailable(error.into()),
         }
     }
-}
-
-/// Returns whether MySQL rejects the values, so that retrying cannot succeed.
-///
-/// SQLSTATE class 22 is a data exception, class 23 a violated constraint, and 45000 the refusal of a trigger.
-/// MySQL reports CHECK constraints (error 3819) under the general state HY000.
-fn is_data_error(state: Option<Cow<'_, str>>, message: &str) -> bool {
-    let state = state.unwrap_or_default();
-    state.starts_with("22")
-        || state.starts_with("23")
-        || state == "45000"
-        || message.starts_with("Check constraint")
 }

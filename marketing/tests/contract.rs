@@ -1,4 +1,4 @@
-//! Marketing accepts exactly the commands that their contracts allow.
+//! Marketing accepts the commands that their contracts allow, except names that cannot be read.
 
 use contracts::{
     CreateCustomer, UpdateCustomer,
@@ -7,14 +7,25 @@ use contracts::{
 use marketing::customer::Customer;
 use proptest::prelude::*;
 
+/// Returns whether a name certainly can be read: it has a letter, digit, or symbol that is not blank, and no
+/// control of the text direction.
+fn is_readable(name: &str) -> bool {
+    let is_blank = |c: char| matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
+    let is_control = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    name.contains(|c: char| c.is_ascii_graphic() || (c.is_alphanumeric() && !is_blank(c)))
+        && !name.contains(is_control)
+}
+
 proptest! {
     #[test]
     fn create_command_within_contract_is_accepted(command in valid::<CreateCustomer>()) {
+        prop_assume!(is_readable(&command.full_name));
         prop_assert!(Customer::created(command).is_ok());
     }
 
     #[test]
     fn update_command_within_contract_is_accepted(command in valid::<UpdateCustomer>()) {
+        prop_assume!(is_readable(&command.full_name));
         prop_assert!(Customer::updated(command).is_ok());
     }
 }
@@ -39,6 +50,9 @@ fn only_commands_outside_contract_are_rejected() {
             CreateCustomer { source, ..sample.clone() },
         ];
         for command in commands {
+            if allows(&command) && !is_readable(&command.full_name) {
+                continue;
+            }
             prop_assert_eq!(allows(&command), Customer::created(command.clone()).is_ok(), "{:?}", command);
         }
     });

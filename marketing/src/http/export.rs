@@ -1,5 +1,7 @@
 //! The list as CSV (RFC 4180). The response is streamed, so its memory does not depend on its length.
 
+use std::borrow::Cow;
+
 use axum::{
     body::Body,
     extract::{Query, State},
@@ -24,6 +26,15 @@ const BYTE_ORDER_MARK: &str = "\u{feff}";
 const HEADER: [&str; 7] =
     ["customer_id", "full_name", "email_address", "email_opt_in", "source", "customer_since", "received_at"];
 
+/// The characters with which a formula begins, including their full-width forms.
+const FORMULA_STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+
+/// The separators of programs that do not separate by comma.
+const OTHER_SEPARATORS: [char; 3] = [';', '\t', '|'];
+
+/// The characters that programs skip before a formula.
+const BEFORE_FORMULA: [char; 4] = [' ', '\u{a0}', '"', '\u{feff}'];
+
 /// Exports all customers that match the search, newest first.
 ///
 /// No database connection is held while the client reads. If the database fails meanwhile, the response ends
@@ -36,7 +47,7 @@ pub(super) async fn csv(
     let search = query.map(|Query(query)| query.search().to_owned()).unwrap_or_default();
     let first = app.list.page(&search, &PageStart::First, BATCH_ROWS).await?;
     LIST_READS.succeeded();
-    let head = format!("{BYTE_ORDER_MARK}{}\r\n", HEADER.join(","));
+    let head = format!("{BYTE_ORDER_MARK}\"{}\"\r\n", HEADER.join("\",\""));
     let head = stream::once(async { Ok(head.into_bytes()) });
     let disposition = Utc::now().format("attachment; filename=\"customers-%Y-%m-%d.csv\"").to_string();
     let headers = [
@@ -70,14 +81,17 @@ fn lines(
 }
 
 fn to_csv(rows: &[Row]) -> anyhow::Result<Vec<u8>> {
-    let mut csv = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    let mut csv = csv::WriterBuilder::new()
+        .terminator(csv::Terminator::CRLF)
+        .quote_style(csv::QuoteStyle::Always)
+        .from_writer(Vec::new());
     for row in rows {
         csv.write_record([
             row.customer_id.as_str(),
             &cell(&row.full_name),
             &cell(&row.email_address),
             if row.email_opt_in { "true" } else { "false" },
-            &row.source,
+            &cell(&row.source),
             &time(row.customer_since),
             &time(row.received_at),
         ])?;
@@ -88,10 +102,21 @@ fn to_csv(rows: &[Row]) -> anyhow::Result<Vec<u8>> {
 /// Returns the text of a cell. Text that a spreadsheet program would run as a formula gets an apostrophe in
 /// front, which these programs do not show.
 ///
+/// Some programs separate by `;` or tab, and begin a new cell inside the text. Quotes do not prevent that,
+/// because there the text does not begin with its quote. So the same applies after each of these separators.
 /// <https://owasp.org/www-community/attacks/CSV_Injection>
-fn cell(text: &str) -> String {
-    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠']);
-    if is_formula { format!("'{text}") } else { text.to_owned() }
+fn cell(text: &str) -> Cow<'_, str> {
+    if !text.contains(FORMULA_STARTS) {
+        return text.into();
+    }
+    let mut safe = String::with_capacity(text.len() + 1);
+    for part in text.split_inclusive(OTHER_SEPARATORS) {
+        if part.trim_start_matches(BEFORE_FORMULA).starts_with(FORMULA_STARTS) {
+            safe.push('\'');
+        }
+        safe.push_str(part);
+    }
+    safe.into()
 }
 
 fn time(utc: NaiveDateTime) -> String {
@@ -104,10 +129,19 @@ mod tests {
 
     #[test]
     fn no_cell_is_a_formula() {
-        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "＝1"] {
-            assert_eq!(cell(formula), format!("'{formula}"));
+        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "＝1", " =1", "\"=1\"", "\t=1"] {
+            assert_eq!(cell(formula).chars().next(), Some('\''), "{formula}");
         }
-        for text in ["Zoë", "a=b", "1+1", "'x", ""] {
+        for (text, safe) in [
+            ("Zoë;=1+1", "Zoë;'=1+1"),
+            ("a;b;@SUM(A1)", "a;b;'@SUM(A1)"),
+            ("a; \"=1\"", "a;' \"=1\""),
+            ("=1;+1", "'=1;'+1"),
+            ("a|-1", "a|'-1"),
+        ] {
+            assert_eq!(cell(text), safe);
+        }
+        for text in ["Zoë", "a=b", "1+1", "'x", "", "Ann-Marie; Bob", "zoe@example.org"] {
             assert_eq!(cell(text), text);
         }
     }

@@ -2,9 +2,12 @@
 
 use axum::extract::{Query, rejection::QueryRejection};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use crate::list::{Cursor, Page, PageStart};
+use crate::{
+    list::{Cursor, Page, PageStart},
+    name::nfc,
+};
 
 /// As many as the longest e-mail address has. A name is shorter.
 const MAX_SEARCH_CHARACTERS: usize = 254;
@@ -13,6 +16,7 @@ const MAX_SEARCH_CHARACTERS: usize = 254;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ListQuery {
+    #[serde(deserialize_with = "normalized")]
     q: String,
     // The alias is the parameter in earlier bookmarks.
     #[serde(alias = "below")]
@@ -72,6 +76,11 @@ impl ListQuery {
     }
 }
 
+/// Parses the search in Unicode's form NFC, which the names in the table have.
+fn normalized<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    String::deserialize(deserializer).map(nfc)
+}
+
 #[cfg(test)]
 mod tests {
     use axum::{extract::Query, http::Uri};
@@ -85,6 +94,12 @@ mod tests {
         assert_eq!(query.newest(), "/customers?q=Zo%C3%AB%20%26%20%3Cco%3E");
         assert_eq!(query.export(), "/customers/export.csv?q=Zo%C3%AB%20%26%20%3Cco%3E");
         assert_eq!(ListQuery::default().newest(), "/customers");
+    }
+
+    #[test]
+    fn search_is_normalized() {
+        let uri: Uri = "/customers?q=Zoe%CC%88".parse().unwrap();
+        assert_eq!(Query::<ListQuery>::try_from_uri(&uri).unwrap().search(), "Zo\u{eb}");
     }
 
     #[test]
