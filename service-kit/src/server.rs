@@ -113,14 +113,14 @@ pub async fn serve_with_limits(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "listening");
-    let mut server = Server::new(app, limits);
+    let mut connections = ConnectionServer::new(app, limits);
     let served = loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shutdown.cancelled() => break Ok(()),
         };
         match accepted {
-            Ok((stream, peer)) => server.serve_connection(stream, peer),
+            Ok((stream, peer)) => connections.serve(stream, peer),
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) if error.raw_os_error().is_some() => {
                 tracing::warn!("cannot accept connections: {error}");
@@ -131,11 +131,11 @@ pub async fn serve_with_limits(
     };
     drop(listener);
     shutdown.cancel();
-    let _ = timeout(SHUTDOWN_GRACE_PERIOD, server.graceful.shutdown()).await;
+    let _ = timeout(SHUTDOWN_GRACE_PERIOD, connections.graceful.shutdown()).await;
     served
 }
 
-struct Server {
+struct ConnectionServer {
     app: Router,
     http: http1::Builder,
     connections: Connections,
@@ -143,7 +143,7 @@ struct Server {
     reserve: VecDeque<AbortHandle>,
 }
 
-impl Server {
+impl ConnectionServer {
     fn new(app: Router, limits: HttpLimits) -> Self {
         let mut http = http1::Builder::new();
         // This timer begins with an unused connection. `HeadDeadline` limits a slow head.
@@ -153,7 +153,7 @@ impl Server {
     }
 
     /// Serves a connection in a task of its own, or refuses it.
-    fn serve_connection(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn serve(&mut self, stream: TcpStream, peer: SocketAddr) {
         if let Some(place) = self.connections.try_admit(peer.ip()) {
             let connection = self.http_connection(stream, peer, false);
             tokio::spawn(async move {
