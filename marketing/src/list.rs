@@ -29,9 +29,10 @@ const COUNT_TIMEOUT: Duration = Duration::from_mins(1);
 /// Time for the reply to a ping, which shows that an unused connection still works.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Difference between the server's limit of a statement and the deadline of its caller. So the server ends a
+/// The server's limits of a statement. They are shorter than the deadline of the caller, so the server ends a
 /// statement before its caller leaves.
-const LIMIT_MARGIN: Duration = Duration::from_secs(1);
+const PAGE_STATEMENT_LIMIT: Duration = Duration::from_secs(4);
+const COUNT_STATEMENT_LIMIT: Duration = Duration::from_secs(55);
 
 /// Reads customers from MySQL.
 #[derive(Debug, Clone)]
@@ -93,7 +94,7 @@ impl CustomerList {
             .acquire_timeout(PAGE_TIMEOUT)
             .idle_timeout(IDLE_TIMEOUT)
             .after_connect(|connection, _| {
-                Box::pin(limit_statements(connection, PAGE_TIMEOUT - LIMIT_MARGIN)) //
+                Box::pin(limit_statements(connection, PAGE_STATEMENT_LIMIT)) //
             })
             .test_before_acquire(false)
             .before_acquire(|connection, _| {
@@ -140,9 +141,9 @@ impl CustomerList {
             "SELECT CAST(COUNT(*) AS UNSIGNED), CAST(COALESCE(SUM(email_opt_in), 0) AS UNSIGNED) FROM customers",
         );
         let count = async |connection: &mut PoolConnection<MySql>| {
-            limit_statements(connection, COUNT_TIMEOUT - LIMIT_MARGIN).await?;
+            limit_statements(connection, COUNT_STATEMENT_LIMIT).await?;
             let counts = select.fetch_one(&mut **connection).await?;
-            limit_statements(connection, PAGE_TIMEOUT - LIMIT_MARGIN).await?;
+            limit_statements(connection, PAGE_STATEMENT_LIMIT).await?;
             Ok(counts)
         };
         let (customers, opted_in) = self.query(COUNT_TIMEOUT, count).await?;

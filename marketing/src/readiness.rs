@@ -17,7 +17,13 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct SharedCheck<C> {
     check: C,
     interval: Duration,
-    latest: Arc<Mutex<Option<(Instant, Option<String>)>>>,
+    latest: Arc<Mutex<Option<CheckResult>>>,
+}
+
+#[derive(Debug)]
+struct CheckResult {
+    at: Instant,
+    problem: Option<String>,
 }
 
 impl<C, F> SharedCheck<C>
@@ -41,13 +47,13 @@ where
 
     async fn latest_or_check(&self) -> Option<String> {
         let mut latest = self.latest.lock().await;
-        if let Some((at, problem)) = &*latest
-            && at.elapsed() < self.interval
+        if let Some(result) = &*latest
+            && result.at.elapsed() < self.interval
         {
-            return problem.clone();
+            return result.problem.clone();
         }
         let problem = (self.check)().await;
-        *latest = Some((Instant::now(), problem.clone()));
+        *latest = Some(CheckResult { at: Instant::now(), problem: problem.clone() });
         problem
     }
 }

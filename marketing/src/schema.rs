@@ -146,9 +146,10 @@ async fn repair(connection: &mut MySqlConnection, effect: &Effect) -> anyhow::Re
 
 /// Returns the number of the columns and indexes of a migration that exist.
 async fn existing(connection: &mut MySqlConnection, effect: &Effect) -> sqlx::Result<usize> {
-    let columns = "SELECT column_name FROM information_schema.columns
+    // The cast because some servers report these columns as binary.
+    let columns = "SELECT CAST(column_name AS CHAR) FROM information_schema.columns
         WHERE table_schema = DATABASE() AND table_name = 'customers'";
-    let indexes = "SELECT DISTINCT index_name FROM information_schema.statistics
+    let indexes = "SELECT DISTINCT CAST(index_name AS CHAR) FROM information_schema.statistics
         WHERE table_schema = DATABASE() AND table_name = 'customers'";
     let columns: Vec<String> = sqlx::query_scalar(columns).fetch_all(&mut *connection).await?;
     let indexes: Vec<String> = sqlx::query_scalar(indexes).fetch_all(connection).await?;

@@ -83,7 +83,7 @@ impl Store {
     /// [`MysqlError::RejectsEveryCustomer`] if it does not.
     pub async fn save_or_attribute(&mut self, customer: &Customer) -> Result<(), SaveError> {
         let deadline = Instant::now() + SAVE_TIMEOUT;
-        let attributing = attribute_with(&self.database, self.connected.take(), customer);
+        let attributing = Box::pin(attribute_with(&self.database, self.connected.take(), customer));
         let (connected, attribution) = with_deadline(deadline, attributing).await?;
         let result = match attribution {
             Attribution::Saved => Ok(()),
@@ -128,7 +128,8 @@ async fn or_connect(
     if let Some(connected) = connected {
         return Ok(connected);
     }
-    let mut connection = mysql::connect(database, STATEMENT_LIMIT).await?;
+    // In a box, so that the future of each batch stays small.
+    let mut connection = Box::pin(mysql::connect(database, STATEMENT_LIMIT)).await?;
     let segment = Segment::newest(&mut connection).await?;
     Ok(Connected { connection, segment })
 }
