@@ -43,7 +43,7 @@ const SCHEMA_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Returns an error if the service cannot start, its HTTP server fails, or the subcommand fails.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     match config.command.unwrap_or_default() {
-        Command::Serve => serve(config).await,
+        Command::Serve => Box::pin(serve(config)).await,
         Command::Migrate => {
             let owner = required::<Config, _>(config.owner_database_url, "--owner-database-url <URL>");
             schema::migrate(&owner).await?;

@@ -30,6 +30,10 @@ const CHECK_LIMIT: Duration = Duration::from_secs(1);
 /// The time for which a migration waits for the table. Meanwhile readers and writers queue behind it.
 const SET_LOCK_TIMEOUT: &str = "SET lock_wait_timeout = 2";
 
+/// Waits up to 30 s for the lock of this database's migrations, and returns 1 if it was taken.
+const TAKE_LOCK: &str =
+    "SELECT CAST(COALESCE(GET_LOCK(CONCAT('migrations-', MD5(DATABASE())), 30), 0) AS SIGNED)";
+
 /// The attempts of a migration that waits for the table, and the pause between them.
 const LOCK_ATTEMPTS: usize = 10;
 const LOCK_PAUSE: Duration = Duration::from_secs(1);
@@ -85,13 +89,21 @@ async fn migrate_once(owner: &MySqlConnectOptions) -> anyhow::Result<()> {
     let connecting = MySqlConnection::connect_with(owner);
     let mut connection = with_deadline(Instant::now() + CONNECT_TIMEOUT, connecting).await?;
     connection.execute(SET_LOCK_TIMEOUT).await?;
+    take_lock(&mut connection).await?;
+    apply(&mut connection).await.context("cannot bring the schema up to date")?;
+    // The locks end with the connection.
+    Ok(close(connection).await?)
+}
+
+/// Waits until no other instance applies migrations.
+///
+/// sqlx's own lock waits without limit by a negative time, which MariaDB refuses with NULL. Earlier releases
+/// take only that lock, which works on MySQL.
+async fn take_lock(connection: &mut MySqlConnection) -> anyhow::Result<()> {
     connection.lock().await?;
-    let migrated = apply(&mut connection).await;
-    // On an error, the lock ends with the connection.
-    if migrated.is_ok() {
-        connection.unlock().await?;
-    }
-    migrated.context("cannot bring the schema up to date")
+    let taken: i64 = sqlx::query_scalar(TAKE_LOCK).fetch_one(connection).await?;
+    ensure!(taken == 1, "another instance applies migrations");
+    Ok(())
 }
 
 async fn apply(connection: &mut MySqlConnection) -> anyhow::Result<()> {

@@ -465,6 +465,36 @@ async fn killed_process_leaves_a_migration_that_completes() {
 }
 
 #[tokio::test]
+async fn simultaneous_starts_apply_each_migration_once() {
+    let environment = TestEnvironment::new().await.unwrap();
+    let table = environment.marketing_database();
+    drop(marketing(&environment).await);
+    let definition = "SHOW CREATE TABLE customers";
+    let (_, expected): (String, String) = sqlx::query_as(definition).fetch_one(&table).await.unwrap();
+    kill_migration(&table, 1, true).await;
+    execute(&table, "UPDATE _sqlx_migrations SET success = TRUE").await;
+    // While the first instance waits for the table, the others must not take its migration for a killed one.
+    let mut locker = administrator(&environment).await;
+    locker.execute("LOCK TABLES customers READ").await.unwrap();
+    let mut instances = Vec::new();
+    for _ in 0..3 {
+        let mut instance = environment.start(Program::Marketing, &[]).unwrap();
+        instance.wait_live(SOON).await.unwrap();
+        instances.push(instance);
+    }
+    locker.execute("UNLOCK TABLES").await.unwrap();
+    for instance in &mut instances {
+        instance.wait_ready(RECOVERY).await.unwrap();
+    }
+    let (_, migrated): (String, String) = sqlx::query_as(definition).fetch_one(&table).await.unwrap();
+    assert_eq!(migrated, expected);
+    // The instance that waited for the table may have given up and repaired its own mark, but no other's.
+    for trouble in ["Duplicate", "half applied", "partially applied"] {
+        assert!(!environment.logs_contain(trouble), "{trouble} in {}", environment.log());
+    }
+}
+
+#[tokio::test]
 async fn newer_migration_does_not_stop_this_release() {
     let environment = TestEnvironment::new().await.unwrap();
     drop(marketing(&environment).await);
