@@ -8,6 +8,9 @@
 //! - In short strings, each byte that is not part of valid UTF-8 becomes `?`.
 //! - A header that is nested too deeply or malformed is removed. Its name is added to the header
 //!   [`REMOVED_HEADERS`].
+//! - If a content header exceeds the negotiated size of a frame, the headers that do not fit are removed. RabbitMQ
+//!   does not check this size when it delivers: another publisher's frames may be larger, and the broker adds
+//!   `x-delivery-count` to a redelivered message.
 //! - Properties that cannot be separated from each other are removed as a whole.
 
 use std::{mem, str};
@@ -23,20 +26,38 @@ const FRAME_END: usize = 1;
 const METHOD_FRAME: u8 = 1;
 const HEADER_FRAME: u8 = 2;
 
+/// The class `connection`, and its method with the largest frame that the broker accepts.
+const CONNECTION: u16 = 10;
+const TUNE: u16 = 30;
+
 /// The class `basic`, and those of its methods that carry text of other applications.
 const BASIC: u16 = 60;
 const RETURN: u16 = 50;
 const DELIVER: u16 = 60;
 const GET_OK: u16 = 71;
 
-/// Larger frames are passed on unchanged. A frame is at most as large as the negotiated maximum, 128 KiB.
-const MAX_INSPECTED: usize = 1024 * 1024;
+/// Larger frames are passed on unchanged. RabbitMQ accepts frames of up to 128 KiB, unless it is configured
+/// otherwise.
+const MAX_INSPECTED: usize = 16 * 1024 * 1024;
+
+/// The smallest size of a frame to which a peer may limit the other one. AMQP 0-9-1, section 4.2.3.
+const FRAME_MIN_SIZE: u32 = 4096;
+
+/// Bytes of a content header before its properties.
+const HEADER_HEAD: usize = 12;
+
+/// Bytes of all properties without the entries of the headers: flags, ten short strings, the fixed values, and a
+/// length.
+const MAX_OTHER_PROPERTIES: usize = 2 + 10 * 256 + 10 + 4;
 
 /// Levels of tables and arrays within a header. RabbitMQ's own headers, such as `x-death`, have three.
 const MAX_DEPTH: usize = 16;
 
 /// Bytes of names that [`REMOVED_HEADERS`] lists.
 const MAX_REMOVED_NAMES: usize = 1000;
+
+/// Bytes of the entry [`REMOVED_HEADERS`]: name, type, length, and names.
+const MAX_REMOVED_ENTRY: usize = 1 + REMOVED_HEADERS.len() + 1 + 4 + MAX_REMOVED_NAMES;
 
 /// The properties in the order of their flags, from bit 15. AMQP 0-9-1, class `basic`.
 const PROPERTIES: [Property; 14] = [
@@ -67,8 +88,10 @@ enum Property {
 }
 
 /// The state between two chunks of input.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FrameFilter {
+    /// The largest frame that the client library accepts, in bytes.
+    frame_max: usize,
     /// The beginning of a frame that is inspected when it is complete.
     frame: Vec<u8>,
     /// Bytes of a frame that are passed on without inspection.
@@ -80,6 +103,20 @@ pub(crate) struct FrameFilter {
 }
 
 impl FrameFilter {
+    /// Creates a filter for a client library that negotiates frames of up to `frame_max` bytes.
+    pub(crate) fn new(frame_max: u32) -> Self {
+        let mut filter = Self { frame_max: usize::MAX, frame: Vec::new(), pass: 0, body: 0, bodies: 0 };
+        filter.limit_frames(frame_max);
+        filter
+    }
+
+    /// Lowers the size of the largest frame. 0 means "no limit".
+    fn limit_frames(&mut self, frame_max: u32) {
+        if frame_max != 0 {
+            self.frame_max = self.frame_max.min(frame_max.max(FRAME_MIN_SIZE) as usize);
+        }
+    }
+
     /// Moves frames from `input` to `output`. Returns the number of bytes taken from `input`.
     ///
     /// Stops early at the end of a message if `stop` returns true for the bytes of all bodies so far.
@@ -141,12 +178,16 @@ impl FrameFilter {
         } else if self.frame.len() == FRAME_HEAD + size + FRAME_END {
             let mut frame = mem::take(&mut self.frame);
             if frame[0] == METHOD_FRAME {
+                if let Some(frame_max) = tuned_frame_max(&frame[FRAME_HEAD..]) {
+                    self.limit_frames(frame_max);
+                }
                 repair_method(&mut frame[FRAME_HEAD..FRAME_HEAD + size]);
                 output.extend_from_slice(&frame);
             } else {
                 self.body = body_size(&frame[FRAME_HEAD..]);
                 self.bodies += self.body;
-                match repaired_header(&frame[FRAME_HEAD..FRAME_HEAD + size]) {
+                let max_size = self.frame_max.saturating_sub(FRAME_HEAD + FRAME_END);
+                match repaired_header(&frame[FRAME_HEAD..FRAME_HEAD + size], max_size) {
                     None => output.extend_from_slice(&frame),
                     Some(payload) => write_frame(&frame, &payload, output),
                 }
@@ -164,6 +205,15 @@ fn write_frame(original: &[u8], payload: &[u8], output: &mut Vec<u8>) {
     output.extend_from_slice(&size.to_be_bytes());
     output.extend_from_slice(payload);
     output.extend_from_slice(&original[original.len() - FRAME_END..]);
+}
+
+/// Returns the largest frame that the broker announces, if the method is `tune`.
+fn tuned_frame_max(payload: &[u8]) -> Option<u32> {
+    let (ids, arguments) = payload.split_first_chunk::<4>()?;
+    let (class, method) = (u16::from_be_bytes([ids[0], ids[1]]), u16::from_be_bytes([ids[2], ids[3]]));
+    // The maximum number of channels comes first.
+    let frame_max = arguments.get(2..6)?.try_into().ok()?;
+    ((class, method) == (CONNECTION, TUNE)).then_some(u32::from_be_bytes(frame_max))
 }
 
 /// Returns the size of the message body that a content header announces.
@@ -204,17 +254,17 @@ fn repair_utf8(bytes: &mut [u8]) {
     }
 }
 
-/// Returns the payload of a content header that the client library can parse, or `None` if it can parse the
-/// original.
-fn repaired_header(payload: &[u8]) -> Option<Vec<u8>> {
-    let (fixed, properties) = payload.split_at_checked(12)?;
-    match inspect(properties) {
-        Inspection::Valid => None,
-        Inspection::Invalid => {
-            let repaired = repaired_properties(properties).unwrap_or_else(|| vec![0, 0]);
-            Some([fixed, &repaired].concat())
-        }
+/// Returns the payload of a content header that the client library accepts, up to `max_size` bytes. Returns `None`
+/// if it accepts the original.
+fn repaired_header(payload: &[u8], max_size: usize) -> Option<Vec<u8>> {
+    let (fixed, properties) = payload.split_at_checked(HEADER_HEAD)?;
+    if payload.len() <= max_size && inspect(properties) == Inspection::Valid {
+        return None;
     }
+    let others = HEADER_HEAD + MAX_OTHER_PROPERTIES + MAX_REMOVED_ENTRY;
+    let max_headers = max_size.saturating_sub(others);
+    let repaired = repaired_properties(properties, max_headers).unwrap_or_else(|| vec![0, 0]);
+    Some([fixed, &repaired].concat())
 }
 
 #[derive(PartialEq, Eq)]
@@ -246,9 +296,9 @@ fn inspect(properties: &[u8]) -> Inspection {
     if valid.is_some() { Inspection::Valid } else { Inspection::Invalid }
 }
 
-/// Returns the flags and the values of properties with repaired strings, and without headers that are malformed
-/// or nested too deeply. Returns `None` if the properties cannot be separated.
-fn repaired_properties(properties: &[u8]) -> Option<Vec<u8>> {
+/// Returns the flags and the values of properties with repaired strings, and without headers that are malformed,
+/// nested too deeply, or beyond `max_headers` bytes. Returns `None` if the properties cannot be separated.
+fn repaired_properties(properties: &[u8], max_headers: usize) -> Option<Vec<u8>> {
     let mut reader = Reader(properties);
     let flags = u16::from_be_bytes(reader.take(2)?.try_into().ok()?);
     if flags & UNKNOWN_FLAGS != 0 {
@@ -269,7 +319,7 @@ fn repaired_properties(properties: &[u8]) -> Option<Vec<u8>> {
             }
             Property::Fixed(size) => repaired.extend_from_slice(reader.take(*size)?),
             Property::Headers => {
-                let table = repaired_headers(reader.long_string()?);
+                let table = repaired_headers(reader.long_string()?, max_headers);
                 repaired.extend_from_slice(&u32::try_from(table.len()).ok()?.to_be_bytes());
                 repaired.extend_from_slice(&table);
             }
@@ -278,10 +328,11 @@ fn repaired_properties(properties: &[u8]) -> Option<Vec<u8>> {
     Some(repaired)
 }
 
-/// Returns the entries that the client library can parse, and one with the names of the others.
-fn repaired_headers(table: &[u8]) -> Vec<u8> {
+/// Returns the entries that the client library can parse, up to `max_size` bytes, and one with the names of the
+/// others.
+fn repaired_headers(table: &[u8], max_size: usize) -> Vec<u8> {
     let mut reader = Reader(table);
-    let mut kept = Vec::with_capacity(table.len());
+    let mut kept = Vec::with_capacity(table.len().min(max_size) + MAX_REMOVED_ENTRY);
     let mut removed = Vec::new();
     while !reader.0.is_empty() {
         let entry = reader.0;
@@ -292,13 +343,17 @@ fn repaired_headers(table: &[u8]) -> Vec<u8> {
             break;
         }
         let value = &value[..value.len() - reader.0.len()];
-        if str::from_utf8(name).is_ok() && check_value(&mut Reader(value), 1).is_some() {
-            kept.extend_from_slice(&entry[..entry.len() - reader.0.len()]);
+        let entry = &entry[..entry.len() - reader.0.len()];
+        let fits = kept.len() + entry.len() <= max_size;
+        if fits && str::from_utf8(name).is_ok() && check_value(&mut Reader(value), 1).is_some() {
+            kept.extend_from_slice(entry);
         } else {
             push_name(&mut removed, name);
         }
     }
-    if let Ok(length) = u32::try_from(removed.len()) {
+    if let Ok(length) = u32::try_from(removed.len())
+        && length > 0
+    {
         kept.push(u8::try_from(REMOVED_HEADERS.len()).unwrap_or(0));
         kept.extend_from_slice(REMOVED_HEADERS.as_bytes());
         kept.push(b'S');
@@ -388,6 +443,8 @@ mod tests {
 
     use super::{FrameFilter, MAX_DEPTH, REMOVED_HEADERS};
 
+    const FRAME_MAX: u32 = 131_072;
+
     fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
         let size = u32::try_from(payload.len()).unwrap().to_be_bytes();
         [&[kind, 0, 1][..], &size, payload, &[0xce]].concat()
@@ -411,7 +468,7 @@ mod tests {
     }
 
     fn filtered(input: &[u8]) -> Vec<u8> {
-        let (mut filter, mut output) = (FrameFilter::default(), Vec::new());
+        let (mut filter, mut output) = (FrameFilter::new(FRAME_MAX), Vec::new());
         assert_eq!(filter.filter(input, &mut output, |_| false), input.len());
         output
     }
@@ -472,10 +529,40 @@ mod tests {
     }
 
     #[test]
+    fn headers_beyond_frame_are_removed_and_listed() {
+        let text = |length: u32| [&b"S"[..], &length.to_be_bytes(), &b"x".repeat(length as usize)].concat();
+        let table = |length| {
+            let entries =
+                [headers(b"large", &text(length)), headers(b"x-delivery-count", b"l\0\0\0\0\0\0\0\x01")];
+            let entries = [&entries[0][4..], &entries[1][4..]].concat();
+            [&u32::try_from(entries.len()).unwrap().to_be_bytes()[..], &entries].concat()
+        };
+        let largest = FRAME_MAX - 8 - 12 - 2 - 4 - 11 - 26;
+        let fits = content_header(HEADERS, &table(largest));
+        assert_eq!((fits.len(), filtered(&fits)), (FRAME_MAX as usize, fits.clone()));
+        for (limits, length) in
+            [(vec![FRAME_MAX], largest + 1), (vec![FRAME_MAX, 8192], 8192), (vec![8192, 0], 8192)]
+        {
+            let mut filter = FrameFilter::new(limits[0]);
+            let mut output = Vec::new();
+            if let Some(limit) = limits.get(1) {
+                let tune = [b"\0\x0a\0\x1e\0\0", &limit.to_be_bytes()[..], b"\0\0"].concat();
+                filter.filter(&frame(1, &tune), &mut output, |_| false);
+                output.clear();
+            }
+            filter.filter(&content_header(HEADERS, &table(length)), &mut output, |_| false);
+            let properties = parsed(&output);
+            let table = properties.headers().clone().unwrap();
+            let names: Vec<_> = table.inner().keys().map(|key| key.as_str()).collect();
+            assert_eq!(names, [REMOVED_HEADERS, "x-delivery-count"]);
+        }
+    }
+
+    #[test]
     fn filter_stops_at_end_of_message() {
         let message = [content_header(0, b""), frame(3, b"abc")].concat();
         let stream = [message.clone(), message.clone()].concat();
-        let (mut filter, mut output) = (FrameFilter::default(), Vec::new());
+        let (mut filter, mut output) = (FrameFilter::new(FRAME_MAX), Vec::new());
         assert_eq!(filter.filter(&stream, &mut output, |received| received > 2), message.len());
         assert!(filter.at_boundary());
         assert_eq!((output, filter.received()), (message, 3));
@@ -503,7 +590,7 @@ mod tests {
                 .into_iter()
                 .flat_map(|(header, bytes)| if header { content_header(APP_ID, &bytes) } else { frame(3, &bytes) })
                 .collect();
-            let (mut filter, mut output) = (FrameFilter::default(), Vec::new());
+            let (mut filter, mut output) = (FrameFilter::new(FRAME_MAX), Vec::new());
             for input in stream.chunks(chunk) {
                 filter.filter(input, &mut output, |_| false);
             }

@@ -60,7 +60,8 @@ pub(crate) async fn connect(
     let socket = uri.connect_with_config_async(config.as_ref(), &runtime).await?;
     let flow = Arc::new(FlowControl::default());
     let token = CancellationToken::new();
-    let transport = Transport::new(socket, Arc::clone(&flow), token.clone());
+    let frame_max = uri.query.frame_max.unwrap_or_default();
+    let transport = Transport::new(socket, frame_max, Arc::clone(&flow), token.clone());
     // The library retries a failed connection. The second attempt finds no transport and ends its thread.
     let transport = Mutex::new(Some(transport));
     let kit = RuntimeParts::new(Tokio::current(), TransportReactor(Tokio::current()));
@@ -134,10 +135,10 @@ struct Transport {
 }
 
 impl Transport {
-    fn new(socket: Socket, flow: Arc<FlowControl>, token: CancellationToken) -> Self {
+    fn new(socket: Socket, frame_max: u32, flow: Arc<FlowControl>, token: CancellationToken) -> Self {
         Self {
             socket,
-            filter: FrameFilter::default(),
+            filter: FrameFilter::new(frame_max),
             input: Vec::with_capacity(CHUNK),
             input_start: 0,
             output: Vec::with_capacity(CHUNK),
