@@ -37,7 +37,8 @@ pub struct Config {
     #[arg(long, env = "WEB_STORE_DATABASE_CONNECTIONS", value_name = "N", default_value_t = 10)]
     pub(crate) database_connections: u32,
 
-    /// Largest number of registrations per minute from one client address. 0 means no limit
+    /// Largest number of registrations per minute from one client address, and of changes of details. 0 means no
+    /// limit
     #[arg(long, env = "WEB_STORE_REGISTRATIONS_PER_MINUTE", value_name = "N", default_value_t = 60)]
     pub(crate) registrations_per_minute: u32,
 

@@ -1,8 +1,16 @@
 //! The customer and its fields: each value is parsed once and trusted afterwards.
 
+mod name_characters;
+
+use std::borrow::Cow;
+
 use chrono::{DateTime, SubsecRound, Utc};
+use idna::AsciiDenyList;
 use thiserror::Error;
+use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
+
+use name_characters::{is_visible, isolates_direction};
 
 const NAME_CHARACTERS: usize = 200;
 
@@ -12,7 +20,9 @@ const EMAIL_BYTES: usize = 254;
 /// RFC 1035, section 2.3.4.
 const LABEL_BYTES: usize = 63;
 
-/// A name: 1 to 200 characters of any script, trimmed, without control characters.
+/// A name: 1 to 200 characters of any script, trimmed, in normalization form C, without control characters.
+///
+/// At least one character is visible, and the name does not change the direction of the text around it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(String);
 
@@ -28,9 +38,13 @@ pub enum NameError {
     /// The text contains a control character, such as a line break.
     #[error("the name contains a control character")]
     ControlCharacter,
+    /// The text changes the direction of the text after it.
+    #[error("the name contains a direction control that is not closed")]
+    TextDirection,
 }
 
-/// An email address by the rule of `<input type=email>`, at most 254 bytes.
+/// An email address by the rule of `<input type=email>`, at most 254 bytes. An internationalized domain is in its
+/// ASCII form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Email(String);
 
@@ -64,20 +78,23 @@ pub struct Customer {
 }
 
 impl Name {
-    /// Parses a name and trims it.
+    /// Parses a name, trims it, and normalizes it.
     ///
     /// # Errors
-    /// Returns [`NameError`] if the text is empty, too long, or contains a control character.
+    /// Returns [`NameError`] if the text is invisible or too long, or contains a control character or a direction
+    /// control that is not closed.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let name = text.trim();
-        if name.is_empty() {
-            Err(NameError::Empty)
-        } else if name.chars().count() > NAME_CHARACTERS {
+        let name: String = text.trim().nfc().collect();
+        if name.chars().count() > NAME_CHARACTERS {
             Err(NameError::TooLong)
         } else if name.contains(char::is_control) {
             Err(NameError::ControlCharacter)
+        } else if !name.contains(is_visible) {
+            Err(NameError::Empty)
+        } else if !isolates_direction(&name) {
+            Err(NameError::TextDirection)
         } else {
-            Ok(Self(name.to_owned()))
+            Ok(Self(name))
         }
     }
 
@@ -95,12 +112,13 @@ impl Name {
 
 impl Email {
     /// Parses an address and trims it, by the definition of
-    /// <https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address>.
+    /// <https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address>. Converts an internationalized domain
+    /// to ASCII first, as browsers do.
     ///
     /// # Errors
     /// Returns [`EmailError`] if the text is empty, too long, or malformed.
     pub fn parse(text: &str) -> Result<Self, EmailError> {
-        let email = text.trim();
+        let email = domain_to_ascii(text.trim())?;
         if email.is_empty() {
             return Err(EmailError::Empty);
         }
@@ -109,7 +127,7 @@ impl Email {
         }
         match email.split_once('@') {
             Some((local, domain)) if is_local_part(local) && domain.split('.').all(is_label) => {
-                Ok(Self(email.to_owned()))
+                Ok(Self(email.clone().into_owned()))
             }
             _ => Err(EmailError::Malformed),
         }
@@ -124,6 +142,17 @@ impl Email {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Converts the domain to ASCII (UTS #46) if it is not in ASCII. An ASCII domain keeps its case.
+fn domain_to_ascii(email: &str) -> Result<Cow<'_, str>, EmailError> {
+    match email.split_once('@') {
+        Some((local, domain)) if !domain.is_ascii() => {
+            let ascii = idna::domain_to_ascii_cow(domain.as_bytes(), AsciiDenyList::URL);
+            Ok(format!("{local}@{}", ascii.map_err(|_| EmailError::Malformed)?).into())
+        }
+        _ => Ok(email.into()),
     }
 }
 
@@ -166,6 +195,14 @@ mod tests {
         for (name, error) in [
             ("", NameError::Empty),
             (" \u{2003} ", NameError::Empty),
+            ("\u{200b}\u{200b}", NameError::Empty),
+            ("\u{feff}", NameError::Empty),
+            ("\u{3164}\u{ffa0}", NameError::Empty),
+            ("\u{2800}", NameError::Empty),
+            ("\u{301} \u{34f}", NameError::Empty),
+            ("\u{2067}\u{2069}", NameError::Empty),
+            ("abc\u{202e}def", NameError::TextDirection),
+            ("abc\u{2067}def", NameError::TextDirection),
             (too_long.as_str(), NameError::TooLong),
             ("a\nb", NameError::ControlCharacter),
             ("a\0b", NameError::ControlCharacter),
@@ -173,6 +210,29 @@ mod tests {
         ] {
             assert_eq!(Name::parse(name), Err(error), "{name:?}");
         }
+    }
+
+    #[test]
+    fn name_is_normalized_before_it_is_measured() {
+        assert_eq!(Name::parse("Zoe\u{308}").unwrap().as_str(), "Zo\u{eb}");
+        let composed = "e\u{301}".repeat(200);
+        assert_eq!(Name::parse(&composed).unwrap().as_str(), "\u{e9}".repeat(200));
+        // U+0958 is two characters in normalization form C.
+        assert_eq!(Name::parse(&"\u{958}".repeat(101)), Err(NameError::TooLong));
+    }
+
+    #[test]
+    fn internationalized_domain_is_converted_to_ascii() {
+        for (email, ascii) in [
+            ("Ann@b\u{fc}cher.example", "Ann@xn--bcher-kva.example"),
+            ("ann@BU\u{308}CHER.Example", "ann@xn--bcher-kva.example"),
+            ("a@\u{4f8b}\u{3048}\u{3002}\u{30c6}\u{30b9}\u{30c8}", "a@xn--r8jz45g.xn--zckzah"),
+            ("a@\u{e9}", "a@xn--9ca"),
+        ] {
+            assert_eq!(Email::parse(email).unwrap().as_str(), ascii, "{email}");
+        }
+        let too_long = format!("a@{}", vec!["\u{fc}".repeat(40); 6].join("."));
+        assert!(Email::parse(&too_long).is_err(), "the ASCII form counts");
     }
 
     #[test]
@@ -205,7 +265,11 @@ mod tests {
             "a@b..c",
             "a@b.",
             "é@b",
-            "a@é",
+            "a@é é",
+            "a@é..b",
+            "a@é@b",
+            "a@\u{202e}é",
+            "a@xn--é",
             "\"a\"@b",
             &too_long_label,
         ] {

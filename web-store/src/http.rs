@@ -9,12 +9,18 @@ mod problem;
 mod register;
 mod response;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, rejection::BytesRejection},
+    extract::{
+        DefaultBodyLimit, Path,
+        rejection::{BytesRejection, PathRejection},
+    },
     http::{HeaderMap, StatusCode, header},
     response::Response,
     routing::{get, post},
@@ -22,7 +28,10 @@ use axum::{
 use messaging::{ConnectionStatus, child_traceparent};
 use service_kit::{HealthCheck, RateLimit, Stylesheet, TrustedProxies, health};
 
-use crate::{relay::Relay, store::Store};
+use crate::{
+    relay::Relay,
+    store::{Store, StoreHealth},
+};
 use problem::Problem;
 use response::Format;
 
@@ -41,8 +50,12 @@ pub(crate) struct App {
     pub(crate) relay: Arc<Relay>,
     /// The relay's connection, for health checks.
     pub(crate) broker: ConnectionStatus,
+    /// The migrations of this process, for health checks.
+    pub(crate) migrations: Option<ConnectionStatus>,
     /// Limits the registrations of one client address.
-    pub(crate) rate_limit: Arc<RateLimit>,
+    pub(crate) registration_limit: Arc<RateLimit>,
+    /// Limits the changes of details from one client address.
+    pub(crate) update_limit: Arc<RateLimit>,
     /// The proxies whose `X-Forwarded-For` is trusted.
     pub(crate) proxies: TrustedProxies,
 }
@@ -66,14 +79,16 @@ pub(crate) fn router(app: App) -> Router {
 }
 
 impl App {
-    /// Counts a registration of this client.
-    ///
-    /// # Errors
-    /// Returns [`Problem::TooManyRegistrations`] if the client has reached its limit.
-    fn check_rate_limit(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Problem> {
-        let client = self.proxies.client(peer, headers);
-        self.rate_limit.try_acquire(client).map_err(Problem::TooManyRegistrations)
+    /// Returns the client that the limits count.
+    fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
+        self.proxies.client(peer, headers)
     }
+}
+
+/// Returns the customer's id from the path. A path that is not UTF-8 leads to no customer.
+fn customer_id(path: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    let Path(customer_id) = path.map_err(|_| Problem::NotFound)?;
+    Ok(customer_id)
 }
 
 /// Reads the fields of a form or of a JSON object, by the content type.
@@ -104,31 +119,39 @@ fn render_problem(headers: &HeaderMap, problem: &Problem) -> Response {
     Format::from_accept(headers).problem(problem)
 }
 
-/// The broker is optional: registration continues without it, and events wait in the outbox.
+/// The broker is optional: registration continues without it, and events wait in the outbox. Migrations are optional
+/// while the schema is sufficient without them.
 async fn health_checks(app: App) -> Vec<HealthCheck> {
-    let postgres = app.store.check().await.err().map(|error| error.to_string());
-    vec![
+    let StoreHealth { postgres, schema } = app.store.check().await;
+    let migrations = app.migrations.as_ref().and_then(ConnectionStatus::problem);
+    let mut checks = vec![
         HealthCheck { name: "postgres", problem: postgres, optional: false },
+        HealthCheck { name: "schema", problem: schema, optional: false },
         HealthCheck { name: app.broker.name(), problem: app.broker.problem(), optional: true },
-    ]
+    ];
+    if let Some(status) = &app.migrations {
+        checks.push(HealthCheck { name: status.name(), problem: migrations, optional: true });
+    }
+    checks
 }
 
 #[cfg(test)]
 mod tests {
     use std::{
         io, iter,
-        net::SocketAddr,
+        net::{Ipv4Addr, SocketAddr},
         sync::{Arc, Mutex},
     };
 
     use axum::{
-        body::Body,
+        body::{Body, to_bytes},
         extract::{ConnectInfo, Request},
         http::{Method, StatusCode, header},
+        response::Response,
     };
     use messaging::ConnectionStatus;
     use service_kit::RateLimit;
-    use tokio::{sync::Notify, task::JoinSet};
+    use tokio::task::JoinSet;
     use tower::ServiceExt;
 
     use super::{App, router};
@@ -148,15 +171,18 @@ mod tests {
         }
     }
 
-    /// Returns an app whose servers refuse connections: port 1 of this machine is closed.
-    fn app_without_servers() -> App {
+    /// Returns an app whose servers refuse connections: port 1 of this machine is closed. `limit` is the number of
+    /// changes of details per minute.
+    fn app_without_servers(limit: u32) -> App {
         let database: sqlx::postgres::PgConnectOptions = "postgres://user@127.0.0.1:1/none".parse().unwrap();
         let broker = "amqp://user:password@127.0.0.1:1/%2f".parse().unwrap();
         App {
             store: Store::new(database.clone(), 20),
-            relay: Arc::new(Relay { database, broker, wake: Notify::new() }),
+            relay: Arc::new(Relay::new(database, broker)),
             broker: ConnectionStatus::new("broker"),
-            rate_limit: Arc::new(RateLimit::per_minute(0)),
+            migrations: None,
+            registration_limit: Arc::new(RateLimit::per_minute(0)),
+            update_limit: Arc::new(RateLimit::per_minute(limit)),
             proxies: service_kit::TrustedProxies::default(),
         }
     }
@@ -165,7 +191,7 @@ mod tests {
     async fn outage_of_postgres_logs_one_line_per_operation() {
         let subscriber = tracing_subscriber::fmt().with_writer(|| LogWriter).with_ansi(false).finish();
         let _guard = tracing::subscriber::set_default(subscriber);
-        let router = router(app_without_servers());
+        let router = router(app_without_servers(0));
         let details = "/customers/01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71?key=01938c5e7b1a7c3e9f005d2a8e4b6c71";
         let mut responses = JoinSet::new();
         let requests = [(Method::POST, "/customers"), (Method::GET, details), (Method::POST, details)];
@@ -186,5 +212,48 @@ mod tests {
             assert_eq!(log.matches(&format!("{operation} failed: ")).count(), 1, "{operation}: {log}");
         }
         assert_eq!(log.lines().count(), 3, "{log}");
+    }
+
+    fn request(method: Method, uri: &str, body: &'static str) -> Request {
+        let request = Request::builder().method(method).uri(uri).header(header::ACCEPT, "text/html");
+        let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let mut request = request.body(Body::from(body)).unwrap();
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1))));
+        request
+    }
+
+    async fn page(response: Response) -> String {
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn path_that_is_not_utf8_leads_to_the_page_for_404() {
+        let router = router(app_without_servers(0));
+        for method in [Method::GET, Method::POST] {
+            for uri in ["/customers/%FF", "/customers/%C3%28?key=1", "/customers/nobody", "/no/such/page"] {
+                let response =
+                    router.clone().oneshot(request(method.clone(), uri, "name=Ann")).await.unwrap();
+                assert_eq!(response.status(), StatusCode::NOT_FOUND, "{method} {uri}");
+                assert!(page(response).await.contains("There is nothing here"), "{method} {uri}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn changes_of_details_are_limited_and_keep_the_input() {
+        let app = app_without_servers(1);
+        // The store is not asked, so no failure of the database gets into the log of the other test.
+        app.update_limit.try_acquire(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let router = router(app);
+        let link = "/customers/01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71?key=01938c5e7b1a7c3e9f005d2a8e4b6c71";
+        let invalid = router.clone().oneshot(request(Method::POST, link, "name=")).await.unwrap();
+        assert_eq!(invalid.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        let response = router.oneshot(request(Method::POST, link, "name=Zo%C3%AB")).await.unwrap();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(response.headers().contains_key(header::RETRY_AFTER));
+        let page = page(response).await;
+        assert!(page.contains("value=\"Zoë\"") && page.contains("Too many changes"), "{page}");
     }
 }

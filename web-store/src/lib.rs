@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use messaging::{ConnectionStatus, supervise};
 use service_kit::{RateLimit, required, write_stdout};
-use tokio::sync::Notify;
+use sqlx::postgres::PgConnectOptions;
 
 use config::{Command, Config};
 use http::{App, router};
@@ -33,10 +33,10 @@ use store::Store;
 /// Returns an error if the service cannot start or its HTTP server breaks, or if the subcommand fails.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     match config.command {
-        None | Some(Command::Serve) => serve(config).await,
+        None | Some(Command::Serve) => Box::pin(serve(config)).await,
         Some(Command::Migrate) => {
             let owner = required::<Config, _>(config.owner_database_url, "--owner-database-url <URL>");
-            schema::migrate(&owner).await?;
+            schema::migrate_patiently(&owner).await?;
             Ok(write_stdout("the schema is up to date\n")?)
         }
         Some(Command::Republish(arguments)) => {
@@ -56,26 +56,32 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let listener = service_kit::bind(config.listen).await?;
     let shutdown = service_kit::shutdown_on_signal()?;
 
-    let schema = ConnectionStatus::new("schema");
+    let migrations = ConnectionStatus::new("migrations");
     let broker = ConnectionStatus::new("broker");
     let store = Store::new(database.clone(), config.database_connections);
-    let relay = Arc::new(Relay { database, broker: broker_url, wake: Notify::new() });
+    let relay = Arc::new(Relay::new(database, broker_url));
     let limits = config.http.with_proxies(&config.proxies);
     let app = App {
         store,
         relay: Arc::clone(&relay),
         broker: broker.clone(),
-        rate_limit: Arc::new(RateLimit::per_minute(config.registrations_per_minute)),
+        // Without the owner's URL, another process applies them.
+        migrations: config.owner_database_url.is_some().then(|| migrations.clone()),
+        registration_limit: Arc::new(RateLimit::per_minute(config.registrations_per_minute)),
+        update_limit: Arc::new(RateLimit::per_minute(config.registrations_per_minute)),
         proxies: config.proxies,
     };
 
-    let relaying = async {
+    let migrating = async {
         if let Some(owner) = &config.owner_database_url {
-            supervise(&schema, &shutdown, || schema::migrate(owner)).await;
+            supervise(&migrations, &shutdown, || migrate(owner, &migrations)).await;
         }
-        supervise(&broker, &shutdown, || relay.session(&broker, &shutdown)).await;
     };
-    let serving = service_kit::serve_with_limits(listener, router(app), limits, &shutdown);
-    let (served, ()) = tokio::join!(serving, relaying);
     served
+}
+
+async fn migrate(owner: &PgConnectOptions, status: &ConnectionStatus) -> anyhow::Result<()> {
+    schema::migrate(owner).await?;
+    status.up();
+    Ok(())
 }

@@ -3,19 +3,30 @@
 //! An [`OutboxEvent`] has the values of one row, and only `CustomerVersion::event` builds it. Three statements
 //! write rows: the registration and the details update, each in one commit with the customer, and
 //! [`insert`], which republishes. A test checks that they write the same columns.
+//!
+//! An event is *fresh* until the broker refuses it. Then it is *parked* until `retry_at`. Each kind has a partial
+//! index, so the claim of fresh events does not read the parked ones.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use contracts::topology;
-use messaging::{Envelope, Outgoing};
+use messaging::{Envelope, Outgoing, PublishOutcome};
 use sqlx::{Connection, PgConnection, PgTransaction, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-use crate::postgres::{PostgresError, connect, with_deadline};
+use crate::{
+    postgres::{PostgresError, connect, with_deadline},
+    schema::{self, Schema},
+};
 
 /// The limit for one step of the relay. After it, the session ends and the relay connects again.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads in the order of an index, regardless of statistics: they are often of an empty outbox. A plan that sorts
+/// reads all rows for each claim.
+const USE_INDEXES: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+                           SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off";
 
 /// One row of the outbox: an event and its envelope.
 ///
@@ -59,8 +70,31 @@ pub(crate) struct Outbox {
 /// Events that are locked for one relay until the claim is completed or dropped.
 pub(crate) struct Claim<'a> {
     transaction: PgTransaction<'a>,
-    /// The events, roughly in order of age.
+    /// The events, oldest first.
     pub(crate) messages: Vec<Outgoing>,
+    /// The position of the last event in its index: `queued_at` or `retry_at`.
+    pub(crate) last_position: Option<DateTime<Utc>>,
+    /// Whether some queues may have any of the events already.
+    pub(crate) any_nacked: bool,
+}
+
+/// The outcomes of publishing the events of one claim.
+#[derive(Debug, Default)]
+pub(crate) struct Settlement {
+    pub(crate) confirmed: Vec<Uuid>,
+    pub(crate) refused: Vec<(Uuid, PublishOutcome)>,
+}
+
+/// A claimed row.
+struct StoredEvent {
+    message_id: Uuid,
+    message_type: String,
+    correlation_id: String,
+    traceparent: String,
+    occurred_at: DateTime<Utc>,
+    body: String,
+    last_refusal: Option<String>,
+    position: DateTime<Utc>,
 }
 
 impl Outbox {
@@ -69,56 +103,150 @@ impl Outbox {
     /// # Errors
     /// Returns [`PostgresError`] if the database is unavailable.
     pub(crate) async fn connect(database: &PgConnectOptions) -> Result<Self, PostgresError> {
-        Ok(Self { connection: connect(database, QUERY_TIMEOUT).await? })
+        Ok(Self { connection: connect(database, QUERY_TIMEOUT, USE_INDEXES).await? })
     }
 
-    /// Claims up to `limit` events that no other relay has claimed, except those of `excluded_types`.
-    ///
-    /// Rows are claimed by their lock and not by their position, because ids do not become visible in order.
+    /// Returns the state of the schema.
     ///
     /// # Errors
     /// Returns [`PostgresError`] if the database is unavailable.
-    pub(crate) async fn claim(
+    pub(crate) async fn inspect_schema(&mut self) -> Result<Schema, PostgresError> {
+        with_deadline(QUERY_TIMEOUT, schema::inspect(&mut self.connection)).await
+    }
+
+    /// Claims up to `limit` fresh events that no other relay has claimed, among those written since `since`. `None`
+    /// means the last minute.
+    ///
+    /// Rows are claimed by their lock and not by their position, because they do not become visible in order.
+    /// `since` saves the way over rows that are deleted and still in the index: as long as a transaction is open
+    /// that is older than their deletion, each scan reads them.
+    ///
+    /// # Errors
+    /// Returns [`PostgresError`] if the database is unavailable.
+    pub(crate) async fn claim_fresh(
         &mut self,
+        since: Option<DateTime<Utc>>,
         limit: i64,
-        excluded_types: &[String],
     ) -> Result<Claim<'_>, PostgresError> {
         let mut transaction = with_deadline(QUERY_TIMEOUT, self.connection.begin()).await?;
-        let claim = sqlx::query!(
-            "SELECT message_id, message_type, correlation_id, traceparent, occurred_at, body
-            FROM outbox WHERE message_type <> ALL ($1)
-            ORDER BY message_id LIMIT $2 FOR UPDATE SKIP LOCKED",
-            excluded_types,
+        let claim = sqlx::query_as!(
+            StoredEvent,
+            "SELECT message_id, message_type, correlation_id, traceparent, occurred_at, body, last_refusal,
+                queued_at AS position
+            FROM outbox
+            WHERE retry_at IS NULL AND queued_at >= coalesce($1::timestamptz, now() - interval '1 minute')
+            ORDER BY queued_at, message_id LIMIT $2 FOR UPDATE SKIP LOCKED",
+            since,
             limit,
         );
         let rows = with_deadline(QUERY_TIMEOUT, claim.fetch_all(&mut *transaction)).await?;
-        let messages = rows.into_iter().map(|row| Outgoing {
-            exchange: topology::WEB_STORE_EVENTS,
-            envelope: Envelope {
-                message_id: row.message_id,
-                message_type: row.message_type.into(),
-                correlation_id: row.correlation_id,
-                causation_id: None,
-                traceparent: row.traceparent,
-                timestamp: row.occurred_at,
-                app_id: "web-store",
-            },
-            body: row.body.into_bytes(),
-        });
-        Ok(Claim { messages: messages.collect(), transaction })
+        Ok(Claim::new(transaction, rows))
+    }
+
+    /// Claims up to `limit` parked events of one type that are due, and whose attempt was due since `since`.
+    ///
+    /// # Errors
+    /// Returns [`PostgresError`] if the database is unavailable.
+    pub(crate) async fn claim_parked(
+        &mut self,
+        message_type: &str,
+        since: DateTime<Utc>,
+        limit: i64,
+    ) -> Result<Claim<'_>, PostgresError> {
+        let mut transaction = with_deadline(QUERY_TIMEOUT, self.connection.begin()).await?;
+        let claim = sqlx::query_as!(
+            StoredEvent,
+            r#"SELECT message_id, message_type, correlation_id, traceparent, occurred_at, body, last_refusal,
+                retry_at AS "position!"
+            FROM outbox
+            WHERE retry_at IS NOT NULL AND message_type = $1 AND retry_at >= $2 AND retry_at <= now()
+            ORDER BY retry_at LIMIT $3 FOR UPDATE SKIP LOCKED"#,
+            message_type,
+            since,
+            limit,
+        );
+        let rows = with_deadline(QUERY_TIMEOUT, claim.fetch_all(&mut *transaction)).await?;
+        Ok(Claim::new(transaction, rows))
+    }
+
+    /// Returns the types of the parked events. Reads one row for each type.
+    ///
+    /// # Errors
+    /// Returns [`PostgresError`] if the database is unavailable.
+    pub(crate) async fn parked_types(&mut self) -> Result<Vec<String>, PostgresError> {
+        let select = sqlx::query_scalar!(
+            r#"WITH RECURSIVE types AS (
+                (SELECT message_type FROM outbox WHERE retry_at IS NOT NULL ORDER BY message_type LIMIT 1)
+                UNION ALL
+                SELECT (
+                    SELECT message_type FROM outbox
+                    WHERE retry_at IS NOT NULL AND message_type > types.message_type
+                    ORDER BY message_type LIMIT 1
+                )
+                FROM types WHERE types.message_type IS NOT NULL
+            )
+            SELECT message_type AS "message_type!" FROM types WHERE message_type IS NOT NULL"#,
+        );
+        with_deadline(QUERY_TIMEOUT, select.fetch_all(&mut self.connection)).await
     }
 }
 
-impl Claim<'_> {
-    /// Deletes the delivered events and releases the others.
+impl<'a> Claim<'a> {
+    fn new(transaction: PgTransaction<'a>, rows: Vec<StoredEvent>) -> Self {
+        let last_position = rows.last().map(|row| row.position);
+        let any_nacked = rows.iter().any(|row| row.last_refusal.as_deref() == Some("nacked"));
+        let messages = rows.into_iter().map(Outgoing::from).collect();
+        Self { transaction, messages, last_position, any_nacked }
+    }
+
+    /// Deletes the confirmed events, and parks the refused ones. Each refusal of an event doubles its delay, from 1 s
+    /// to 10 s.
     ///
     /// # Errors
     /// Returns [`PostgresError`] if the database is unavailable. Then all events stay in the outbox, and
-    /// the delivered ones are published again.
-    pub(crate) async fn complete(mut self, delivered: &[Uuid]) -> Result<(), PostgresError> {
-        let delete = sqlx::query!("DELETE FROM outbox WHERE message_id = ANY ($1)", delivered);
-        with_deadline(QUERY_TIMEOUT, delete.execute(&mut *self.transaction)).await?;
+    /// the confirmed ones are published again.
+    pub(crate) async fn complete(mut self, settlement: &Settlement) -> Result<(), PostgresError> {
+        let Settlement { confirmed, refused } = settlement;
+        if !confirmed.is_empty() {
+            let delete = sqlx::query!("DELETE FROM outbox WHERE message_id = ANY ($1)", confirmed);
+            with_deadline(QUERY_TIMEOUT, delete.execute(&mut *self.transaction)).await?;
+        }
+        if !refused.is_empty() {
+            let park = sqlx::query!(
+                "UPDATE outbox SET attempts = attempts + 1, last_refusal = refusal,
+                    retry_at = clock_timestamp() + (0.5 + random() / 2)
+                        * least(interval '1 second' * 2 ^ least(attempts, 10), interval '10 seconds')
+                FROM unnest($1::uuid[], $2::text[]) AS refused (message_id, refusal)
+                WHERE outbox.message_id = refused.message_id",
+                &refused.iter().map(|(message_id, _)| *message_id).collect::<Vec<_>>(),
+                &refused.iter().map(|(_, outcome)| refusal(*outcome)).collect::<Vec<_>>() as &[&str],
+            );
+            with_deadline(QUERY_TIMEOUT, park.execute(&mut *self.transaction)).await?;
+        }
         with_deadline(QUERY_TIMEOUT, self.transaction.commit()).await
+    }
+}
+
+/// Returns the text for the column `last_refusal`.
+fn refusal(outcome: PublishOutcome) -> &'static str {
+    match outcome {
+        PublishOutcome::Returned => "returned",
+        PublishOutcome::Nacked | PublishOutcome::Confirmed => "nacked",
+    }
+}
+
+impl From<StoredEvent> for Outgoing {
+    fn from(row: StoredEvent) -> Self {
+        let envelope = Envelope {
+            message_id: row.message_id,
+            message_type: row.message_type.into(),
+            correlation_id: row.correlation_id,
+            causation_id: None,
+            traceparent: row.traceparent,
+            timestamp: row.occurred_at,
+            app_id: "web-store",
+        };
+        Self { exchange: topology::WEB_STORE_EVENTS, envelope, body: row.body.into_bytes() }
     }
 }
 

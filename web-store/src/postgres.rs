@@ -1,9 +1,30 @@
-//! Access to Postgres, with a deadline for every step.
+//! Access to Postgres: the settings of each connection, deadlines, and errors.
+//!
+//! The client's deadline does not end a statement on the server. Therefore each connection also has limits on the
+//! server, below the client's deadline. Otherwise each retry under a locked table leaves another backend behind.
+
+mod pool;
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use tokio::time::timeout;
+
+pub(crate) use pool::Pool;
+
+/// Ends the session of a vanished client within a minute, and with it its locks. sqlx has no setting for
+/// keep-alive, so the server sends the probes. They also keep idle connections alive in a NAT.
+const KEEP_ALIVE: &str = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; \
+                          SET tcp_keepalives_count = 3";
+
+/// `lock_not_available`: the limit on waiting for a lock.
+pub(crate) const LOCK_TIMEOUT: &str = "55P03";
+
+/// `undefined_table`.
+pub(crate) const UNDEFINED_TABLE: &str = "42P01";
+
+/// `read_only_sql_transaction`.
+const READ_ONLY: &str = "25006";
 
 /// The reason why Postgres did not do a step. Each is temporary, so the step can be retried.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -14,26 +35,50 @@ pub(crate) enum PostgresError {
     /// No reply arrived before the deadline. A write may still take effect, completely or not at all.
     #[error("Postgres did not reply in time")]
     NoReply,
-    /// Some migrations have not been applied yet.
-    #[error("the schema in Postgres is not up to date")]
-    SchemaOutdated,
+    /// The server is a standby, or its default is to refuse writes.
+    #[error("Postgres is read-only; after a failover, the address has to lead to the new primary")]
+    ReadOnly,
 }
 
 impl From<sqlx::Error> for PostgresError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Failed(Arc::new(error))
+        if code(&error).as_deref() == Some(READ_ONLY) {
+            Self::ReadOnly
+        } else {
+            Self::Failed(Arc::new(error))
+        }
     }
 }
 
-/// Connects within `limit`.
+/// Connects within `deadline`, and limits each statement on the server to less than that.
+///
+/// `setup` has more statements for the new session. The limits are set by statements and not by startup
+/// parameters, because `PgBouncer` refuses those.
 ///
 /// # Errors
-/// Returns [`PostgresError`] if Postgres is unavailable or does not reply within `limit`.
+/// Returns an error if Postgres is unavailable. The caller enforces the deadline.
+async fn open(database: &PgConnectOptions, deadline: Duration, setup: &str) -> sqlx::Result<PgConnection> {
+    // Only for floating-point columns, of which there are none. `PgBouncer` refuses this parameter, too.
+    let database = database.clone().extra_float_digits(None);
+    let mut connection = PgConnection::connect_with(&database).await?;
+    let statement = deadline.as_millis() * 3 / 5;
+    let lock = deadline.as_millis() / 2;
+    let limits =
+        format!("SET statement_timeout = {statement}; SET lock_timeout = {lock}; {KEEP_ALIVE}; {setup}");
+    connection.execute(AssertSqlSafe(limits)).await?;
+    Ok(connection)
+}
+
+/// Connects within `deadline`, as [`open`].
+///
+/// # Errors
+/// Returns [`PostgresError`] if Postgres is unavailable or does not reply within `deadline`.
 pub(crate) async fn connect(
     database: &PgConnectOptions,
-    limit: Duration,
+    deadline: Duration,
+    setup: &str,
 ) -> Result<PgConnection, PostgresError> {
-    with_deadline(limit, PgConnection::connect_with(database)).await
+    with_deadline(deadline, open(database, deadline, setup)).await
 }
 
 /// Runs one step and waits at most `limit` for its result.
@@ -47,5 +92,68 @@ pub(crate) async fn with_deadline<T>(
     match timeout(limit, step).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(PostgresError::NoReply),
+    }
+}
+
+/// Returns the SQLSTATE of an error from the server.
+pub(crate) fn code(error: &sqlx::Error) -> Option<String> {
+    Some(error.as_database_error()?.code()?.into_owned())
+}
+
+/// Returns whether the error is about the data of one statement: classes 22 and 23. After any other error, the
+/// connection is closed.
+fn is_data_error(error: &sqlx::Error) -> bool {
+    code(error).is_some_and(|code| is_data_code(&code))
+}
+
+/// Returns whether a statement for fewer rows may succeed where this one failed.
+pub(crate) fn may_depend_on_rows(error: &sqlx::Error) -> bool {
+    code(error).is_some_and(|code| !is_server_code(&code))
+}
+
+/// Returns whether the error concerns every connection to this server, so that none is worth keeping.
+fn is_server_lost(error: &sqlx::Error) -> bool {
+    match code(error) {
+        Some(code) => matches!(code.get(..2), Some("08" | "58" | "XX")) || is_role_or_end(&code),
+        None => !matches!(error, sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. }),
+    }
+}
+
+fn is_data_code(code: &str) -> bool {
+    matches!(code.get(..2), Some("22" | "23"))
+}
+
+/// Returns whether the code is about the server or the session and not about the statement.
+fn is_server_code(code: &str) -> bool {
+    // Connection, transaction state, resources, locks and objects in use, operator intervention, system, internal.
+    matches!(code.get(..2), Some("08" | "25" | "53" | "55" | "57" | "58" | "XX"))
+}
+
+/// Returns whether the server is read-only, or ends its sessions (57P01 to 57P05).
+fn is_role_or_end(code: &str) -> bool {
+    code == READ_ONLY || code.starts_with("57P")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_data_code, is_role_or_end, is_server_code};
+
+    #[test]
+    fn only_data_errors_keep_the_connection() {
+        for (code, keeps, rows, lost) in [
+            ("22001", true, true, false),
+            ("23505", true, true, false),
+            ("P0001", false, true, false),
+            ("42703", false, true, false),
+            ("25006", false, false, true),
+            ("57014", false, false, false),
+            ("55P03", false, false, false),
+            ("53100", false, false, false),
+            ("57P01", false, false, true),
+        ] {
+            assert_eq!(is_data_code(code), keeps, "{code}");
+            assert_eq!(!is_server_code(code), rows, "{code}");
+            assert_eq!(is_role_or_end(code), lost, "{code}");
+        }
     }
 }

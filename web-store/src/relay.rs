@@ -1,17 +1,24 @@
 //! The relay: moves events from the outbox to the broker, and deletes only what the broker confirmed.
+//!
+//! A refusal never holds up other events. A nack reports that *some* queue refused the event, and a return that no
+//! queue is bound. Refused events are parked and retried by [`parked`].
 
-use std::{collections::HashMap, time::Duration};
+mod parked;
 
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use contracts::topology;
-use messaging::{Backoff, BrokerUrl, ConnectionStatus, Outgoing, PublishOutcome, Session, SessionError};
+use messaging::{BrokerUrl, ConnectionStatus, Outgoing, PublishOutcome, Session, SessionError};
 use sqlx::postgres::PgConnectOptions;
 use tokio::{
-    sync::Notify,
+    sync::{Mutex, Notify},
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Settlement};
+use parked::ParkedTypes;
 
 /// The largest number of events in one claim.
 const MAX_BATCH: i64 = 256;
@@ -20,16 +27,73 @@ const MAX_BATCH: i64 = 256;
 /// and events that an operator republished.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How far a claim looks back from the last one. A transaction that writes an event ends within 3 s.
+const LOOK_BACK: TimeDelta = TimeDelta::seconds(10);
+
+/// The shortest time between two reads of an index from its start.
+const SCAN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The time until the next read from the start, if the last one did not end.
+const SCAN_RETRY: Duration = Duration::from_mins(5);
+
+/// Reads from the start take at most 5 % of the time.
+const SCAN_PAUSE_FACTOR: u32 = 20;
+
 /// The relay's connections, and the notification of new events.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    pub(crate) database: PgConnectOptions,
-    pub(crate) broker: BrokerUrl,
+    database: PgConnectOptions,
+    broker: BrokerUrl,
     /// Notified after each commit that writes to the outbox.
     pub(crate) wake: Notify,
+    /// Kept from session to session.
+    progress: Mutex<Progress>,
+}
+
+/// The position in the outbox, and the parked types.
+#[derive(Debug)]
+struct Progress {
+    /// Fresh events since this time are claimed. `None` before the first claim.
+    fresh_since: Option<DateTime<Utc>>,
+    /// Reads fresh events from the start, and looks for parked types.
+    next_scan: Schedule,
+    next_parked_scan: Schedule,
+    parked: ParkedTypes,
+}
+
+/// The time of the next read from the start of an index.
+///
+/// The read takes longer, the more deleted rows are in the index. It may even reach the limit of a statement, which
+/// ends the session. Therefore the next one is scheduled before this one runs.
+#[derive(Debug)]
+struct Schedule(Instant);
+
+impl Schedule {
+    fn is_due(&self, now: Instant) -> bool {
+        self.0 <= now
+    }
+
+    fn started(&mut self, now: Instant) {
+        self.0 = now + SCAN_RETRY;
+    }
+
+    fn ended(&mut self, started: Instant, now: Instant) {
+        self.0 = now + SCAN_INTERVAL.max((now - started) * SCAN_PAUSE_FACTOR);
+    }
 }
 
 impl Relay {
+    pub(crate) fn new(database: PgConnectOptions, broker: BrokerUrl) -> Self {
+        let now = Instant::now();
+        let progress = Progress {
+            fresh_since: None,
+            next_scan: Schedule(now),
+            next_parked_scan: Schedule(now),
+            parked: ParkedTypes::default(),
+        };
+        Self { database, broker, wake: Notify::new(), progress: Mutex::new(progress) }
+    }
+
     /// Runs one session until shutdown or until the first error.
     ///
     /// # Errors
@@ -40,18 +104,28 @@ impl Relay {
         status: &ConnectionStatus,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<()> {
+        let mut progress = self.progress.lock().await;
         let broker = Session::open_publisher(&self.broker, "web-store relay").await?;
         broker.declare_exchange(topology::WEB_STORE_EVENTS).await?;
         let mut outbox = Outbox::connect(&self.database).await?;
+        tokio::select! {
+            waited = wait_for_schema(&mut outbox) => waited?,
+            () = shutdown.cancelled() => return Ok(()),
+            () = broker.wait_closed() => return Err(SessionError::Lost.into()),
+        }
         status.up();
-        let mut paused = PausedTypes::default();
         while !shutdown.is_cancelled() {
-            if relay_batch(&mut outbox, &broker, &mut paused).await? {
+            let more_fresh = progress.relay_fresh(&mut outbox, &broker).await?;
+            let more_parked = progress.relay_parked(&mut outbox, &broker).await?;
+            if more_fresh || more_parked {
                 continue;
             }
+            let pause = progress.parked.next_due().map_or(POLL_INTERVAL, |due| {
+                due.saturating_duration_since(Instant::now()).min(POLL_INTERVAL)
+            });
             tokio::select! {
                 () = self.wake.notified() => {}
-                () = sleep(POLL_INTERVAL) => {}
+                () = sleep(pause) => {}
                 () = shutdown.cancelled() => {}
                 () = broker.wait_closed() => return Err(SessionError::Lost.into()),
             }
@@ -61,65 +135,107 @@ impl Relay {
     }
 }
 
-/// Relays one batch. Returns whether the batch was full, so that more events may be waiting.
-async fn relay_batch(
-    outbox: &mut Outbox,
-    broker: &Session,
-    paused: &mut PausedTypes,
-) -> anyhow::Result<bool> {
-    let claim = outbox.claim(MAX_BATCH, &paused.excluded()).await?;
-    if claim.messages.is_empty() {
-        return Ok(false);
-    }
-    let outcomes = broker.publish(&claim.messages).await?;
-    let mut delivered = Vec::with_capacity(outcomes.len());
-    for (message, outcome) in claim.messages.iter().zip(outcomes) {
-        match outcome {
-            PublishOutcome::Confirmed => {
-                paused.resume(message);
-                delivered.push(message.envelope.message_id);
-            }
-            PublishOutcome::Returned | PublishOutcome::Nacked => paused.pause(message, outcome),
+/// Waits until the schema is sufficient, regardless of which process applies the migrations.
+async fn wait_for_schema(outbox: &mut Outbox) -> anyhow::Result<()> {
+    let mut logged = false;
+    loop {
+        let missing = outbox.inspect_schema().await?.missing;
+        if missing.is_empty() {
+            return Ok(());
         }
+        if !std::mem::replace(&mut logged, true) {
+            tracing::info!(?missing, "the relay waits for migrations");
+        }
+        sleep(POLL_INTERVAL).await;
     }
-    let full = claim.messages.len() == usize::try_from(MAX_BATCH)?;
-    claim.complete(&delivered).await?;
-    Ok(full)
 }
 
-/// Message types that the broker currently refuses: no queue is bound, or a queue is full. Their events stay
-/// in the outbox until the broker accepts them, and do not delay events of other types.
-#[derive(Default)]
-struct PausedTypes(HashMap<String, (Instant, Backoff)>);
-
-impl PausedTypes {
-    /// Returns the types whose next attempt is not due yet.
-    fn excluded(&self) -> Vec<String> {
-        let now = Instant::now();
-        let waiting = self.0.iter().filter(|(_, (retry_at, _))| *retry_at > now);
-        waiting.map(|(message_type, _)| message_type.clone()).collect()
+impl Progress {
+    /// Relays one batch of fresh events. Returns whether the batch was full, so that more events may be waiting.
+    async fn relay_fresh(&mut self, outbox: &mut Outbox, broker: &Session) -> anyhow::Result<bool> {
+        let started = Instant::now();
+        let from_start = self.next_scan.is_due(started);
+        let since = if from_start { Some(DateTime::UNIX_EPOCH) } else { self.fresh_since };
+        if from_start {
+            self.next_scan.started(started);
+        }
+        let claim = outbox.claim_fresh(since, MAX_BATCH).await?;
+        if from_start {
+            self.next_scan.ended(started, Instant::now());
+        }
+        let Some(last) = claim.last_position else { return Ok(false) };
+        let full = claim.messages.len() == usize::try_from(MAX_BATCH)?;
+        let settlement = publish(broker, &claim.messages).await?;
+        if !settlement.refused.is_empty() || !self.parked.is_empty() {
+            self.parked.observe_fresh(&claim.messages, &settlement, Instant::now());
+        }
+        claim.complete(&settlement).await?;
+        // A full batch from the start shows that more events are as old as these.
+        let next = last - LOOK_BACK;
+        self.fresh_since = Some(match self.fresh_since {
+            Some(since) if !(from_start && full) => since.max(next),
+            _ => next,
+        });
+        Ok(full)
     }
 
-    fn pause(&mut self, message: &Outgoing, outcome: PublishOutcome) {
-        let message_type = message.envelope.message_type.to_string();
-        if !self.0.contains_key(&message_type) {
-            tracing::warn!(
-                message_type,
-                ?outcome,
-                "the broker does not accept these events; they wait in the outbox"
-            );
+    /// Relays one batch of parked events of one type, if one is due. Returns whether another one is due.
+    async fn relay_parked(&mut self, outbox: &mut Outbox, broker: &Session) -> anyhow::Result<bool> {
+        let started = Instant::now();
+        if self.next_parked_scan.is_due(started) {
+            self.next_parked_scan.started(started);
+            let types = outbox.parked_types().await?;
+            self.next_parked_scan.ended(started, Instant::now());
+            self.parked.set_types(types, started);
         }
-        let now = Instant::now();
-        let (retry_at, backoff) = self.0.entry(message_type).or_insert_with(|| (now, Backoff::default()));
-        // The first message of a batch sets the time; the others of its type follow.
-        if *retry_at <= now {
-            *retry_at = now + backoff.next_delay();
+        let Some(attempt) = self.parked.start_attempt(started) else { return Ok(false) };
+        let claim = outbox.claim_parked(&attempt.message_type, attempt.since, attempt.limit).await?;
+        let Some(last) = claim.last_position else {
+            self.parked.found_nothing(&attempt, Instant::now());
+            return Ok(false);
+        };
+        let settlement = publish(broker, &claim.messages).await?;
+        let any_nacked = claim.any_nacked;
+        claim.complete(&settlement).await?;
+        self.parked.settled(&attempt, last, &settlement, any_nacked, Instant::now());
+        Ok(self.parked.next_due().is_some_and(|due| due <= Instant::now()))
+    }
+}
+
+/// Publishes the events of a claim, and sorts them by the outcome.
+async fn publish(broker: &Session, messages: &[Outgoing]) -> Result<Settlement, SessionError> {
+    let outcomes = broker.publish(messages).await?;
+    let mut settlement = Settlement { confirmed: Vec::with_capacity(messages.len()), refused: Vec::new() };
+    for (message, outcome) in messages.iter().zip(outcomes) {
+        let message_id = message.envelope.message_id;
+        match outcome {
+            PublishOutcome::Confirmed => settlement.confirmed.push(message_id),
+            PublishOutcome::Returned | PublishOutcome::Nacked => {
+                settlement.refused.push((message_id, outcome));
+            }
         }
     }
+    Ok(settlement)
+}
 
-    fn resume(&mut self, message: &Outgoing) {
-        if self.0.remove(message.envelope.message_type.as_ref()).is_some() {
-            tracing::info!(message_type = %message.envelope.message_type, "the broker accepts these events again");
-        }
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{SCAN_INTERVAL, SCAN_RETRY, Schedule};
+
+    #[test]
+    fn scan_that_does_not_end_is_repeated_later() {
+        let now = Instant::now();
+        let mut schedule = Schedule(now);
+        assert!(schedule.is_due(now));
+        schedule.started(now);
+        assert!(!schedule.is_due(now + SCAN_RETRY / 2) && schedule.is_due(now + SCAN_RETRY));
+        schedule.ended(now, now + Duration::from_millis(1));
+        assert!(schedule.is_due(now + SCAN_INTERVAL * 2));
+        schedule.ended(now, now + Duration::from_secs(2));
+        assert!(!schedule.is_due(now + SCAN_INTERVAL * 2), "a slow scan runs less often");
     }
 }

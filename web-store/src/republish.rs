@@ -63,7 +63,7 @@ async fn republish(
     database: &PgConnectOptions,
     summary: &mut Summary,
 ) -> Result<(), PostgresError> {
-    let mut connection = connect(database, QUERY_TIMEOUT).await?;
+    let mut connection = connect(database, QUERY_TIMEOUT, "").await?;
     match selection {
         Selection::Customers(ids) => {
             for ids in ids.chunks(PAGE) {

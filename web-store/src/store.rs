@@ -3,30 +3,47 @@
 mod batcher;
 mod details;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
-use sqlx::{
-    PgPool, Postgres,
-    pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
-use tokio::time::{Instant, timeout_at};
+use sqlx::postgres::PgConnectOptions;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    customer::Customer, edit_key::EditKey, idempotency::IdempotencyRecord, postgres::PostgresError, schema,
+    customer::Customer,
+    edit_key::EditKey,
+    idempotency::IdempotencyRecord,
+    postgres::{Pool, PostgresError},
+    schema,
 };
 use batcher::RegistrationBatcher;
 
 /// A visitor gets a response within 3 s even if Postgres is unavailable. This leaves time to send it.
 const QUERY_TIMEOUT: Duration = Duration::from_millis(2500);
 
+/// How long a failed write makes the service not ready. Without requests, there is no success that ends it.
+const FAILURE_SHOWN: Duration = Duration::from_secs(10);
+
 /// The store of customers. Clones share their connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     batcher: RegistrationBatcher,
-    pool: PgPool,
+    pool: Pool,
+    /// The last write, if it failed: with a full disk or a locked table, reading still works.
+    failed_write: Arc<Mutex<Option<(Instant, PostgresError)>>>,
+}
+
+/// The health of the database.
+#[derive(Debug)]
+pub(crate) struct StoreHealth {
+    /// The reason why customers cannot be registered, apart from the schema.
+    pub(crate) postgres: Option<String>,
+    /// The reason why the schema is not sufficient.
+    pub(crate) schema: Option<String>,
 }
 
 /// A customer to register, with everything that is stored in the same commit.
@@ -65,8 +82,9 @@ impl Store {
     /// `connections` limits the connections for everything except registrations.
     pub(crate) fn new(database: PgConnectOptions, connections: u32) -> Self {
         let batcher = RegistrationBatcher::start(&database);
-        let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(QUERY_TIMEOUT);
-        Self { batcher, pool: pool.connect_lazy_with(database) }
+        let size = usize::try_from(connections).unwrap_or(usize::MAX);
+        let pool = Pool::new(database, size, QUERY_TIMEOUT, "");
+        Self { batcher, pool, failed_write: Arc::default() }
     }
 
     /// Saves the customer and the event in one commit. If an earlier request under the same idempotency key
@@ -79,7 +97,12 @@ impl Store {
         &self,
         registration: Registration,
     ) -> Result<RegisteredCustomer, RegisterError> {
-        self.batcher.register(registration).await
+        let outcome = self.batcher.register(registration).await;
+        self.note_write(match &outcome {
+            Err(RegisterError::Unavailable(error)) => Some(error),
+            _ => None,
+        });
+        outcome
     }
 
     /// Returns when a customer was registered, or `None` if the customer does not exist.
@@ -91,31 +114,42 @@ impl Store {
         customer_id: Uuid,
     ) -> Result<Option<DateTime<Utc>>, PostgresError> {
         let select = sqlx::query_scalar!("SELECT registered_at FROM customers WHERE id = $1", customer_id);
-        self.query(async |connection| select.fetch_optional(&mut **connection).await).await
+        self.pool.run(async |connection| select.fetch_optional(connection).await).await
     }
 
-    /// Checks that registering works: the database responds and its schema is complete.
-    ///
-    /// # Errors
-    /// Returns [`PostgresError`] if the database is unavailable or migrations are missing.
-    pub(crate) async fn check(&self) -> Result<(), PostgresError> {
-        let up_to_date = self.query(async |connection| schema::check(connection).await).await?;
-        if up_to_date { Ok(()) } else { Err(PostgresError::SchemaOutdated) }
+    /// Checks that registering works: the database accepts writes, the last write succeeded, and the schema is
+    /// sufficient.
+    pub(crate) async fn check(&self) -> StoreHealth {
+        let (postgres, schema) =
+            match self.pool.run(async |connection| schema::inspect(connection).await).await {
+                Ok(schema) if schema.read_only => {
+                    // The next connection may reach the new primary.
+                    self.pool.close_all();
+                    self.batcher.close_connections();
+                    (Some(PostgresError::ReadOnly.to_string()), schema.missing)
+                }
+                Ok(schema) => (self.failed_write(), schema.missing),
+                Err(error) => {
+                    let schema = Some("unknown while Postgres is unavailable".to_owned());
+                    return StoreHealth { postgres: Some(error.to_string()), schema };
+                }
+            };
+        let schema = (!schema.is_empty()).then(|| format!("migrations have not been applied: {schema:?}"));
+        StoreHealth { postgres, schema }
     }
 
-    /// Runs a query on a pooled connection. On a timeout, closes the connection: it may be broken, and a
-    /// silent network would keep its place in the pool occupied.
-    async fn query<T>(
-        &self,
-        query: impl AsyncFnOnce(&mut PoolConnection<Postgres>) -> sqlx::Result<T>,
-    ) -> Result<T, PostgresError> {
-        let deadline = Instant::now() + QUERY_TIMEOUT;
-        let acquired = timeout_at(deadline, self.pool.acquire()).await;
-        let mut connection = acquired.map_err(|_| PostgresError::NoReply)??;
-        if let Ok(result) = timeout_at(deadline, query(&mut connection)).await {
-            return Ok(result?);
-        }
-        connection.close_on_drop();
-        Err(PostgresError::NoReply)
+    /// Notes the outcome of a write, for health checks.
+    fn note_write(&self, error: Option<&PostgresError>) {
+        *self.last_failed_write() = error.map(|error| (Instant::now(), error.clone()));
+    }
+
+    fn failed_write(&self) -> Option<String> {
+        let last = self.last_failed_write();
+        let (at, error) = last.as_ref()?;
+        (at.elapsed() < FAILURE_SHOWN).then(|| format!("the last write failed: {error}"))
+    }
+
+    fn last_failed_write(&self) -> MutexGuard<'_, Option<(Instant, PostgresError)>> {
+        self.failed_write.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,9 +1,14 @@
 //! `/customers/{customer_id}`: shows a customer's details and updates them, for holders of the edit link.
 
+use std::{net::SocketAddr, time::Duration};
+
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, RawQuery, State, rejection::BytesRejection},
+    extract::{
+        ConnectInfo, Path, RawQuery, State,
+        rejection::{BytesRejection, PathRejection},
+    },
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Redirect, Response},
 };
@@ -13,7 +18,7 @@ use service_kit::FailureLog;
 use uuid::Uuid;
 
 use super::{
-    App,
+    App, customer_id,
     edit_link::{edit_link, has_parameter, parse_edit_link},
     field_errors::FieldErrors,
     form::RegistrationForm,
@@ -34,21 +39,33 @@ enum UpdateFailure {
     Problem(Problem),
     InvalidFields(FieldErrors),
     NotSaved,
+    /// With the time to wait.
+    TooMany(Duration),
 }
 
 pub(super) async fn show(
     State(app): State<App>,
     headers: HeaderMap,
-    Path(customer_id): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let (format, query) = (Format::from_accept(&headers), query.as_deref());
-    let shown = if has_parameter(query, "key") {
-        try_show_details(&app, format, &customer_id, query).await
-    } else {
-        try_show_confirmation(&app, format, &customer_id).await
-    };
+    let format = Format::from_accept(&headers);
+    let shown = try_show(&app, format, path, query.as_deref()).await;
     shown.unwrap_or_else(|problem| format.problem(&problem))
+}
+
+async fn try_show(
+    app: &App,
+    format: Format,
+    path: Result<Path<String>, PathRejection>,
+    query: Option<&str>,
+) -> Result<Response, Problem> {
+    let customer_id = customer_id(path)?;
+    if has_parameter(query, "key") {
+        try_show_details(app, format, &customer_id, query).await
+    } else {
+        try_show_confirmation(app, format, &customer_id).await
+    }
 }
 
 async fn try_show_details(
@@ -102,17 +119,17 @@ fn loaded<T>(result: Result<Option<T>, PostgresError>) -> Result<T, Problem> {
 
 pub(super) async fn update(
     State(app): State<App>,
-    Path(customer_id): Path<String>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let format = Format::negotiate(&headers);
-    let Some(customer) = parse_edit_link(&customer_id, query.as_deref()) else {
-        return format.problem(&Problem::NotFound);
-    };
+    let customer = customer_id(path).ok().and_then(|id| parse_edit_link(&id, query.as_deref()));
+    let Some(customer) = customer else { return format.problem(&Problem::NotFound) };
     let mut form = RegistrationForm::default();
-    let outcome = try_update(&app, &customer, &headers, body, &mut form).await;
+    let outcome = try_update(&app, &customer, peer, &headers, body, &mut form).await;
     render_update(format, outcome, &edit_link(&customer), &form)
 }
 
@@ -120,12 +137,14 @@ pub(super) async fn update(
 async fn try_update(
     app: &App,
     customer: &RegisteredCustomer,
+    peer: SocketAddr,
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
     form: &mut RegistrationForm,
 ) -> Result<CustomerVersion, UpdateFailure> {
     *form = read_form(headers, body)?;
     let update = form.parse_details()?;
+    app.update_limit.try_acquire(app.client(peer, headers)).map_err(UpdateFailure::TooMany)?;
     let updated = app.store.update_details(customer, &update, &traceparent(headers)).await;
     let updated = updated.inspect(|_| UPDATES.succeeded()).inspect_err(|error| UPDATES.failed(error));
     let version = updated?.ok_or(Problem::NotFound)?;
@@ -150,13 +169,22 @@ fn render_update(
         (Format::Json, Err(UpdateFailure::InvalidFields(errors))) => {
             invalid_fields_json(StatusCode::UNPROCESSABLE_ENTITY, &errors)
         }
-        (Format::Page, Err(UpdateFailure::NotSaved)) => {
-            let problem = Problem::DetailsNotSaved;
-            let (errors, notice) = (FieldErrors::default(), DetailsNotice::Problem(&problem));
+        (_, Err(UpdateFailure::NotSaved)) => render_problem(format, &Problem::DetailsNotSaved, link, form),
+        (_, Err(UpdateFailure::TooMany(wait))) => {
+            render_problem(format, &Problem::TooManyChanges(wait), link, form)
+        }
+        (_, Err(UpdateFailure::Problem(problem))) => format.problem(&problem),
+    }
+}
+
+/// Renders a problem above the form.
+fn render_problem(format: Format, problem: &Problem, link: &str, form: &RegistrationForm) -> Response {
+    match format {
+        Format::Page => {
+            let (errors, notice) = (FieldErrors::default(), DetailsNotice::Problem(problem));
             problem.with_retry_after(pages::details(problem.status(), link, form, &errors, notice))
         }
-        (Format::Json, Err(UpdateFailure::NotSaved)) => format.problem(&Problem::DetailsNotSaved),
-        (_, Err(UpdateFailure::Problem(problem))) => format.problem(&problem),
+        Format::Json => format.problem(problem),
     }
 }
 

@@ -45,6 +45,9 @@ fn name_message(error: NameError) -> &'static str {
     match error {
         NameError::Empty => "Enter your name.",
         NameError::TooLong => "Use at most 200 characters for your name.",
+        NameError::TextDirection => {
+            "Leave out invisible characters that change the direction of text from your name."
+        }
         NameError::ControlCharacter => "Leave out line breaks and other control characters from your name.",
     }
 }

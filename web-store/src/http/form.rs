@@ -82,6 +82,8 @@ impl RegistrationForm {
     /// Returns [`FormError`] if the body is not such an object.
     pub(super) fn from_json(body: &[u8]) -> Result<Self, FormError> {
         let body = std::str::from_utf8(body).map_err(|_| FormError::NotUtf8)?;
+        // RFC 8259, section 8.1, allows to ignore a byte order mark.
+        let body = body.strip_prefix('\u{feff}').unwrap_or(body);
         let Value::Object(object) = serde_json::from_str(body)? else {
             return Err(FormError::NotAnObject);
         };
@@ -188,6 +190,8 @@ mod tests {
         assert_eq!(decoded.unwrap(), form("Zoë", "a@b", "true"));
         let decoded = RegistrationForm::from_json(br#"{"name":null,"more":[1]}"#);
         assert_eq!(decoded.unwrap(), form("", "", ""));
+        let decoded = RegistrationForm::from_json(b"\xef\xbb\xbf{\"name\":\"Ann\"}");
+        assert_eq!(decoded.unwrap(), form("Ann", "", ""), "after a byte order mark");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(super) enum Problem {
     NotFound,
     TooLarge,
     /// With the time to wait.
+    TooManyChanges(Duration),
+    /// With the time to wait.
     TooManyRegistrations(Duration),
     Unavailable,
     UnsupportedMediaType,
@@ -39,7 +41,7 @@ impl Problem {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooManyRegistrations(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyChanges(_) | Self::TooManyRegistrations(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::DetailsNotSaved | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
@@ -52,6 +54,7 @@ impl Problem {
             Self::MethodNotAllowed => "That cannot be done here",
             Self::NotFound => "There is nothing here",
             Self::TooLarge => "That is too much",
+            Self::TooManyChanges(_) => "Too many changes",
             Self::TooManyRegistrations(_) => "Too many registrations",
             Self::DetailsNotSaved | Self::Unavailable => "We cannot do that right now",
         }
@@ -71,6 +74,10 @@ impl Problem {
             Self::MethodNotAllowed => "Customers are registered with the form, or by POST to /customers.",
             Self::NotFound => "Check the address.",
             Self::TooLarge => "Send at most 16 KiB.",
+            Self::TooManyChanges(_) => {
+                "Details were changed many times from your network in the last minute. Nothing is saved yet. \
+                 Try again in a minute."
+            }
             Self::TooManyRegistrations(_) => {
                 "Many customers were registered from your network in the last minute. \
                  Try again in a minute."
@@ -104,7 +111,7 @@ impl Problem {
     /// Adds the header `Retry-After` if the request can succeed later.
     pub(super) fn with_retry_after(&self, mut response: Response) -> Response {
         let seconds = match self {
-            Self::TooManyRegistrations(wait) => wait.as_secs() + 1,
+            Self::TooManyChanges(wait) | Self::TooManyRegistrations(wait) => wait.as_secs() + 1,
             Self::DetailsNotSaved | Self::Unavailable => RETRY_AFTER,
             _ => return response,
         };

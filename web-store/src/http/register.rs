@@ -62,7 +62,8 @@ async fn try_register(
     let customer = form.parse_customer()?;
     let key = idempotency_key(headers, &form.idempotency_key).map_err(Problem::from)?;
     let idempotency = key.map(|key| IdempotencyRecord::new(key, &customer));
-    app.check_rate_limit(peer, headers)?;
+    let client = app.client(peer, headers);
+    app.registration_limit.try_acquire(client).map_err(Problem::TooManyRegistrations)?;
     let traceparent = traceparent(headers);
     let registration = Registration { customer, edit_key: EditKey::random(), idempotency, traceparent };
     let outcome = app.store.register(registration).await;

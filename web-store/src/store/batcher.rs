@@ -4,9 +4,9 @@
 //! during a commit go into the next batch. So a single visitor gets a separate commit, and many simultaneous
 //! visitors cost the database little more.
 
-use std::{slice, sync::Arc, time::Duration};
+use std::{slice, sync::Arc};
 
-use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
+use sqlx::{PgConnection, postgres::PgConnectOptions};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     time::{Instant, timeout_at},
@@ -19,7 +19,7 @@ use crate::{
     edit_key::EditKey,
     idempotency::IdempotencyRecord,
     outbox::OutboxEvent,
-    postgres::{PostgresError, with_deadline},
+    postgres::{Pool, PostgresError, may_depend_on_rows},
     version::CustomerVersion,
 };
 
@@ -32,8 +32,8 @@ const WORKERS: usize = 2;
 /// When the queue is full, callers wait for a free slot.
 const QUEUE_CAPACITY: usize = 1024;
 
-/// A connection that was idle for longer is pinged before a batch depends on it.
-const IDLE_BEFORE_PING: Duration = Duration::from_millis(500);
+/// One plan fits every batch. Without this setting the server plans each execution again.
+const ONE_PLAN: &str = "SET plan_cache_mode = force_generic_plan";
 
 type Outcome = Result<RegisteredCustomer, RegisterError>;
 
@@ -50,6 +50,7 @@ struct PendingRegistration {
 #[derive(Debug, Clone)]
 pub(super) struct RegistrationBatcher {
     queue: mpsc::Sender<PendingRegistration>,
+    connections: Pool,
 }
 
 impl RegistrationBatcher {
@@ -58,11 +59,17 @@ impl RegistrationBatcher {
     pub(super) fn start(database: &PgConnectOptions) -> Self {
         let (queue, pending) = mpsc::channel(QUEUE_CAPACITY);
         let pending = Arc::new(Mutex::new(pending));
+        let connections = Pool::new(database.clone(), WORKERS, QUERY_TIMEOUT, ONE_PLAN);
         for _ in 0..WORKERS {
-            let worker = BatchWorker { database: database.clone(), idle: None };
+            let worker = BatchWorker { connections: connections.clone() };
             tokio::spawn(worker.run(Arc::clone(&pending)));
         }
-        Self { queue }
+        Self { queue, connections }
+    }
+
+    /// Closes the connections of the workers, each after its use.
+    pub(super) fn close_connections(&self) {
+        self.connections.close_all();
     }
 
     /// Builds the event, queues the registration, and waits for its outcome.
@@ -84,16 +91,13 @@ impl RegistrationBatcher {
     }
 }
 
-/// One task with one connection, which saves batches.
+/// One task, which saves batches. Each worker uses one connection at a time.
 struct BatchWorker {
-    database: PgConnectOptions,
-    /// The connection and the time of its last use. While a statement runs, the connection is not here, so
-    /// any error or timeout drops it.
-    idle: Option<(PgConnection, Instant)>,
+    connections: Pool,
 }
 
 impl BatchWorker {
-    async fn run(mut self, queue: Arc<Mutex<mpsc::Receiver<PendingRegistration>>>) {
+    async fn run(self, queue: Arc<Mutex<mpsc::Receiver<PendingRegistration>>>) {
         let mut batch = Vec::with_capacity(MAX_BATCH);
         while queue.lock().await.recv_many(&mut batch, MAX_BATCH).await > 0 {
             // Skips callers that have timed out: they have already received an error.
@@ -109,35 +113,20 @@ impl BatchWorker {
     }
 
     /// Returns one outcome for each registration, in order.
-    async fn register(&mut self, batch: &[PendingRegistration]) -> Vec<Outcome> {
-        let saved = with_deadline(QUERY_TIMEOUT, self.save(batch)).await;
+    async fn register(&self, batch: &[PendingRegistration]) -> Vec<Outcome> {
+        let saved = self.connections.run(async |connection| save(connection, batch).await).await;
         saved.unwrap_or_else(|error| batch.iter().map(|_| Err(error.clone().into())).collect())
     }
+}
 
-    /// Saves the batch. If the database refuses the statement, saves each registration alone, so that one
-    /// refused row does not affect the others.
-    async fn save(&mut self, batch: &[PendingRegistration]) -> sqlx::Result<Vec<Outcome>> {
-        let mut connection = self.connection().await?;
-        let outcomes = match insert_batch(&mut connection, batch).await {
-            Err(sqlx::Error::Database(_)) if batch.len() > 1 => {
-                insert_individually(&mut connection, batch).await?
-            }
-            outcomes => outcomes?,
-        };
-        self.idle = Some((connection, Instant::now()));
-        Ok(outcomes)
-    }
-
-    async fn connection(&mut self) -> sqlx::Result<PgConnection> {
-        if let Some((mut connection, last_used)) = self.idle.take()
-            && (last_used.elapsed() < IDLE_BEFORE_PING || connection.ping().await.is_ok())
-        {
-            return Ok(connection);
+/// Saves the batch. If the database refuses the statement because of a row, saves each registration alone, so that
+/// one refused row does not affect the others.
+async fn save(connection: &mut PgConnection, batch: &[PendingRegistration]) -> sqlx::Result<Vec<Outcome>> {
+    match insert_batch(connection, batch).await {
+        Err(error) if batch.len() > 1 && may_depend_on_rows(&error) => {
+            insert_individually(connection, batch).await
         }
-        let mut connection = PgConnection::connect_with(&self.database).await?;
-        // One plan fits every batch. Without this setting the server plans each execution again.
-        connection.execute("SET plan_cache_mode = force_generic_plan").await?;
-        Ok(connection)
+        outcomes => outcomes,
     }
 }
 
@@ -167,7 +156,7 @@ async fn insert_individually(
     for pending in batch {
         match insert_batch(connection, slice::from_ref(pending)).await {
             Ok(outcome) => outcomes.extend(outcome),
-            Err(error @ sqlx::Error::Database(_)) => outcomes.push(Err(PostgresError::from(error).into())),
+            Err(error) if may_depend_on_rows(&error) => outcomes.push(Err(PostgresError::from(error).into())),
             Err(error) => return Err(error),
         }
     }

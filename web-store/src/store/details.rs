@@ -25,7 +25,7 @@ impl Store {
             customer.customer_id,
             customer.edit_key.uuid(),
         );
-        let stored = self.query(async |connection| select.fetch_optional(&mut **connection).await).await?;
+        let stored = self.pool.run(async |connection| select.fetch_optional(connection).await).await?;
         Ok(stored.map(CustomerVersion::from))
     }
 
@@ -71,7 +71,8 @@ impl Store {
             event.traceparent,
             event.body,
         );
-        let updated = self.query(async |connection| update.execute(&mut **connection).await).await?;
-        Ok(updated.rows_affected() == 1)
+        let updated = self.pool.run(async |connection| update.execute(connection).await).await;
+        self.note_write(updated.as_ref().err());
+        Ok(updated?.rows_affected() == 1)
     }
 }
