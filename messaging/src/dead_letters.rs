@@ -158,10 +158,11 @@ fn kept_headers(original: &FieldTable) -> FieldTable {
         .collect();
     entries.sort_by_key(|(name, value)| name.as_str().len() + size(value));
     let mut sum = 0;
-    let fitting = entries.partition_point(|(name, value)| {
+    let fitting = entries.iter().take_while(|(name, value)| {
         sum += name.as_str().len() + size(value);
         sum <= MAX_HEADERS
     });
+    let fitting = fitting.count();
     let removed: Vec<_> = entries.split_off(fitting).into_iter().map(|(name, _)| name.to_string()).collect();
     let mut headers = FieldTable::default();
     for (name, value) in entries {
@@ -189,4 +190,32 @@ fn size(value: &AMQPValue) -> usize {
 /// Returns the beginning of a text, at most [`MAX_REASON`] bytes.
 fn truncated(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_REASON)]
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::types::FieldTable;
+
+    use super::{MAX_HEADERS, kept_headers};
+    use crate::{envelope::string_value, frame_filter::REMOVED_HEADERS};
+
+    #[test]
+    fn largest_headers_are_removed_until_others_fit() {
+        for (large, small) in [(1, 1), (1, 5), (3, 100), (0, 1000)] {
+            let mut headers = FieldTable::default();
+            for n in 0..large {
+                headers.insert(format!("large {n}").into(), string_value(&"x".repeat(MAX_HEADERS)));
+            }
+            for n in 0..small {
+                headers.insert(format!("small {n}").into(), string_value(&"x".repeat(100)));
+            }
+            let kept = kept_headers(&headers);
+            let names: Vec<_> = kept.inner().keys().map(ToString::to_string).collect();
+            let count = names.iter().filter(|name| name.starts_with("small")).count();
+            // Each has 112 to 114 bytes.
+            let expected = small.min(MAX_HEADERS / 114)..=small.min(MAX_HEADERS / 112);
+            assert!(expected.contains(&count), "{count} of {small} small headers");
+            assert!(names.contains(&REMOVED_HEADERS.to_owned()) && names.len() == count + 1, "{names:?}");
+        }
+    }
 }
