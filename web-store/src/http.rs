@@ -232,7 +232,7 @@ mod tests {
     async fn path_that_is_not_utf8_leads_to_the_page_for_404() {
         let router = router(app_without_servers(0));
         for method in [Method::GET, Method::POST] {
-            for uri in ["/customers/%FF", "/customers/%C3%28?key=1", "/customers/nobody", "/no/such/page"] {
+            for uri in ["/customers/%FF", "/customers/%C3%28?key=1", "/customers/unknown", "/no/such/page"] {
                 let response =
                     router.clone().oneshot(request(method.clone(), uri, "name=Ann")).await.unwrap();
                 assert_eq!(response.status(), StatusCode::NOT_FOUND, "{method} {uri}");

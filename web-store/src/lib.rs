@@ -24,6 +24,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use config::{Command, Config};
 use http::{App, router};
+use postgres::report_shared_sessions;
 use relay::Relay;
 use store::Store;
 
@@ -59,7 +60,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let migrations = ConnectionStatus::new("migrations");
     let broker = ConnectionStatus::new("broker");
     let store = Store::new(database.clone(), config.database_connections);
-    let relay = Arc::new(Relay::new(database, broker_url));
+    let relay = Arc::new(Relay::new(database.clone(), broker_url));
     let limits = config.http.with_proxies(&config.proxies);
     let app = App {
         store,
@@ -77,6 +78,16 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             supervise(&migrations, &shutdown, || migrate(owner, &migrations)).await;
         }
     };
+    // The relay waits for the schema itself: another process may apply the migrations.
+    let relaying = supervise(&broker, &shutdown, || relay.session(&broker, &shutdown));
+    let checking = async {
+        tokio::select! {
+            () = report_shared_sessions(&database) => {}
+            () = shutdown.cancelled() => {}
+        }
+    };
+    let serving = service_kit::serve_with_limits(listener, router(app), limits, &shutdown);
+    let (served, _, (), ()) = tokio::join!(serving, relaying, migrating, checking);
     served
 }
 

@@ -6,6 +6,15 @@
 //!
 //! An event is *fresh* until the broker refuses it. Then it is *parked* until `retry_at`. Each kind has a partial
 //! index, so the claim of fresh events does not read the parked ones.
+//!
+//! `EXPLAIN ANALYZE` of a claim of 256 events among 1,000,000 others, on PostgreSQL 15:
+//!
+//! | claim | the others | time |
+//! | --- | --- | --- |
+//! | fresh, since the last claim | parked | 0.4 ms |
+//! | fresh, since the last claim | deleted, but an older transaction is open | 0.3 ms |
+//! | fresh, from the start of the index | deleted, but an older transaction is open | 290 ms |
+//! | parked, of one type | parked | 1.1 ms |
 
 use std::time::Duration;
 

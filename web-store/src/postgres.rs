@@ -7,8 +7,9 @@ mod pool;
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
-use tokio::time::timeout;
+use messaging::Backoff;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, postgres::PgConnectOptions};
+use tokio::time::{sleep, timeout};
 
 pub(crate) use pool::Pool;
 
@@ -17,11 +18,16 @@ pub(crate) use pool::Pool;
 const KEEP_ALIVE: &str = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; \
                           SET tcp_keepalives_count = 3";
 
+const SHARED_SESSION_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// `lock_not_available`: the limit on waiting for a lock.
 pub(crate) const LOCK_TIMEOUT: &str = "55P03";
 
 /// `undefined_table`.
 pub(crate) const UNDEFINED_TABLE: &str = "42P01";
+
+/// `duplicate_prepared_statement` and `invalid_sql_statement_name`: the session has statements of another client.
+const SHARED_SESSION: [&str; 2] = ["42P05", "26000"];
 
 /// `read_only_sql_transaction`.
 const READ_ONLY: &str = "25006";
@@ -38,14 +44,19 @@ pub(crate) enum PostgresError {
     /// The server is a standby, or its default is to refuse writes.
     #[error("Postgres is read-only; after a failover, the address has to lead to the new primary")]
     ReadOnly,
+    /// A connection pooler gives the session to several clients.
+    #[error(
+        "the connection pooler in front of Postgres shares sessions between clients; set `pool_mode = session`"
+    )]
+    SharedSession,
 }
 
 impl From<sqlx::Error> for PostgresError {
     fn from(error: sqlx::Error) -> Self {
-        if code(&error).as_deref() == Some(READ_ONLY) {
-            Self::ReadOnly
-        } else {
-            Self::Failed(Arc::new(error))
+        match code(&error).as_deref() {
+            Some(READ_ONLY) => Self::ReadOnly,
+            Some(code) if SHARED_SESSION.contains(&code) => Self::SharedSession,
+            _ => Self::Failed(Arc::new(error)),
         }
     }
 }
@@ -79,6 +90,28 @@ pub(crate) async fn connect(
     setup: &str,
 ) -> Result<PgConnection, PostgresError> {
     with_deadline(deadline, open(database, deadline, setup)).await
+}
+
+/// Logs an error if two connections share one session of the server, as with `PgBouncer` in transaction mode. Then
+/// the limits of one client apply to another, and prepared statements fail with older releases.
+pub(crate) async fn report_shared_sessions(database: &PgConnectOptions) {
+    // Without prepared statements, which would fail.
+    let session = async |connection: &mut PgConnection| -> sqlx::Result<i32> {
+        sqlx::raw_sql("SELECT pg_backend_pid()").fetch_one(connection).await?.try_get(0)
+    };
+    let shared = async || -> sqlx::Result<bool> {
+        let mut first = open(database, SHARED_SESSION_TIMEOUT, "").await?;
+        let mut second = open(database, SHARED_SESSION_TIMEOUT, "").await?;
+        Ok(session(&mut first).await? == session(&mut second).await?)
+    };
+    let mut backoff = Backoff::default();
+    loop {
+        match with_deadline(SHARED_SESSION_TIMEOUT, shared()).await {
+            Ok(true) => return tracing::error!("{}", PostgresError::SharedSession),
+            Ok(false) => return,
+            Err(_) => sleep(backoff.next_delay()).await,
+        }
+    }
 }
 
 /// Runs one step and waits at most `limit` for its result.
