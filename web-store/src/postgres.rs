@@ -69,15 +69,32 @@ impl From<sqlx::Error> for PostgresError {
 /// # Errors
 /// Returns an error if Postgres is unavailable. The caller enforces the deadline.
 async fn open(database: &PgConnectOptions, deadline: Duration, setup: &str) -> sqlx::Result<PgConnection> {
-    // Only for floating-point columns, of which there are none. `PgBouncer` refuses this parameter, too.
-    let database = database.clone().extra_float_digits(None);
-    let mut connection = PgConnection::connect_with(&database).await?;
+    let mut connection = open_unlimited(database).await?;
     let statement = deadline.as_millis() * 3 / 5;
     let lock = deadline.as_millis() / 2;
     let limits =
         format!("SET statement_timeout = {statement}; SET lock_timeout = {lock}; {KEEP_ALIVE}; {setup}");
     connection.execute(AssertSqlSafe(limits)).await?;
     Ok(connection)
+}
+
+/// Connects, without limits on the server.
+///
+/// # Errors
+/// Returns an error if Postgres is unavailable. The caller enforces a deadline.
+pub(crate) async fn open_unlimited(database: &PgConnectOptions) -> sqlx::Result<PgConnection> {
+    PgConnection::connect_with(&adapt(database)).await
+}
+
+/// Adapts the options that come from a URL.
+fn adapt(database: &PgConnectOptions) -> PgConnectOptions {
+    // Only for floating-point columns, of which there are none. `PgBouncer` refuses this parameter.
+    let database = database.clone().extra_float_digits(None);
+    // sqlx keeps the brackets of an IPv6 address, and then looks for a host of this name.
+    match database.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(str::to_owned) {
+        Some(address) => database.host(&address),
+        None => database,
+    }
 }
 
 /// Connects within `deadline`, as [`open`].
@@ -169,7 +186,18 @@ fn is_role_or_end(code: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_data_code, is_role_or_end, is_server_code};
+    use super::{adapt, is_data_code, is_role_or_end, is_server_code};
+
+    #[test]
+    fn ipv6_address_in_a_url_has_no_brackets() {
+        for (url, host) in [
+            ("postgres://user@[2001:db8::1]:1/shop", "2001:db8::1"),
+            ("postgres://user@192.0.2.1/shop", "192.0.2.1"),
+            ("postgres://user@db.example/shop", "db.example"),
+        ] {
+            assert_eq!(adapt(&url.parse().unwrap()).get_host(), host);
+        }
+    }
 
     #[test]
     fn only_data_errors_keep_the_connection() {

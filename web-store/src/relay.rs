@@ -27,6 +27,9 @@ const MAX_BATCH: i64 = 256;
 /// and events that an operator republished.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often the relay checks whether the migrations have been applied.
+const SCHEMA_POLL_INTERVAL: Duration = Duration::from_millis(250);
+
 /// How far a claim looks back from the last one. A transaction that writes an event ends within 3 s.
 const LOOK_BACK: TimeDelta = TimeDelta::seconds(10);
 
@@ -146,7 +149,7 @@ async fn wait_for_schema(outbox: &mut Outbox) -> anyhow::Result<()> {
         if !std::mem::replace(&mut logged, true) {
             tracing::info!(?missing, "the relay waits for migrations");
         }
-        sleep(POLL_INTERVAL).await;
+        sleep(SCHEMA_POLL_INTERVAL).await;
     }
 }
 

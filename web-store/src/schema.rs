@@ -6,14 +6,12 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use messaging::Backoff;
-use sqlx::{
-    AssertSqlSafe, Connection, Executor, PgConnection, migrate::Migrator, postgres::PgConnectOptions,
-};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, migrate::Migrator, postgres::PgConnectOptions};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::postgres::{LOCK_TIMEOUT, UNDEFINED_TABLE, code, with_deadline};
+use crate::postgres::{LOCK_TIMEOUT, UNDEFINED_TABLE, code, open_unlimited, with_deadline};
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrations = sqlx::migrate!();
@@ -51,13 +49,18 @@ pub(crate) struct Schema {
     pub(crate) missing: Vec<i64>,
 }
 
+/// Another instance is applying migrations.
+#[derive(Debug, thiserror::Error)]
+#[error("another instance is applying migrations")]
+struct AnotherInstance;
+
 /// Applies the missing migrations. Instances that start simultaneously wait for each other.
 ///
 /// # Errors
 /// Returns an error if the database is unavailable, if an applied migration was different, or if other
 /// transactions hold locks. Then a second call continues.
 pub(crate) async fn migrate(owner: &PgConnectOptions) -> anyhow::Result<()> {
-    let mut connection = with_deadline(CONNECT_TIMEOUT, PgConnection::connect_with(owner)).await?;
+    let mut connection = with_deadline(CONNECT_TIMEOUT, open_unlimited(owner)).await?;
     let migrated = timeout(MIGRATION_TIMEOUT, apply(&mut connection)).await;
     migrated
         .context("the migrations did not end within an hour")?
@@ -73,7 +76,7 @@ pub(crate) async fn migrate_patiently(owner: &PgConnectOptions) -> anyhow::Resul
     let mut backoff = Backoff::default();
     loop {
         match migrate(owner).await {
-            Err(error) if is_lock_timeout(&error) && Instant::now() < give_up => {
+            Err(error) if is_locked(&error) && Instant::now() < give_up => {
                 eprintln!("{error:#}; trying again");
                 sleep(backoff.next_delay()).await;
             }
@@ -83,7 +86,8 @@ pub(crate) async fn migrate_patiently(owner: &PgConnectOptions) -> anyhow::Resul
 }
 
 async fn apply(connection: &mut PgConnection) -> anyhow::Result<()> {
-    connection.execute("SET statement_timeout = 0").await?;
+    // Without the notices that objects exist already.
+    connection.execute("SET statement_timeout = 0; SET client_min_messages = warning").await?;
     connection.execute(LIMIT_LOCKS).await?;
     lock(connection).await?;
     drop_unfinished_indexes(connection).await?;
@@ -105,7 +109,7 @@ async fn lock(connection: &mut PgConnection) -> anyhow::Result<()> {
             return Ok(());
         }
         if Instant::now() > give_up {
-            bail!("another instance is applying migrations");
+            return Err(AnotherInstance.into());
         }
         sleep(Duration::from_millis(100)).await;
     }
@@ -143,9 +147,13 @@ fn required() -> impl Iterator<Item = i64> {
     MIGRATIONS.iter().filter(|migration| !migration.no_tx).map(|migration| migration.version)
 }
 
-fn is_lock_timeout(error: &anyhow::Error) -> bool {
-    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<sqlx::Error>());
-    causes.any(|cause| code(cause).as_deref() == Some(LOCK_TIMEOUT))
+/// Returns whether another transaction or instance holds a lock.
+fn is_locked(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain();
+    causes.any(|cause| match cause.downcast_ref::<sqlx::Error>() {
+        Some(error) => code(error).as_deref() == Some(LOCK_TIMEOUT),
+        None => cause.is::<AnotherInstance>(),
+    })
 }
 
 #[cfg(test)]

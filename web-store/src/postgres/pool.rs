@@ -70,8 +70,8 @@ impl Pool {
         steps: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
     ) -> Result<T, PostgresError> {
         let deadline = Instant::now() + self.0.deadline;
-        // Half of the deadline remains for the steps, so that the server's limit on locks ends a statement first.
-        let slot = timeout(self.0.deadline / 5, self.0.slots.acquire()).await;
+        // The rest remains for the steps, so that the server's limits end a statement before the deadline does.
+        let slot = timeout(self.0.deadline * 2 / 5, self.0.slots.acquire()).await;
         let _slot = slot.map_err(|_| PostgresError::NoReply)?;
         let generation = self.0.generation.load(Ordering::Acquire);
         let used = async {

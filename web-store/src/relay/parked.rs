@@ -84,7 +84,7 @@ impl ParkedTypes {
                     tracing::warn!(
                         message_type,
                         ?outcome,
-                        "the broker refuses events; they stay in the outbox and are retried, others pass them"
+                        "the broker does not accept these events; they wait in the outbox, and later events pass them"
                     );
                     let mut parked = ParkedType::new(now);
                     parked.due = now + parked.backoff.next_delay();
@@ -137,5 +137,98 @@ impl ParkedTypes {
             if refused == 0 { (parked.limit * 2).min(MAX_BATCH) } else { (parked.limit / 2).max(1) };
         let duplicates = if any_nacked { confirmed + refused } else { 0 };
         parked.due = now + PAUSE_PER_DUPLICATE * u32::try_from(duplicates).unwrap_or(u32::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chrono::{DateTime, Utc};
+    use messaging::{Backoff, PublishOutcome};
+    use tokio::time::Instant;
+    use uuid::Uuid;
+
+    use super::{INTERRUPTED, MAX_BATCH, PAUSE_PER_DUPLICATE, ParkedTypes};
+    use crate::outbox::Settlement;
+
+    const TYPE: &str = "web-store.customer-registered.v1";
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn parked(types: &[&str], now: Instant) -> ParkedTypes {
+        let mut parked = ParkedTypes::default();
+        parked.set_types(types.iter().map(ToString::to_string).collect(), now);
+        parked
+    }
+
+    fn settlement(confirmed: usize, refused: usize) -> Settlement {
+        let refused = vec![(Uuid::nil(), PublishOutcome::Nacked); refused];
+        Settlement { confirmed: vec![Uuid::nil(); confirmed], refused }
+    }
+
+    #[test]
+    fn refused_type_is_probed_with_one_event_and_a_growing_delay() {
+        let mut now = Instant::now();
+        let mut types = parked(&[TYPE], now);
+        let mut delays = Vec::new();
+        for _ in 0..12 {
+            let attempt = types.start_attempt(now).unwrap();
+            assert_eq!(attempt.limit, 1);
+            types.settled(&attempt, Utc::now(), &settlement(0, 1), true, now);
+            let due = types.next_due().unwrap();
+            assert_eq!(types.start_attempt(now), None, "not due yet");
+            delays.push(due - now);
+            now = due;
+        }
+        assert!(delays[0] < Duration::from_secs(1), "{delays:?}");
+        assert!(delays[11] >= Backoff::MAX_DELAY / 2, "{delays:?}");
+    }
+
+    #[test]
+    fn accepted_type_drains_in_growing_batches_without_a_storm_of_duplicates() {
+        for (any_nacked, pause) in [(false, Duration::ZERO), (true, PAUSE_PER_DUPLICATE)] {
+            let mut now = Instant::now();
+            let mut types = parked(&[TYPE], now);
+            for limit in [1, 2, 4, 8, 16, 32, 64, 128, 256, 256] {
+                let attempt = types.start_attempt(now).unwrap();
+                assert_eq!(attempt.limit, limit);
+                let confirmed = usize::try_from(limit).unwrap();
+                types.settled(&attempt, Utc::now(), &settlement(confirmed, 0), any_nacked, now);
+                let due = types.next_due().unwrap();
+                assert_eq!(due - now, pause * u32::try_from(limit).unwrap());
+                now = due;
+            }
+            // One event that is always refused slows the others down, and does not stop them.
+            let attempt = types.start_attempt(now).unwrap();
+            types.settled(&attempt, Utc::now(), &settlement(255, 1), any_nacked, now);
+            now = types.next_due().unwrap();
+            assert_eq!(types.start_attempt(now).unwrap().limit, MAX_BATCH / 2);
+        }
+    }
+
+    #[test]
+    fn refused_type_does_not_delay_another_type() {
+        let now = Instant::now();
+        let mut types = parked(&[TYPE, "other"], now);
+        let attempts = [types.start_attempt(now).unwrap(), types.start_attempt(now).unwrap()];
+        assert_ne!(attempts[0].message_type, attempts[1].message_type);
+        assert_eq!(types.start_attempt(now), None);
+        // The session ended during both attempts.
+        assert!(types.start_attempt(now + INTERRUPTED).is_some());
+    }
+
+    #[test]
+    fn type_without_parked_events_is_forgotten_and_an_empty_read_starts_again() {
+        let now = Instant::now();
+        let mut types = parked(&[TYPE], now);
+        let attempt = types.start_attempt(now).unwrap();
+        let last = Utc::now();
+        types.settled(&attempt, last, &settlement(1, 0), false, now);
+        let attempt = types.start_attempt(now).unwrap();
+        assert_eq!(attempt.since, last);
+        types.found_nothing(&attempt, now);
+        assert_eq!(types.start_attempt(now + HOUR).unwrap().since, DateTime::UNIX_EPOCH);
+        types.set_types(Vec::new(), now);
+        assert!(types.is_empty() && types.start_attempt(now + HOUR).is_none());
     }
 }
