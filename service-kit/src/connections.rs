@@ -11,8 +11,11 @@ use clap::Args;
 
 use crate::{TrustedProxies, rate_limit::network};
 
-const MAX_CONNECTIONS: usize = 1024;
-const MAX_CONNECTIONS_PER_ADDRESS: usize = 128;
+/// Below 1,024, the usual limit of open files of a process, with room for its own connections.
+const MAX_CONNECTIONS: usize = 800;
+
+/// Half of all connections, so that one address cannot keep the others out.
+const MAX_CONNECTIONS_PER_ADDRESS: usize = 400;
 
 /// Longer than the idle timeout of usual load balancers, 60 s. So the balancer closes an unused connection,
 /// and sends no request on a connection that the service is closing.

@@ -141,7 +141,7 @@ async fn missing_permission_is_reported_with_fix_and_recovers() -> anyhow::Resul
     drop(start(&environment).await?);
     let all = json!({ "configure": ".*", "write": ".*", "read": ".*" });
     set_permissions(&environment, "marketing", json!({ "configure": ".*", "write": ".*", "read": "^$" }))
-        .await;
+        .await?;
     let web_store = environment.start_ready(Program::WebStore, &[]).await?;
     let _transformer = environment.start_ready(Program::Transformer, &[]).await?;
     let mut marketing = environment.start_marketing()?;

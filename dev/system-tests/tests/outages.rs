@@ -170,8 +170,10 @@ async fn marketing_holds_messages_while_mysql_is_down() -> anyhow::Result<()> {
         ids.push(register(web_store, &format!("While down {n}")).await?);
     }
     let (management, queue) = (environment.management(), MARKETING_CREATE_CUSTOMER);
-    eventually(SOON, "Marketing holds the messages", async || {
-        (management.queues().await.ok()?.get(queue.name)?.messages_unacknowledged == 20).then_some(())
+    eventually(SOON, "Marketing holds messages, and the others wait", async || {
+        let queues = management.queues().await.ok()?;
+        let held = queues.get(queue.name)?;
+        (held.messages == 20 && held.messages_unacknowledged > 0).then_some(())
     })
     .await?;
     servers.mysql.restart().await?;
