@@ -32,15 +32,21 @@ fn ack_before_commit_is_detected() {
 fn delete_before_confirm_is_detected() {
     let changes = [
         (
-            "let outcomes = broker.publish(&claim.messages).await?;",
-            "let messages = claim.messages.clone();
-    let all: Vec<_> = messages.iter().map(|message| message.envelope.message_id).collect();
-    claim.complete(&all).await?;
-    let outcomes = broker.publish(&messages).await?;",
+            "let full = claim.messages.len() == usize::try_from(MAX_BATCH)?;
+        let settlement = publish(broker, &claim.messages).await?;",
+            "let full = claim.messages.len() == usize::try_from(MAX_BATCH)?;
+        let messages = claim.messages.clone();
+        let confirmed = messages.iter().map(|message| message.envelope.message_id).collect();
+        claim.complete(&Settlement { confirmed, refused: Vec::new() }).await?;
+        let settlement = publish(broker, &messages).await?;",
         ),
-        ("in claim.messages.iter().zip(outcomes)", "in messages.iter().zip(outcomes)"),
-        ("let full = claim.messages.len()", "let full = messages.len()"),
-        ("claim.complete(&delivered).await?;", "drop(delivered);"),
+        (
+            "self.parked.observe_fresh(&claim.messages, &settlement, Instant::now());
+        }
+        claim.complete(&settlement).await?;",
+            "self.parked.observe_fresh(&messages, &settlement, Instant::now());
+        }",
+        ),
     ];
     let binaries = build_changed("delete-before-confirm", "web-store/src/relay.rs", &changes);
     assert_loss_is_reported(&run_faults(&binaries, &["sweep", "--link", "web-store-to-broker"]));
