@@ -3,6 +3,7 @@
 mod bad_messages;
 mod duplicates;
 mod fault;
+mod fuzz;
 mod inject;
 mod link;
 mod load;
@@ -17,6 +18,7 @@ mod schedule;
 mod sweep;
 mod system;
 mod verdict;
+pub mod wire;
 
 use std::process::ExitCode;
 
@@ -28,7 +30,7 @@ pub use crate::{
     link::Link,
     sweep::{SweepArguments, Tally, sweep},
 };
-use crate::{memory::MemoryArguments, run::RunArguments};
+use crate::{fuzz::FuzzArguments, memory::MemoryArguments, run::RunArguments};
 
 /// Injects faults into the system and reports whether a registered customer is lost or duplicated.
 #[derive(Debug, clap::Parser)]
@@ -43,6 +45,7 @@ enum Command {
     Run(RunArguments),
     Sweep(SweepArguments),
     Memory(MemoryArguments),
+    Fuzz(FuzzArguments),
 }
 
 /// Runs a check on private servers and prints its result. The exit status is 0 only if the check passes.
@@ -80,6 +83,11 @@ async fn check(command: &Command) -> anyhow::Result<bool> {
             let peaks = memory::run(servers, arguments, log).await?;
             write_stdout(&peaks.to_string())?;
             Ok(peaks.are_flat())
+        }
+        Command::Fuzz(arguments) => {
+            let report = fuzz::run(servers, arguments, log).await?;
+            write_stdout(&format!("\n{report}\n"))?;
+            Ok(report.is_clean())
         }
     }
 }

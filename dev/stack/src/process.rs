@@ -103,7 +103,7 @@ impl Process {
     ///
     /// # Errors
     /// Returns an error if the operating system does not report the state.
-    pub(crate) fn exit_status(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+    pub fn exit_status(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.child.try_wait().with_context(|| format!("cannot read the state of {}", self.name))
     }
 
