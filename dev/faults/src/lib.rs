@@ -26,11 +26,11 @@ use anyhow::Context;
 use service_kit::write_stdout;
 use stack::{servers::Servers, stop_signal::StopSignal, terminal::print_line};
 
+use crate::{fuzz::FuzzArguments, memory::MemoryArguments, run::RunArguments};
 pub use crate::{
     link::Link,
     sweep::{SweepArguments, Tally, sweep},
 };
-use crate::{fuzz::FuzzArguments, memory::MemoryArguments, run::RunArguments};
 
 /// Injects faults into the system and reports whether a registered customer is lost or duplicated.
 #[derive(Debug, clap::Parser)]
