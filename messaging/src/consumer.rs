@@ -89,8 +89,8 @@ impl<'a> Consumer<'a> {
     ) -> Result<(), SessionError> {
         let Self { session, queue, status, .. } = self;
         tokio::select! {
-            result = self.consume(handler, shutdown) => result,
-            never = session.keep_topology(queue, status) => match never {},
+            result = Box::pin(self.consume(handler, shutdown)) => result,
+            never = Box::pin(session.keep_topology(queue, status)) => match never {},
         }
     }
 

@@ -63,7 +63,9 @@ impl DeadLetters {
             if confirmations.iter().any(|confirmation| *confirmation != Confirmation::Ack(None)) {
                 return Err(SessionError::DeadLettersRefused(queue.name));
             }
-            chunk.iter().for_each(|(message, rejection)| log(queue, message, rejection));
+            for (message, rejection) in chunk {
+                log(queue, message, rejection);
+            }
             rest = others;
         }
         self.session = Some(session);

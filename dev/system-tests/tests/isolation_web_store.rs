@@ -32,7 +32,7 @@ use tokio::{
 };
 
 /// What an operator would not wait longer for.
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 async fn ready(service: anyhow::Result<Service>) -> anyhow::Result<Service> {
     let mut service = service?;
@@ -156,7 +156,7 @@ async fn locked_table_leaves_no_backends_behind() -> anyhow::Result<()> {
         let (web_store, link) = (&web_store, &link);
         async move {
             while Instant::now() < end {
-                let response = if n % 2 == 0 {
+                let response = if n.is_multiple_of(2) {
                     post_form(web_store, &format!("While locked {n}")).await?
                 } else {
                     http_client()?.get(link).send().await?
