@@ -90,7 +90,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let limits = config.http.with_proxies(&config.proxies);
     let app = config.operator_password_hash.map(|hash| App::new(list, hash, config.proxies));
     let router = router(app, health_routes(database.clone(), states.clone()));
-    let serving = service_kit::serve_with_limits(listener, router, limits, &shutdown);
+    let serving = service_kit::serve(listener, router, limits, &shutdown);
     let (served, (), ()) = tokio::join!(serving, migrating, consuming);
     served
 }

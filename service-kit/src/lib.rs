@@ -19,6 +19,6 @@ pub use health::{HealthCheck, health, probe_health};
 pub use logging::Logging;
 pub use process::{fix_mmap_threshold, shutdown_on_signal, write_stdout};
 pub use rate_limit::RateLimit;
-pub use server::{bind, serve, serve_with_limits};
+pub use server::{bind, serve};
 pub use stylesheet::Stylesheet;
 pub use trusted_proxies::TrustedProxies;

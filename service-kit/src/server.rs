@@ -91,14 +91,6 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address}: choose another address with --listen"))
 }
 
-/// Serves requests with the default limits; see [`serve_with_limits`].
-///
-/// # Errors
-/// Returns an error if the listener fails.
-pub async fn serve(listener: TcpListener, app: Router, shutdown: &CancellationToken) -> anyhow::Result<()> {
-    serve_with_limits(listener, app, HttpLimits::default(), shutdown).await
-}
-
 /// Serves requests until shutdown, and then finishes the requests in flight.
 ///
 /// The listener closes when shutdown begins. A server that fails shuts down the rest of the process. Every
@@ -106,7 +98,7 @@ pub async fn serve(listener: TcpListener, app: Router, shutdown: &CancellationTo
 ///
 /// # Errors
 /// Returns an error if the listener fails.
-pub async fn serve_with_limits(
+pub async fn serve(
     listener: TcpListener,
     app: Router,
     limits: HttpLimits,
@@ -284,7 +276,7 @@ mod tests {
     };
     use tokio_util::sync::CancellationToken;
 
-    use super::{MAX_HEAD_BYTES, RESERVE, serve_with_limits};
+    use super::{MAX_HEAD_BYTES, RESERVE, serve};
     use crate::HttpLimits;
 
     const DEADLINE: Duration = Duration::from_secs(30);
@@ -316,7 +308,7 @@ mod tests {
             .route("/slow", get(slow));
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
-        let served = tokio::spawn(async move { serve_with_limits(listener, app, limits, &token).await });
+        let served = tokio::spawn(async move { serve(listener, app, limits, &token).await });
         Running { address, shutdown, served, begun, finish }
     }
 

@@ -43,7 +43,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let checks: Vec<_> = connections.map(check).collect();
         async { checks }
     });
-    let serving = service_kit::serve_with_limits(listener, health, config.http.clone(), &shutdown);
+    let serving = service_kit::serve(listener, health, config.http.clone(), &shutdown);
     let (served, _) = tokio::join!(serving, join_all(flows));
     served
 }

@@ -86,7 +86,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             () = shutdown.cancelled() => {}
         }
     };
-    let serving = service_kit::serve_with_limits(listener, router(app), limits, &shutdown);
+    let serving = service_kit::serve(listener, router(app), limits, &shutdown);
     let (served, _, (), ()) = tokio::join!(serving, relaying, migrating, checking);
     served
 }
