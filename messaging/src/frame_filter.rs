@@ -133,6 +133,14 @@ impl FrameFilter {
                 }
                 continue;
             }
+            // The usual case: the frame is complete and needs no copy of its own.
+            if self.frame.is_empty()
+                && let Some(frame) = complete_frame(rest)
+            {
+                self.pass_frame(frame, output);
+                rest = &rest[frame.len()..];
+                continue;
+            }
             let missing = self.missing();
             let length = missing.min(rest.len());
             self.frame.extend_from_slice(&rest[..length]);
@@ -156,47 +164,66 @@ impl FrameFilter {
 
     /// Returns the number of bytes until the head or the whole of the collected frame is complete.
     fn missing(&self) -> usize {
-        match self.size() {
+        match frame_size(&self.frame) {
             None => FRAME_HEAD - self.frame.len(),
-            Some(size) => FRAME_HEAD + size + FRAME_END - self.frame.len(),
+            Some(size) => size - self.frame.len(),
         }
     }
 
-    fn size(&self) -> Option<usize> {
-        let size = self.frame.get(3..FRAME_HEAD)?;
-        Some(u32::from_be_bytes(size.try_into().ok()?) as usize)
-    }
-
-    /// Handles a complete head, or a complete frame.
+    /// Handles a collected frame when its head is complete, and again when all of it is.
     fn advance(&mut self, output: &mut Vec<u8>) {
-        let Some(size) = self.size() else { return };
-        let inspected = matches!(self.frame[0], METHOD_FRAME | HEADER_FRAME) && size <= MAX_INSPECTED;
-        if !inspected {
+        let Some(size) = frame_size(&self.frame) else { return };
+        if !is_inspected(&self.frame, size) {
+            self.pass = size - self.frame.len();
+            self.body = self.body.saturating_sub((self.pass - FRAME_END) as u64);
             output.append(&mut self.frame);
-            self.pass = size + FRAME_END;
-            self.body = self.body.saturating_sub(size as u64);
-        } else if self.frame.len() == FRAME_HEAD + size + FRAME_END {
+        } else if self.frame.len() == size {
             let mut frame = mem::take(&mut self.frame);
-            if frame[0] == METHOD_FRAME {
-                if let Some(frame_max) = tuned_frame_max(&frame[FRAME_HEAD..]) {
-                    self.limit_frames(frame_max);
-                }
-                repair_method(&mut frame[FRAME_HEAD..FRAME_HEAD + size]);
-                output.extend_from_slice(&frame);
-            } else {
-                self.body = body_size(&frame[FRAME_HEAD..]);
-                self.bodies += self.body;
-                let max_size = self.frame_max.saturating_sub(FRAME_HEAD + FRAME_END);
-                match repaired_header(&frame[FRAME_HEAD..FRAME_HEAD + size], max_size) {
-                    None => output.extend_from_slice(&frame),
-                    Some(payload) => write_frame(&frame, &payload, output),
-                }
-            }
+            self.pass_frame(&frame, output);
             // The allocation is used again for the next frame.
             frame.clear();
             self.frame = frame;
         }
     }
+
+    /// Passes on a complete method frame or content header, repaired if necessary.
+    fn pass_frame(&mut self, frame: &[u8], output: &mut Vec<u8>) {
+        let payload = FRAME_HEAD..frame.len() - FRAME_END;
+        if frame[0] == METHOD_FRAME {
+            if let Some(frame_max) = tuned_frame_max(&frame[payload.clone()]) {
+                self.limit_frames(frame_max);
+            }
+            let start = output.len();
+            output.extend_from_slice(frame);
+            repair_method(&mut output[start..][payload]);
+            return;
+        }
+        self.body = body_size(&frame[payload.clone()]);
+        self.bodies += self.body;
+        let max_size = self.frame_max.saturating_sub(FRAME_HEAD + FRAME_END);
+        match repaired_header(&frame[payload], max_size) {
+            None => output.extend_from_slice(frame),
+            Some(payload) => write_frame(frame, &payload, output),
+        }
+    }
+}
+
+/// Returns the size of a frame with its head and its end, or `None` if its head is incomplete.
+fn frame_size(frame: &[u8]) -> Option<usize> {
+    let size = frame.get(3..FRAME_HEAD)?;
+    Some(FRAME_HEAD + u32::from_be_bytes(size.try_into().ok()?) as usize + FRAME_END)
+}
+
+/// Returns whether a frame of this size may carry text of other applications.
+fn is_inspected(frame: &[u8], size: usize) -> bool {
+    matches!(frame[0], METHOD_FRAME | HEADER_FRAME) && size <= MAX_INSPECTED
+}
+
+/// Returns the frame at the start of the input if it is complete and is inspected.
+fn complete_frame(input: &[u8]) -> Option<&[u8]> {
+    let size = frame_size(input)?;
+    let frame = input.get(..size)?;
+    is_inspected(frame, size).then_some(frame)
 }
 
 fn write_frame(original: &[u8], payload: &[u8], output: &mut Vec<u8>) {

@@ -14,12 +14,13 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use crate::frame_filter::FrameFilter;
 use async_rs::{Runtime, Tokio, TokioRuntime, traits::Reactor, util::RuntimeParts};
 use futures_util::{AsyncRead, AsyncWrite, Stream, task::AtomicWaker};
 use lapin::{
@@ -31,9 +32,6 @@ use tokio::{
     runtime::Handle,
     time::{Sleep, sleep},
 };
-use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
-
-use crate::frame_filter::FrameFilter;
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 16 * 1024;
@@ -59,13 +57,12 @@ pub(crate) async fn connect(
     let config = OwnedTLSConfig::default();
     let socket = uri.connect_with_config_async(config.as_ref(), &runtime).await?;
     let flow = Arc::new(FlowControl::default());
-    let token = CancellationToken::new();
     let frame_max = uri.query.frame_max.unwrap_or_default();
-    let transport = Transport::new(socket, frame_max, Arc::clone(&flow), token.clone());
+    let transport = Transport::new(socket, frame_max, Arc::clone(&flow));
     // The library retries a failed connection. The second attempt finds no transport and ends its thread.
     let transport = Mutex::new(Some(transport));
     let kit = RuntimeParts::new(Tokio::current(), TransportReactor(Tokio::current()));
-    let control = TransportControl { flow, _guard: token.drop_guard() };
+    let control = TransportControl { flow };
     let connect = async move |_, _: Runtime<TransportRuntime>| {
         let transport = transport.lock().unwrap_or_else(PoisonError::into_inner).take();
         transport
@@ -80,7 +77,6 @@ pub(crate) async fn connect(
 #[derive(Debug)]
 pub(crate) struct TransportControl {
     flow: Arc<FlowControl>,
-    _guard: DropGuard,
 }
 
 impl TransportControl {
@@ -96,17 +92,33 @@ impl TransportControl {
     }
 }
 
-/// The bytes of message bodies that a consumer holds.
+impl Drop for TransportControl {
+    fn drop(&mut self) {
+        self.flow.closed.store(true, Ordering::Release);
+        self.flow.reader.wake();
+        self.flow.writer.wake();
+    }
+}
+
+/// The bytes of message bodies that a consumer holds, and whether the session has dropped its control.
 #[derive(Debug)]
 struct FlowControl {
     limit: AtomicU64,
     settled: AtomicU64,
+    closed: AtomicBool,
     reader: AtomicWaker,
+    writer: AtomicWaker,
 }
 
 impl Default for FlowControl {
     fn default() -> Self {
-        Self { limit: AtomicU64::new(u64::MAX), settled: AtomicU64::default(), reader: AtomicWaker::new() }
+        Self {
+            limit: AtomicU64::new(u64::MAX),
+            settled: AtomicU64::default(),
+            closed: AtomicBool::default(),
+            reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+        }
     }
 }
 
@@ -115,15 +127,25 @@ impl FlowControl {
         let held = received.saturating_sub(self.settled.load(Ordering::Acquire));
         held > self.limit.load(Ordering::Relaxed)
     }
+
+    /// Returns an error if the session has dropped its control.
+    fn check_open(&self) -> io::Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            Err(io::ErrorKind::ConnectionAborted.into())
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// A socket whose input passes the filter.
 struct Transport {
     socket: Socket,
     filter: FrameFilter,
-    /// Bytes that were read and have not passed the filter.
-    input: Vec<u8>,
+    /// The bytes from `input_start` to `input_end` were read and have not passed the filter.
+    input: Box<[u8]>,
     input_start: usize,
+    input_end: usize,
     /// Bytes that have passed the filter.
     output: Vec<u8>,
     output_start: usize,
@@ -131,30 +153,21 @@ struct Transport {
     runtime: Handle,
     /// Runs while the transport does not read.
     heartbeat: Option<Pin<Box<Sleep>>>,
-    closed: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Transport {
-    fn new(socket: Socket, frame_max: u32, flow: Arc<FlowControl>, token: CancellationToken) -> Self {
+    fn new(socket: Socket, frame_max: u32, flow: Arc<FlowControl>) -> Self {
         Self {
             socket,
             filter: FrameFilter::new(frame_max),
-            input: Vec::with_capacity(CHUNK),
+            input: vec![0; CHUNK].into(),
             input_start: 0,
+            input_end: 0,
             output: Vec::with_capacity(CHUNK),
             output_start: 0,
             flow,
             runtime: Handle::current(),
             heartbeat: None,
-            closed: Box::pin(token.cancelled_owned()),
-        }
-    }
-
-    /// Returns an error if the session has dropped its control, and registers for that event otherwise.
-    fn check_open(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.closed.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
-            Poll::Pending => Ok(()),
         }
     }
 
@@ -162,26 +175,21 @@ impl Transport {
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.output.is_empty() {
             if self.filter.at_boundary() && self.flow.is_exceeded(self.filter.received()) {
-                self.flow.reader.register(context.waker());
-                // The consumer may have settled messages before the registration.
-                if self.flow.is_exceeded(self.filter.received()) {
-                    ready!(self.poll_heartbeat(context));
-                    return Poll::Ready(Ok(()));
-                }
+                ready!(self.poll_heartbeat(context));
+                return Poll::Ready(Ok(()));
             }
             self.heartbeat = None;
-            if self.input_start == self.input.len() {
-                self.input.resize(CHUNK, 0);
-                self.input_start = 0;
-                let read = Pin::new(&mut self.socket).poll_read(context, &mut self.input);
-                self.input.truncate(if let Poll::Ready(Ok(length)) = read { length } else { 0 });
-                if ready!(read)? == 0 {
+            if self.input_start == self.input_end {
+                let length = ready!(Pin::new(&mut self.socket).poll_read(context, &mut self.input))?;
+                (self.input_start, self.input_end) = (0, length);
+                if length == 0 {
                     return Poll::Ready(Ok(()));
                 }
             }
             let flow = &self.flow;
             let stop = |received| flow.is_exceeded(received);
-            self.input_start += self.filter.filter(&self.input[self.input_start..], &mut self.output, stop);
+            let input = &self.input[self.input_start..self.input_end];
+            self.input_start += self.filter.filter(input, &mut self.output, stop);
         }
         Poll::Ready(Ok(()))
     }
@@ -207,7 +215,9 @@ impl AsyncRead for Transport {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let transport = self.get_mut();
-        transport.check_open(context)?;
+        // Before the checks: the consumer may settle messages, or drop its control, at any moment.
+        transport.flow.reader.register(context.waker());
+        transport.flow.check_open()?;
         ready!(transport.poll_fill(context))?;
         let output = &transport.output[transport.output_start..];
         let length = output.len().min(buffer.len());
@@ -224,13 +234,26 @@ impl AsyncRead for Transport {
 impl AsyncWrite for Transport {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         let transport = self.get_mut();
-        transport.check_open(context)?;
+        transport.flow.writer.register(context.waker());
+        transport.flow.check_open()?;
         Pin::new(&mut transport.socket).poll_write(context, buffer)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let transport = self.get_mut();
+        transport.flow.writer.register(context.waker());
+        transport.flow.check_open()?;
+        Pin::new(&mut transport.socket).poll_write_vectored(context, buffers)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let transport = self.get_mut();
-        transport.check_open(context)?;
+        transport.flow.writer.register(context.waker());
+        transport.flow.check_open()?;
         Pin::new(&mut transport.socket).poll_flush(context)
     }
 
