@@ -84,7 +84,9 @@ impl Name {
     /// Returns [`NameError`] if the text is invisible or too long, or contains a control character or a direction
     /// control that is not closed.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let name: String = text.trim().nfc().collect();
+        let text = text.trim();
+        // ASCII has the form already.
+        let name: String = if text.is_ascii() { text.to_owned() } else { text.nfc().collect() };
         if name.chars().count() > NAME_CHARACTERS {
             Err(NameError::TooLong)
         } else if name.contains(char::is_control) {
