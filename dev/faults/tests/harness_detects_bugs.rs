@@ -6,89 +6,139 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::{Mutex, PoisonError},
+    sync::OnceLock,
 };
 
-/// The services that each copy builds.
+/// The services that the copy builds.
 const SERVICES: [&str; 3] = ["web-store", "transformer", "marketing"];
 
-/// A text that a file contains exactly once, and its replacement.
-type Change = (&'static str, &'static str);
-
-#[test]
-fn ack_before_commit_is_detected() {
-    let changes = [(
-        "let Some(outcomes) = self.handle(handler, &batch, shutdown).await? else { break };
-            let Some(()) = self.settle(&batch, outcomes, shutdown).await? else { break };",
-        "let outcomes = batch.iter().map(|_| Ok(())).collect();
-            let Some(()) = self.settle(&batch, outcomes, shutdown).await? else { break };
-            let Some(_) = self.handle(handler, &batch, shutdown).await? else { break };",
-    )];
-    let binaries = build_changed("ack-before-commit", "messaging/src/consumer.rs", &changes);
-    assert_loss_is_reported(&run_faults(&binaries, &["sweep", "--link", "marketing-to-mysql"]));
+/// A changed rule. One build contains all of them, and the directory of a binary selects one.
+struct Mutation {
+    /// The name of the directory.
+    name: &'static str,
+    file: &'static str,
+    changes: &'static [Change],
 }
 
-#[test]
-fn delete_before_confirm_is_detected() {
-    let changes = [
+/// A text that the file contains exactly once, and its replacement. In the replacement, [`IS_SELECTED`] stands for
+/// a condition.
+type Change = (&'static str, &'static str);
+
+const IS_SELECTED: &str = "IS_SELECTED";
+
+const ACK_BEFORE_COMMIT: Mutation = Mutation {
+    name: "ack-before-commit",
+    file: "messaging/src/consumer.rs",
+    changes: &[(
+        "let Some(outcomes) = self.handle(handler, &batch, shutdown).await? else { break };",
+        "if IS_SELECTED {
+            let outcomes = batch.iter().map(|_| Ok(())).collect();
+            let Some(()) = self.settle(&batch, outcomes, shutdown).await? else { break };
+            let Some(_) = self.handle(handler, &batch, shutdown).await? else { break };
+            continue;
+        }
+        let Some(outcomes) = self.handle(handler, &batch, shutdown).await? else { break };",
+    )],
+};
+
+const DELETE_BEFORE_CONFIRM: Mutation = Mutation {
+    name: "delete-before-confirm",
+    file: "web-store/src/relay.rs",
+    changes: &[
         (
             "let full = claim.messages.len() == usize::try_from(MAX_BATCH)?;
         let settlement = publish(broker, &claim.messages).await?;",
             "let full = claim.messages.len() == usize::try_from(MAX_BATCH)?;
         let messages = claim.messages.clone();
-        let confirmed = messages.iter().map(|message| message.envelope.message_id).collect();
-        claim.complete(&Settlement { confirmed, refused: Vec::new() }).await?;
-        let settlement = publish(broker, &messages).await?;",
+        let settlement = if IS_SELECTED {
+            let confirmed = messages.iter().map(|message| message.envelope.message_id).collect();
+            Settlement { confirmed, refused: Vec::new() }
+        } else {
+            publish(broker, &messages).await?
+        };",
         ),
         (
-            "self.parked.observe_fresh(&claim.messages, &settlement, Instant::now());
+            "claim.complete(&settlement).await?;
+        // A full batch",
+            "claim.complete(&settlement).await?;
+        if IS_SELECTED {
+            publish(broker, &messages).await?;
         }
-        claim.complete(&settlement).await?;",
-            "self.parked.observe_fresh(&messages, &settlement, Instant::now());
-        }",
+        // A full batch",
         ),
-    ];
-    let binaries = build_changed("delete-before-confirm", "web-store/src/relay.rs", &changes);
-    assert_loss_is_reported(&run_faults(&binaries, &["sweep", "--link", "web-store-to-broker"]));
+    ],
+};
+
+const RETURNED_IS_DELIVERED: Mutation = Mutation {
+    name: "returned-is-delivered",
+    file: "messaging/src/publisher.rs",
+    changes: &[(
+        "Confirmation::Ack(_) if returned.contains(&message.envelope.message_id.to_string())",
+        "Confirmation::Ack(_) if !IS_SELECTED && returned.contains(&message.envelope.message_id.to_string())",
+    )],
+};
+
+const MUTATIONS: [&Mutation; 3] = [&ACK_BEFORE_COMMIT, &DELETE_BEFORE_CONFIRM, &RETURNED_IS_DELIVERED];
+
+#[test]
+fn ack_before_commit_is_detected() {
+    let output = run_faults(&ACK_BEFORE_COMMIT, &["sweep", "--link", "marketing-to-mysql"]);
+    assert_loss_is_reported(&output);
+}
+
+#[test]
+fn delete_before_confirm_is_detected() {
+    let output = run_faults(&DELETE_BEFORE_CONFIRM, &["sweep", "--link", "web-store-to-broker"]);
+    assert_loss_is_reported(&output);
 }
 
 #[test]
 fn returned_message_counted_as_delivered_is_detected() {
-    let changes =
-        [("returned.contains(&message.envelope.message_id.to_string())", "returned.contains(\"nothing\")")];
-    let binaries = build_changed("returned-is-delivered", "messaging/src/publisher.rs", &changes);
     let arguments = ["run", "--minutes", "0.1", "--rate", "50", "--only", "empty queue deleted"];
-    assert_loss_is_reported(&run_faults(&binaries, &arguments));
+    assert_loss_is_reported(&run_faults(&RETURNED_IS_DELIVERED, &arguments));
 }
 
-/// Builds the services from a copy with one changed file, and returns the directory of their binaries.
-fn build_changed(name: &str, file: &str, changes: &[Change]) -> PathBuf {
-    static BUILDING: Mutex<()> = Mutex::new(());
+impl Mutation {
+    /// Applies the changes to the copy of the workspace.
+    fn apply(&self, copy: &Path) {
+        let condition = format!(
+            "std::env::current_exe().is_ok_and(|path| path.parent().is_some_and(|parent| parent.ends_with({:?})))",
+            self.name
+        );
+        let path = copy.join(self.file);
+        let mut text = fs::read_to_string(&path).unwrap();
+        for (old, new) in self.changes {
+            assert_eq!(text.matches(old).count(), 1, "{} does not contain exactly once: {old}", self.file);
+            text = text.replace(old, &new.replace(IS_SELECTED, &condition));
+        }
+        fs::write(&path, text).unwrap();
+    }
+}
 
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let copies = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutations");
-    let copy = copies.join(name);
-    // All copies share one target directory, in which Cargo detects changes by modification time. The next
-    // copy is therefore written after the binaries of the previous one are saved.
-    let _guard = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
-    copy_workspace(&workspace, &copy);
-    let path = copy.join(file);
-    let mut text = fs::read_to_string(&path).unwrap();
-    for (old, new) in changes {
-        assert_eq!(text.matches(old).count(), 1, "{file} does not contain exactly once: {old}");
-        text = text.replace(old, new);
-    }
-    fs::write(&path, text).unwrap();
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(&copy).env("CARGO_TARGET_DIR", copies.join("target"));
-    cargo.args(["build", "--locked"]).args(SERVICES.map(|service| format!("--package={service}")));
-    run(&mut cargo);
-    let binaries = copy.join("bin");
-    fs::create_dir_all(&binaries).unwrap();
-    for service in SERVICES {
-        fs::copy(copies.join("target/debug").join(service), binaries.join(service)).unwrap();
-    }
-    binaries
+/// Builds the services with all mutations once. Returns the directory with one directory of binaries for each.
+fn build() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutations");
+        let copy = directory.join("workspace");
+        copy_workspace(&workspace, &copy);
+        for mutation in MUTATIONS {
+            mutation.apply(&copy);
+        }
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(&copy).env("CARGO_TARGET_DIR", directory.join("target"));
+        cargo.args(["build", "--locked"]).args(SERVICES.map(|service| format!("--package={service}")));
+        run(&mut cargo);
+        for mutation in MUTATIONS {
+            let binaries = directory.join(mutation.name);
+            fs::create_dir_all(&binaries).unwrap();
+            for service in SERVICES {
+                fs::copy(directory.join("target/debug").join(service), binaries.join(service)).unwrap();
+            }
+        }
+        directory
+    })
 }
 
 /// Copies the manifests and the crates. Cargo needs all members of the workspace to read its manifest.
@@ -111,11 +161,11 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Runs the harness with the services in `binaries`.
-fn run_faults(binaries: &Path, arguments: &[&str]) -> Output {
+/// Runs the harness with the services of a mutation.
+fn run_faults(mutation: &Mutation, arguments: &[&str]) -> Output {
     let mut faults = Command::new("timeout");
     faults.args(["300", env!("CARGO_BIN_EXE_faults")]).args(arguments).arg("--fail-fast");
-    faults.env("STACK_BIN_DIR", binaries).output().unwrap()
+    faults.env("STACK_BIN_DIR", build().join(mutation.name)).output().unwrap()
 }
 
 fn assert_loss_is_reported(output: &Output) {
