@@ -6,7 +6,9 @@ mod postgres;
 mod queues;
 mod steps;
 
-use crate::{Bench, disk::wait_until_disk_idle, figures::Figures, load::quantile_ms, pipeline::Pipeline};
+use crate::{
+    context::Bench, disk::wait_until_disk_idle, figures::Figures, load::quantile_ms, pipeline::Pipeline,
+};
 
 const CLIENTS: usize = 32;
 

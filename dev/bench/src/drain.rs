@@ -6,8 +6,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    Bench,
     arrivals::Arrivals,
+    context::Bench,
     disk::flush_postgres,
     fake_customer::{FakeCustomer, USUAL_NAME},
     figures::Figures,

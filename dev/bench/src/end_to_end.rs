@@ -9,12 +9,11 @@ use stack::{
 use tokio::time::Instant;
 
 use crate::{
-    Bench,
     arrivals::Arrivals,
+    context::{Bench, own_pid},
     fake_customer::USUAL_NAME,
     figures::Figures,
     load::{Load, Until},
-    own_pid,
     pipeline::Pipeline,
 };
 

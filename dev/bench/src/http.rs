@@ -1,8 +1,8 @@
 //! Registrations accepted over HTTP and their response times, while the whole system runs.
 
 use crate::{
-    Bench,
     arrivals::Arrivals,
+    context::Bench,
     figures::Figures,
     load::{Load, Until, quantile_ms},
     pipeline::Pipeline,

@@ -12,9 +12,9 @@ use tokio::{
 };
 
 use crate::{
-    Bench,
     arrivals::Arrivals,
     baselines,
+    context::Bench,
     disk::wait_until_disk_idle,
     end_to_end,
     fake_customer::USUAL_NAME,

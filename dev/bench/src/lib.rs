@@ -4,6 +4,7 @@ mod arguments;
 mod arrivals;
 mod baselines;
 mod connection;
+mod context;
 mod disk;
 mod drain;
 mod end_to_end;
@@ -14,120 +15,12 @@ mod latency;
 mod load;
 mod measurement;
 mod pipeline;
+mod ratios;
 mod report;
+mod run;
+mod scale;
 mod scaling;
 mod start;
 mod workers;
 
-use std::{fs, path::Path, process::ExitCode, thread::available_parallelism};
-
-use anyhow::Context;
-use rustix::process::getpid;
-use stack::{
-    resource_usage::{cpu_time_with_children, machine_cpu_time},
-    servers::Servers,
-    stop_signal::StopSignal,
-};
-use tokio::time::Instant;
-
-pub use crate::arguments::Arguments;
-use crate::{
-    arguments::Scale,
-    arrivals::Arrivals,
-    figures::Figures,
-    load::{Load, Until},
-    measurement::Measurement,
-    pipeline::Pipeline,
-    report::Report,
-    workers::Workers,
-};
-
-/// Runs the measurements and prints the report.
-///
-/// # Errors
-/// Returns an error if a server or service does not start. Returns an error if a registered customer does not
-/// become exactly one row.
-pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let mut stop = StopSignal::listen()?;
-    let context = || format!("cannot create a directory in {}", arguments.dir.display());
-    fs::create_dir_all(&arguments.dir).with_context(context)?;
-    let directory = tempfile::Builder::new().prefix("bench-").tempdir_in(&arguments.dir);
-    let directory = directory.with_context(context)?;
-    let report = tokio::select! {
-        report = measure(arguments, directory.path()) => report?,
-        () = stop.wait() => return Ok(ExitCode::FAILURE),
-    };
-    let text = if arguments.json {
-        format!("{}\n", serde_json::to_string_pretty(&report)?)
-    } else {
-        report.to_string()
-    };
-    service_kit::write_stdout(&text)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The context of every measurement.
-struct Bench {
-    servers: Servers,
-    workers: Workers,
-    selected: Vec<Measurement>,
-    runs: u32,
-    scale: Scale,
-}
-
-async fn measure(arguments: &Arguments, directory: &Path) -> anyhow::Result<Report> {
-    let began = Instant::now();
-    let machine_before = machine_cpu_time();
-    let own_before = cpu_time_with_children(own_pid());
-    let Arguments { measurements, runs, scale, .. } = arguments;
-    let mut bench = Bench {
-        servers: Servers::start(directory, log_progress).await?,
-        workers: Workers::start()?,
-        selected: measurements.clone(),
-        runs: *runs,
-        scale: scale.clone(),
-    };
-    let mut figures = Figures::default();
-    // Each run has all measurements, so that a disturbance affects all figures equally and is visible.
-    for run in 1..=*runs {
-        for measurement in Measurement::in_each_run(&bench.selected) {
-            log_progress(&format!("{:4} s  run {run} of {runs}: {measurement}", began.elapsed().as_secs()));
-            measurement.run(&bench, &mut figures).await.with_context(|| measurement.to_string())?;
-        }
-    }
-    if Measurement::Table.is_selected(&bench.selected) {
-        log_progress(&format!("{:4} s  all runs: {}", began.elapsed().as_secs(), Measurement::Table));
-        Measurement::Table.run(&bench, &mut figures).await.context("table")?;
-    }
-    bench.servers.stop().await?;
-    let elapsed = began.elapsed();
-    let cpus = available_parallelism()?.get();
-    // The CPU time of this process now includes all children, because they have ended.
-    let own = cpu_time_with_children(own_pid()).saturating_sub(own_before);
-    let others = machine_cpu_time().saturating_sub(machine_before).saturating_sub(own);
-    Ok(Report {
-        cpus,
-        taken_by_others: others.as_secs_f64() / elapsed.as_secs_f64() / f64::from(u32::try_from(cpus)?),
-        optimized: !cfg!(debug_assertions),
-        ratios: measurement::ratios(&figures, &bench.scale),
-        figures: figures.summaries(),
-    })
-}
-
-impl Bench {
-    /// Registers some customers, so that connections are open, statements prepared, and memory allocated.
-    async fn warm_up(&self, pipeline: &Pipeline) -> anyhow::Result<()> {
-        let arrivals = Arrivals::from_now(&pipeline.marketing_database).await?;
-        let until = Until::Registered(self.scale.registrations.div_ceil(20));
-        let outcome = self.workers.run(Load::new(pipeline.web_stores(), 32, until).run()).await?;
-        arrivals.wait_for(outcome.registered, &outcome.last).await
-    }
-}
-
-fn log_progress(line: &str) {
-    eprintln!("bench: {line}");
-}
-
-fn own_pid() -> i32 {
-    getpid().as_raw_nonzero().get()
-}
+pub use crate::{arguments::Arguments, run::run};

@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, MySqlPool};
 use system_tests::TestEnvironment;
 
 use crate::{
-    Bench,
+    context::Bench,
     disk::wait_until_disk_idle,
     drain,
     end_to_end::saturate,

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use stack::service::{Program, Service};
 use tokio::time::{Instant, sleep};
 
-use crate::{Bench, connection::Connection, figures::Figures, pipeline::Pipeline};
+use crate::{connection::Connection, context::Bench, figures::Figures, pipeline::Pipeline};
 
 const READY_DEADLINE: Duration = Duration::from_mins(1);
 
