@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 pub use self::tally::Tally;
 use self::{
-    points::{Action, Point},
+    points::{Action, Point, count_points, reset_marketing_connection},
     tally::Violation,
 };
 use crate::{link::Link, system::System};
@@ -54,7 +54,7 @@ pub async fn sweep(
     log: impl Fn(&str),
 ) -> anyhow::Result<Tally> {
     let mut sweep = Sweep { system: System::start(servers).await?, tally: Tally::default() };
-    let mut points = sweep.points(&log).await?;
+    let mut points = count_points(&sweep.system, &log).await?;
     points.retain(|point| arguments.link.is_none_or(|link| link == point.link));
     if let Some(sample) = arguments.sample {
         points.shuffle(&mut StdRng::seed_from_u64(arguments.seed));
@@ -81,7 +81,7 @@ impl Sweep {
     /// Registers one customer with a fault at `point`, and checks the customer's rows.
     async fn visit(&mut self, point: &Point, log: impl Fn(&str)) -> anyhow::Result<Option<Violation>> {
         self.system.wait_ready().await?;
-        self.reset_marketing_connection();
+        reset_marketing_connection(&self.system);
         self.tally.points += 1;
         let name = format!("Point {}", self.tally.points);
         let proxy = self.system.proxy(point.link);
@@ -119,14 +119,5 @@ impl Sweep {
         let confirmed = registration.await?.is_ok();
         let state = self.system.wait_until_settled(&name).await?;
         self.tally.check(confirmed, state)
-    }
-
-    /// Closes Marketing's connection to its database, which it opens again on demand.
-    ///
-    /// Otherwise only some registrations would find an open connection, and their frames would differ.
-    fn reset_marketing_connection(&self) {
-        let proxy = self.system.proxy(Link::MarketingToMysql);
-        proxy.cut();
-        proxy.restore();
     }
 }

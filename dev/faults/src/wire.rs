@@ -19,6 +19,7 @@ use tokio::{
 
 pub use properties::{Properties, Property};
 pub use table::{Field, Table};
+use table::{length, push_short_string};
 
 /// The largest frame in bytes, RabbitMQ's default. A content header must fit into one frame.
 pub const FRAME_MAX: usize = 131_072;
@@ -172,18 +173,6 @@ fn push_frame_for(channel: u16, bytes: &mut Vec<u8>, kind: u8, payload: &[u8]) {
     bytes.extend(length(payload));
     bytes.extend(payload);
     bytes.push(FRAME_END);
-}
-
-/// Returns the length of bytes as four bytes.
-fn length(bytes: &[u8]) -> [u8; 4] {
-    u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes()
-}
-
-/// Appends up to 255 bytes as a short string.
-fn push_short_string(to: &mut Vec<u8>, bytes: &[u8]) {
-    let bytes = &bytes[..bytes.len().min(255)];
-    to.push(u8::try_from(bytes.len()).unwrap_or(u8::MAX));
-    to.extend(bytes);
 }
 
 fn method((class, method): Method) -> Vec<u8> {

@@ -10,8 +10,7 @@ use stack::service::Program;
 use system_tests::customers::register_at;
 use tokio::time::sleep;
 
-use super::Sweep;
-use crate::{link::Link, proxy::Direction};
+use crate::{link::Link, proxy::Direction, system::System};
 
 /// The number of registrations whose frames are counted. The maximum of each link is used.
 const COUNTED_REGISTRATIONS: u32 = 3;
@@ -48,46 +47,51 @@ impl Display for Point {
     }
 }
 
-impl Sweep {
-    /// Counts the frames of some registrations, and returns two points for each frame.
-    pub(super) async fn points(&self, log: impl Fn(&str)) -> anyhow::Result<Vec<Point>> {
-        let mut maxima = [[0; 2]; Link::ALL.len()];
-        for n in 0..COUNTED_REGISTRATIONS {
-            let frames = self.frames_of_registration(&format!("Counted {n}")).await?;
-            for (maximum, frames) in maxima.as_flattened_mut().iter_mut().zip(frames.as_flattened()) {
-                *maximum = (*maximum).max(*frames);
-            }
+/// Counts the frames of some registrations, and returns two points for each frame.
+pub(super) async fn count_points(system: &System, log: impl Fn(&str)) -> anyhow::Result<Vec<Point>> {
+    let mut maxima = [[0; 2]; Link::ALL.len()];
+    for n in 0..COUNTED_REGISTRATIONS {
+        let frames = frames_of_registration(system, &format!("Counted {n}")).await?;
+        for (maximum, frames) in maxima.as_flattened_mut().iter_mut().zip(frames.as_flattened()) {
+            *maximum = (*maximum).max(*frames);
         }
-        let mut points = Vec::new();
-        for (link, frames) in Link::ALL.into_iter().zip(maxima) {
-            let [upstream, downstream] = frames;
-            log(&format!("{}: {upstream} frames upstream, {downstream} downstream", link.name()));
-            for (direction, frames) in Direction::ALL.into_iter().zip(frames) {
-                let point = |nth, action| Point { link, direction, nth, action };
-                points
-                    .extend((1..=frames).flat_map(|nth| [point(nth, Action::Cut), point(nth, Action::Kill)]));
-            }
-        }
-        Ok(points)
     }
+    let mut points = Vec::new();
+    for (link, frames) in Link::ALL.into_iter().zip(maxima) {
+        let [upstream, downstream] = frames;
+        log(&format!("{}: {upstream} frames upstream, {downstream} downstream", link.name()));
+        for (direction, frames) in Direction::ALL.into_iter().zip(frames) {
+            let point = |nth, action| Point { link, direction, nth, action };
+            points.extend((1..=frames).flat_map(|nth| [point(nth, Action::Cut), point(nth, Action::Kill)]));
+        }
+    }
+    Ok(points)
+}
 
-    /// Registers one customer, and returns the number of frames on each link in each direction.
-    async fn frames_of_registration(&self, name: &str) -> anyhow::Result<[[u64; 2]; Link::ALL.len()]> {
-        let system = &self.system;
-        self.reset_marketing_connection();
-        let mut frames = self.frames_passed();
-        let registered = register_at(&system.client, &system.url(Program::WebStore), name).await;
-        registered.with_context(|| format!("cannot register; the log:\n{}", system.environment.log()))?;
-        let state = system.wait_until_settled(name).await?;
-        ensure!(state.rows == 1, "{name} did not arrive in Marketing");
-        sleep(ACK_DELAY).await;
-        for (before, after) in frames.as_flattened_mut().iter_mut().zip(self.frames_passed().as_flattened()) {
-            *before = after - *before;
-        }
-        Ok(frames)
+/// Registers one customer, and returns the number of frames on each link in each direction.
+async fn frames_of_registration(system: &System, name: &str) -> anyhow::Result<[[u64; 2]; Link::ALL.len()]> {
+    reset_marketing_connection(system);
+    let mut frames = frames_passed(system);
+    let registered = register_at(&system.client, &system.url(Program::WebStore), name).await;
+    registered.with_context(|| format!("cannot register; the log:\n{}", system.environment.log()))?;
+    let state = system.wait_until_settled(name).await?;
+    ensure!(state.rows == 1, "{name} did not arrive in Marketing");
+    sleep(ACK_DELAY).await;
+    for (before, after) in frames.as_flattened_mut().iter_mut().zip(frames_passed(system).as_flattened()) {
+        *before = after - *before;
     }
+    Ok(frames)
+}
 
-    fn frames_passed(&self) -> [[u64; 2]; Link::ALL.len()] {
-        Link::ALL.map(|link| Direction::ALL.map(|direction| self.system.proxy(link).frames_passed(direction)))
-    }
+fn frames_passed(system: &System) -> [[u64; 2]; Link::ALL.len()] {
+    Link::ALL.map(|link| Direction::ALL.map(|direction| system.proxy(link).frames_passed(direction)))
+}
+
+/// Closes Marketing's connection to its database, which it opens again on demand.
+///
+/// Otherwise only some registrations would find an open connection, and their frames would differ.
+pub(super) fn reset_marketing_connection(system: &System) {
+    let proxy = system.proxy(Link::MarketingToMysql);
+    proxy.cut();
+    proxy.restore();
 }

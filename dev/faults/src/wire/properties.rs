@@ -1,9 +1,6 @@
 //! The basic properties of a message, as bytes.
 
-use super::{
-    push_short_string,
-    table::{self, Entry, Table},
-};
+use super::table::{self, Entry, Table, push_short_string};
 
 /// A property, in the order of the flags. AMQP 0-9-1, class `basic`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,6 @@
 //!
 //! RabbitMQ's types differ from the specification: <https://www.rabbitmq.com/amqp-0-9-1-errata#section_3>.
 
-use super::{length, push_short_string};
-
 /// The entries of a field table, encoded one after another. A name may occur several times.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table(Vec<u8>);
@@ -140,4 +138,16 @@ pub(super) fn entries(mut rest: &[u8]) -> Option<Vec<Entry<'_>>> {
         rest = after;
     }
     Some(entries)
+}
+
+/// Returns the length of bytes as four bytes.
+pub(super) fn length(bytes: &[u8]) -> [u8; 4] {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+/// Appends up to 255 bytes as a short string.
+pub(super) fn push_short_string(to: &mut Vec<u8>, bytes: &[u8]) {
+    let bytes = &bytes[..bytes.len().min(255)];
+    to.push(u8::try_from(bytes.len()).unwrap_or(u8::MAX));
+    to.extend(bytes);
 }
