@@ -4,10 +4,16 @@
 //! and its number. A good message is a registration at the Web Store, and must arrive as exactly one row within a
 //! minute. A bad message that the broker takes must be processed or become a dead letter.
 
+mod account;
 mod bodies;
+mod draft;
+mod framing;
 mod headers;
+mod id;
 mod kinds;
 mod message;
+mod properties;
+mod publisher;
 mod report;
 
 use std::{
@@ -26,17 +32,18 @@ use stack::{
     service::{Program, Service},
 };
 use system_tests::TestEnvironment;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::{
-    load::Load,
-    wire::{Connection, Outcome},
-};
-use message::FuzzMessage;
-use report::{Account, LATE, NO_REPLY, Report, Row};
+use crate::load::Load;
+use account::Row;
+use report::LATE;
 
-/// The user of the fuzzer. It may publish everywhere.
-const USER: &str = "admin";
+pub(crate) use account::Account;
+pub(crate) use id::{find_number_in, number_of};
+pub(crate) use kinds::KINDS;
+pub(crate) use message::FuzzMessage;
+pub(crate) use publisher::{Publisher, connect};
+pub(crate) use report::{Fate, Report};
 
 /// The connections that publish simultaneously. RabbitMQ needs seconds for thousands of tables in each other.
 const PUBLISHERS: usize = 8;
@@ -76,7 +83,7 @@ pub(crate) struct FuzzArguments {
 }
 
 fn kind(text: &str) -> Result<String, String> {
-    let known = kinds::KINDS.iter().any(|kind| kind.name.contains(text));
+    let known = KINDS.iter().any(|kind| kind.name.contains(text));
     known.then(|| text.to_owned()).ok_or_else(|| "no kind of message has this text in its name".to_owned())
 }
 
@@ -149,30 +156,17 @@ pub(crate) async fn run(
 }
 
 impl Run<'_> {
-    async fn connect(&self) -> anyhow::Result<Connection> {
-        let urls = self.environment.connection_urls();
-        Connection::open(urls.ports.broker, &urls.virtual_host, USER).await
-    }
-
-    /// Publishes messages until the time is over. Connects again whenever the broker closes the connection.
+    /// Publishes messages until the time is over.
     async fn publish(&self) {
-        let mut connection = None;
+        let mut publisher = Publisher::new(&self.environment, REPLY_TIMEOUT);
         let end = self.started + Duration::from_secs_f64(self.arguments.minutes * 60.0);
         while let Some(message) = self.next_message(end).await {
-            let mut open = match connection.take() {
-                Some(open) => open,
-                None => loop {
-                    match self.connect().await {
-                        Ok(open) => break open,
-                        Err(_) => sleep(Duration::from_millis(100)).await,
-                    }
-                },
+            let outcome = loop {
+                match publisher.publish(&message).await {
+                    Ok(outcome) => break outcome,
+                    Err(_) => sleep(Duration::from_millis(100)).await,
+                }
             };
-            let outcome = timeout(REPLY_TIMEOUT, open.publish_frames(&message.frames)).await;
-            // After a timeout, the reply may still come, so the connection cannot be used again.
-            let keeps_connection = outcome.is_ok() && open.is_open();
-            let outcome = outcome.unwrap_or_else(|_| Outcome::Refused(NO_REPLY.to_owned()));
-            connection = keeps_connection.then_some(open);
             self.account.borrow_mut().note_sent(message, outcome);
         }
     }
@@ -201,15 +195,13 @@ impl Run<'_> {
     /// Takes all dead letters from their queues. Returns the error that ends this.
     async fn read_dead_letters(&self) -> anyhow::Error {
         let read = async {
-            let mut connection = self.connect().await?;
+            let mut connection = connect(&self.environment).await?;
             let queues = QUEUES.iter().map(|queue| (queue.name, queue.dead_letter_queue()));
             let queues: Vec<_> = queues.collect();
             loop {
                 for (queue, dead_letters) in &queues {
                     while let Some(letter) = connection.get(dead_letters).await? {
-                        let number = message::find_number(&letter.body).or_else(|| {
-                            message::find_number(letter.properties.text(crate::wire::Property::MessageId)?)
-                        });
+                        let number = find_number_in(&letter);
                         self.account.borrow_mut().note_dead_letter(queue, &letter, number);
                     }
                 }

@@ -2,7 +2,7 @@
 
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 
-use super::message::Draft;
+use super::draft::Draft;
 
 /// Replaces the JSON of a field by another value.
 pub(super) fn odd_field(draft: &mut Draft, random: &mut StdRng) {

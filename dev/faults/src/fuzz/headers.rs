@@ -3,7 +3,7 @@
 use contracts::topology::QUEUES;
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 
-use super::{kinds::odd_text, message::Draft};
+use super::{draft::Draft, properties::odd_text};
 use crate::wire::{FRAME_MAX, FRAME_OVERHEAD, Field, Property, Table};
 
 /// The bytes that headers may occupy beside the other properties, so that the content header fits into a frame.

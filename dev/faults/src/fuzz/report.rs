@@ -1,273 +1,72 @@
-//! The account of a run: the fate of every message, good and bad.
+//! The result of a run: the fate of every message, good and bad.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::BTreeMap,
     fmt::{self, Display, Formatter},
     time::Duration,
 };
 
-use contracts::topology::{
-    MARKETING_CREATE_CUSTOMER, MARKETING_UPDATE_CUSTOMER, Queue, TRANSFORMER_CUSTOMER_DETAILS_CHANGED,
-    TRANSFORMER_CUSTOMER_REGISTERED,
-};
-
-use super::{
-    kinds::KINDS,
-    message::{Copy, FuzzMessage, number_of},
-};
-use crate::wire::{Delivery, FRAME_MAX, Outcome, Property};
+use super::kinds::KINDS;
 
 /// A good message may take this long, from the registration to its row.
 pub(super) const LATE: Duration = Duration::from_mins(1);
-
-/// The largest reason of a dead letter in bytes.
-const MAX_REASON: usize = 1000;
 
 /// The reason of a refusal if the broker did not react.
 pub(super) const NO_REPLY: &str = "no reply";
 
 /// The number of examples of each finding.
-const EXAMPLES: usize = 20;
-
-/// A message that was sent.
-pub(super) struct Sent {
-    kind: &'static str,
-    copies: Vec<Copy>,
-    identified: bool,
-    summary: String,
-    outcome: Outcome,
-}
-
-/// A dead letter that was found.
-struct DeadLetter {
-    /// The name of the queue from which the message was rejected.
-    queue: &'static str,
-    /// Whether the broker has moved it there, without a reason.
-    by_broker: bool,
-}
-
-/// A row of Marketing.
-pub(super) struct Row {
-    pub(super) customer_id: String,
-    pub(super) email_address: String,
-    /// The time from the registration to the row, in microseconds.
-    pub(super) delay: i64,
-}
-
-/// Everything that was sent and found.
-#[derive(Default)]
-pub(super) struct Account {
-    sent: HashMap<u64, Sent>,
-    dead_letters: HashMap<u64, Vec<DeadLetter>>,
-    /// The number of dead letters without an id, by queue.
-    anonymous: HashMap<&'static str, usize>,
-    /// The bodies of dead letters that are not from the fuzzer.
-    others: Vec<String>,
-    /// Dead letters that break a rule of dead letters.
-    malformed: Vec<String>,
-    pub(super) processes_died: Vec<String>,
-}
+pub(super) const EXAMPLES: usize = 20;
 
 /// The fate of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fate {
+pub(crate) enum Fate {
     Refused,
     Processed,
     DeadLettered,
     Unaccounted,
 }
 
+/// The number of messages of each kind, by fate. Displayed as a Markdown table.
+#[derive(Default)]
+pub(crate) struct KindCounts(pub(super) BTreeMap<&'static str, [usize; 4]>);
+
 /// The result of a run.
 #[derive(Default)]
 pub(crate) struct Report {
-    /// The number of messages of each kind, by fate.
-    kinds: BTreeMap<&'static str, [usize; 4]>,
+    pub(crate) kinds: KindCounts,
     /// The number of refused messages, by the start of the broker's reason.
-    refusals: BTreeMap<String, usize>,
+    pub(super) refusals: BTreeMap<String, usize>,
     /// Messages to which the broker did not react.
-    no_replies: Vec<String>,
+    pub(super) no_replies: Vec<String>,
     /// Dead letters that the broker moved by itself.
-    by_broker: usize,
+    pub(super) by_broker: usize,
     /// Dead letters beyond the first one of a copy.
-    repeated: usize,
-    findings: Vec<String>,
-    good: usize,
-    late: usize,
-    lost: usize,
-    doubled: usize,
-    good_dead_lettered: usize,
-    strayed: usize,
-    malformed: usize,
-    processes_died: usize,
-    longest_delay: Duration,
+    pub(super) repeated: usize,
+    pub(crate) findings: Vec<String>,
+    pub(super) good: usize,
+    pub(super) late: usize,
+    pub(super) lost: usize,
+    pub(super) doubled: usize,
+    pub(crate) good_dead_lettered: usize,
+    pub(crate) strayed: usize,
+    pub(crate) malformed: usize,
+    pub(super) processes_died: usize,
+    pub(super) longest_delay: Duration,
     pub(super) peak_memory: String,
     pub(super) seed: u64,
 }
 
-impl Account {
-    pub(super) fn note_sent(&mut self, message: FuzzMessage, outcome: Outcome) {
-        let FuzzMessage { number, kind, copies, identified, summary, .. } = message;
-        self.sent.insert(number, Sent { kind, copies, identified, summary, outcome });
-    }
-
-    pub(super) fn note_dead_letter(&mut self, queue: &'static str, letter: &Delivery, number: Option<u64>) {
-        let by_broker = letter.properties.header("rejection-code").is_none();
-        if !by_broker && let Some(problem) = problem(letter) {
-            self.malformed.push(format!("{queue}, number {number:?}: {problem}"));
-        }
-        if let Some(number) = number {
-            self.dead_letters.entry(number).or_default().push(DeadLetter { queue, by_broker });
-        } else if !letter.body.starts_with(b"{\"") {
-            *self.anonymous.entry(queue).or_default() += 1;
-        } else {
-            self.others.push(String::from_utf8_lossy(&letter.body).into_owned());
-        }
-    }
-
-    pub(super) fn sent(&self) -> usize {
-        self.sent.len()
-    }
-
-    /// Compares all that was sent with the rows and the dead letters. `registered` are the ids of good customers.
-    pub(super) fn report(&self, rows: &[Row], registered: &HashSet<String>) -> Report {
-        let mut report = Report { processes_died: self.processes_died.len(), ..Report::default() };
-        report.findings.extend(self.processes_died.iter().cloned());
-        self.account_for_good(rows, registered, &mut report);
-        let numbers: HashSet<u64> = rows.iter().filter_map(|row| number_of(&row.customer_id)).collect();
-        self.account_for_bad(&numbers, &mut report);
-        report.malformed = self.malformed.len();
-        report.findings.extend(self.malformed.iter().take(EXAMPLES).cloned());
-        report
-    }
-
-    fn account_for_good(&self, rows: &[Row], registered: &HashSet<String>, report: &mut Report) {
-        let good: Vec<_> = rows.iter().filter(|row| registered.contains(&row.customer_id)).collect();
-        let ids: HashSet<_> = good.iter().map(|row| &row.customer_id).collect();
-        let addresses: HashSet<_> = good.iter().map(|row| row.email_address.to_lowercase()).collect();
-        let delays = good.iter().map(|row| Duration::from_micros(row.delay.try_into().unwrap_or(0)));
-        report.good = registered.len();
-        report.lost = registered.len() - ids.len();
-        report.doubled = (good.len() - ids.len()).max(good.len() - addresses.len());
-        report.late = delays.clone().filter(|delay| *delay > LATE).count();
-        report.longest_delay = delays.max().unwrap_or_default();
-        report.good_dead_lettered = self.others.len();
-        let dead = self.others.iter().take(EXAMPLES);
-        report.findings.extend(dead.map(|body| format!("a good message is a dead letter: {body:.300}")));
-    }
-
-    fn account_for_bad(&self, rows: &HashSet<u64>, report: &mut Report) {
-        let mut anonymous = self.anonymous.clone();
-        let mut numbers: Vec<_> = self.sent.keys().copied().collect();
-        numbers.sort_unstable();
-        for number in numbers {
-            let sent = &self.sent[&number];
-            let letters = self.dead_letters.get(&number).map_or(&[][..], Vec::as_slice);
-            report.by_broker += letters.iter().filter(|letter| letter.by_broker).count();
-            let fate = if sent.outcome == Outcome::Confirmed {
-                let fate = |copy: &Copy| fate(sent, copy, rows.contains(&number), letters, &mut anonymous);
-                sent.copies.iter().map(fate).max().unwrap_or(Fate::Unaccounted)
-            } else {
-                *report.refusals.entry(refusal(&sent.outcome)).or_default() += 1;
-                if sent.outcome == Outcome::Refused(NO_REPLY.to_owned()) {
-                    report.no_replies.push(sent.summary.clone());
-                }
-                Fate::Refused
-            };
-            if fate == Fate::Unaccounted {
-                report.add_finding(format!("unaccounted: {}", sent.summary));
-            }
-            report.kinds.entry(sent.kind).or_default()[fate as usize] += 1;
-            for letter in letters {
-                if !sent.copies.iter().any(|copy| copy.explains(letter.queue)) {
-                    report.strayed += 1;
-                    report.add_finding(format!("strayed to {}: {}", letter.queue, sent.summary));
-                }
-            }
-            report.repeated += letters.len().saturating_sub(sent.copies.len());
-        }
-    }
-}
-
-/// Returns the start of the broker's reason, without the values that the reason quotes.
-fn refusal(outcome: &Outcome) -> String {
-    let reason = match outcome {
-        Outcome::Refused(reason) => reason,
-        other => return format!("{other:?}"),
-    };
-    reason.split(['\'', '"', '<', '{']).next().unwrap_or_default().chars().take(60).collect()
-}
-
-/// Returns the fate of one copy.
-fn fate(
-    sent: &Sent,
-    copy: &Copy,
-    has_row: bool,
-    letters: &[DeadLetter],
-    anonymous: &mut HashMap<&'static str, usize>,
-) -> Fate {
-    if letters.iter().any(|letter| copy.explains(letter.queue)) {
-        return Fate::DeadLettered;
-    }
-    if has_row && copy.processable {
-        return Fate::Processed;
-    }
-    match anonymous.get_mut(copy.queue.name) {
-        Some(count) if !sent.identified && *count > 0 => {
-            *count -= 1;
-            Fate::DeadLettered
-        }
-        _ => Fate::Unaccounted,
-    }
-}
-
-impl Copy {
-    /// Returns whether this copy may become a dead letter of a queue. A command that the transformer makes from an
-    /// event may be rejected by Marketing.
-    fn explains(&self, queue: &str) -> bool {
-        self.queue.name == queue
-            || self.processable && next_queue(&self.queue).is_some_and(|next| next.name == queue)
-    }
-}
-
-fn next_queue(queue: &Queue) -> Option<Queue> {
-    if *queue == TRANSFORMER_CUSTOMER_REGISTERED {
-        Some(MARKETING_CREATE_CUSTOMER)
-    } else if *queue == TRANSFORMER_CUSTOMER_DETAILS_CHANGED {
-        Some(MARKETING_UPDATE_CUSTOMER)
-    } else {
-        None
-    }
-}
-
-/// Returns the rule that a dead letter of our consumer breaks.
-fn problem(letter: &Delivery) -> Option<String> {
-    let reason = letter.properties.header("rejection-reason");
-    match reason {
-        None => return Some("no reason".to_owned()),
-        Some(reason) if reason.len() > MAX_REASON => {
-            return Some(format!("a reason of {} bytes", reason.len()));
-        }
-        _ => {}
-    }
-    for property in [Property::UserId, Property::Expiration] {
-        if letter.properties.text(property).is_some() {
-            return Some(format!("has the property {property:?}"));
-        }
-    }
-    (letter.header_frame > FRAME_MAX).then(|| format!("a content header of {} bytes", letter.header_frame))
-}
-
 impl Report {
     /// Adds a finding, unless there are enough examples.
-    fn add_finding(&mut self, finding: String) {
+    pub(super) fn add_finding(&mut self, finding: String) {
         if self.findings.len() < EXAMPLES {
             self.findings.push(finding);
         }
     }
 
     /// Returns the number of messages with a fate.
-    fn total(&self, fate: Fate) -> usize {
-        self.kinds.values().map(|fates| fates[fate as usize]).sum()
+    pub(crate) fn total(&self, fate: Fate) -> usize {
+        self.kinds.0.values().map(|fates| fates[fate as usize]).sum()
     }
 
     /// Returns whether every message has arrived or has been accounted for.
@@ -285,12 +84,12 @@ impl Report {
     }
 }
 
-impl Display for Report {
+impl Display for KindCounts {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "| kind | sent | refused | processed | dead-lettered | unaccounted |")?;
         writeln!(f, "| --- | ---: | ---: | ---: | ---: | ---: |")?;
         for kind in KINDS {
-            if let Some(fates) = self.kinds.get(kind.name) {
+            if let Some(fates) = self.0.get(kind.name) {
                 let [refused, processed, dead_lettered, unaccounted] = fates;
                 let sent: usize = fates.iter().sum();
                 let name = kind.name;
@@ -300,6 +99,13 @@ impl Display for Report {
                 )?;
             }
         }
+        Ok(())
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.kinds.fmt(f)?;
         writeln!(f, "\n| refusal | messages |\n| --- | ---: |")?;
         for (reason, count) in &self.refusals {
             writeln!(f, "| {reason} | {count} |")?;
@@ -316,7 +122,7 @@ impl Display for Report {
             "dead letters moved by the broker: {}; repeated dead letters: {}",
             self.by_broker, self.repeated
         )?;
-        let sent: usize = self.kinds.values().flatten().sum();
+        let sent: usize = self.kinds.0.values().flatten().sum();
         write!(
             f,
             "sent={sent} refused={} processed={} dead_lettered={} unaccounted={} ",
