@@ -2,52 +2,22 @@
 
 mod frames;
 mod pump;
+mod shared;
+mod traffic;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{
+    io::{AsyncRead, copy, sink},
     net::{TcpListener, TcpStream},
-    sync::{oneshot, watch},
+    sync::oneshot,
     task::JoinHandle,
 };
 
 pub use frames::Protocol;
-use pump::{Breakpoint, Lane};
-
-/// The direction of a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// From the service to the server.
-    Upstream,
-    /// From the server to the service.
-    Downstream,
-}
-
-impl Direction {
-    /// Both directions.
-    pub const ALL: [Self; 2] = [Self::Upstream, Self::Downstream];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Upstream => "upstream",
-            Self::Downstream => "downstream",
-        }
-    }
-}
-
-/// How bytes pass in one direction.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Traffic {
-    /// Without a delay.
-    Open,
-    /// Not at all, although the connection stays open. A link that is frozen in one direction is half open.
-    Frozen,
-    /// Each piece after this delay.
-    Delayed(Duration),
-    /// At this rate, in bytes per second.
-    Throttled(u32),
-}
+use shared::{Activity, Breakpoint, LinkState, Mode, Shared};
+pub use traffic::{Direction, Traffic};
 
 /// Forwards TCP connections to a port of this machine. Dropping it closes all connections.
 #[derive(Debug)]
@@ -55,23 +25,6 @@ pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
     accepting: JoinHandle<()>,
-}
-
-/// The state that all connections of a proxy share.
-#[derive(Debug)]
-struct Shared {
-    server_port: u16,
-    protocol: Protocol,
-    link: watch::Sender<LinkState>,
-    upstream: Lane,
-    downstream: Lane,
-}
-
-/// Whether connections may exist. The counter makes a cut visible even if the link is restored immediately.
-#[derive(Debug, Clone, Copy)]
-struct LinkState {
-    connected: bool,
-    cuts: u64,
 }
 
 impl Proxy {
@@ -82,13 +35,7 @@ impl Proxy {
     pub async fn to(server_port: u16, protocol: Protocol) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen for a proxy")?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared {
-            server_port,
-            protocol,
-            link: watch::Sender::new(LinkState { connected: true, cuts: 0 }),
-            upstream: Lane::new(),
-            downstream: Lane::new(),
-        });
+        let shared = Arc::new(Shared::new(server_port, protocol));
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self { address, shared, accepting })
     }
@@ -101,7 +48,19 @@ impl Proxy {
 
     /// Closes all connections, and each new one directly after its start.
     pub fn cut(&self) {
-        self.shared.link.send_modify(|link| *link = LinkState { connected: false, cuts: link.cuts + 1 });
+        self.shared.close_connections(Mode::Closed);
+    }
+
+    /// Closes all connections. New ones stay open, and no byte passes on them, not even after [`Proxy::restore`].
+    pub fn silence(&self) {
+        self.shared.close_connections(Mode::Silent);
+    }
+
+    /// Forgets each connection that is idle for longer than `limit`, as a NAT does.
+    ///
+    /// The connection stays open on both sides, but its bytes vanish, even after [`Proxy::restore`].
+    pub fn forget_idle(&self, limit: Duration) {
+        self.shared.idle_limit.send_replace(Some(limit));
     }
 
     /// Lets connections pass again, in both directions and without limits.
@@ -110,7 +69,8 @@ impl Proxy {
             self.shared.lane(direction).count().breakpoint = None;
             self.set_traffic(direction, Traffic::Open);
         }
-        self.shared.link.send_modify(|link| link.connected = true);
+        self.shared.idle_limit.send_replace(None);
+        self.shared.link.send_modify(|link| link.mode = Mode::Forwarded);
     }
 
     /// Changes how bytes pass in one direction.
@@ -139,21 +99,6 @@ impl Proxy {
     }
 }
 
-impl Shared {
-    fn lane(&self, direction: Direction) -> &Lane {
-        match direction {
-            Direction::Upstream => &self.upstream,
-            Direction::Downstream => &self.downstream,
-        }
-    }
-
-    fn freeze(&self) {
-        for direction in Direction::ALL {
-            self.lane(direction).traffic.send_replace(Traffic::Frozen);
-        }
-    }
-}
-
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.cut();
@@ -164,13 +109,20 @@ impl Drop for Proxy {
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((service, _)) = listener.accept().await {
         let mut link = shared.link.subscribe();
-        let LinkState { connected, cuts } = *link.borrow_and_update();
+        let LinkState { mode, cuts } = *link.borrow_and_update();
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
+            let serve = async {
+                match mode {
+                    Mode::Forwarded => forward(service, &shared).await,
+                    Mode::Closed => {}
+                    Mode::Silent => discard(service).await,
+                }
+            };
             tokio::select! {
                 biased;
-                _ = link.wait_for(|link| !connected || link.cuts != cuts) => {}
-                () = forward(service, &shared) => {}
+                _ = link.wait_for(|link| link.cuts != cuts) => {}
+                () = serve => {}
             }
         });
     }
@@ -180,13 +132,24 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn forward(service: TcpStream, shared: &Shared) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", shared.server_port)).await else { return };
     let _ = (service.set_nodelay(true), server.set_nodelay(true));
-    let (from_service, to_service) = service.into_split();
-    let (from_server, to_server) = server.into_split();
+    let (mut from_service, mut to_service) = service.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let activity = Activity::new();
     // When one side closes its connection, the end of this function closes both.
     tokio::select! {
-        _ = pump::run(from_service, to_server, shared, Direction::Upstream) => {}
-        _ = pump::run(from_server, to_service, shared, Direction::Downstream) => {}
+        _ = pump::run(&mut from_service, &mut to_server, shared, Direction::Upstream, &activity) => return,
+        _ = pump::run(&mut from_server, &mut to_service, shared, Direction::Downstream, &activity) => return,
+        () = shared.wait_until_forgotten(&activity) => {}
     }
+    tokio::select! {
+        () = discard(from_service) => {}
+        () = async { discard(from_server).await; pending().await } => {}
+    }
+}
+
+/// Reads and discards bytes until the sender closes its connection.
+async fn discard(mut from: impl AsyncRead + Unpin) {
+    let _ = copy(&mut from, &mut sink()).await;
 }
 
 #[cfg(test)]

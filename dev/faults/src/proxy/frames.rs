@@ -1,6 +1,6 @@
 //! The boundaries of frames in three protocols. Only their length headers are parsed.
 
-use super::Direction;
+use super::traffic::Direction;
 
 /// The protocol of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,57 +1,27 @@
 //! Forwards the bytes of one direction of one connection, frame by frame.
 
-use std::{
-    io,
-    sync::{Mutex, MutexGuard},
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::tcp::{OwnedReadHalf, OwnedWriteHalf},
-    sync::{oneshot, watch},
+    sync::watch,
     time::sleep,
 };
 
-use super::{Direction, Shared, Traffic, frames::FrameSplitter};
-
-/// One direction of a link, over all its connections.
-#[derive(Debug)]
-pub(super) struct Lane {
-    pub(super) traffic: watch::Sender<Traffic>,
-    pub(super) count: Mutex<FrameCount>,
-}
-
-/// The number of frames that have begun to pass, and the number at which the link stops.
-#[derive(Debug, Default)]
-pub(super) struct FrameCount {
-    pub(super) passed: u64,
-    pub(super) breakpoint: Option<Breakpoint>,
-}
-
-/// Stops the link when `position` frames have passed.
-#[derive(Debug)]
-pub(super) struct Breakpoint {
-    pub(super) position: u64,
-    pub(super) reached: oneshot::Sender<()>,
-}
-
-impl Lane {
-    pub(super) fn new() -> Self {
-        Self { traffic: watch::Sender::new(Traffic::Open), count: Mutex::default() }
-    }
-
-    pub(super) fn count(&self) -> MutexGuard<'_, FrameCount> {
-        self.count.lock().expect("no thread panics while it holds this lock")
-    }
-}
+use super::{
+    frames::FrameSplitter,
+    shared::{Activity, Shared},
+    traffic::{Direction, Traffic},
+};
 
 /// Forwards bytes until one side closes its connection.
 pub(super) async fn run(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
     shared: &Shared,
     direction: Direction,
+    activity: &Activity,
 ) -> io::Result<()> {
     let mut frames = FrameSplitter::new(shared.protocol, direction);
     let mut traffic = shared.lane(direction).traffic.subscribe();
@@ -61,6 +31,7 @@ pub(super) async fn run(
         if length == 0 {
             return Ok(());
         }
+        activity.note();
         let mut unsent = &buffer[..length];
         while !unsent.is_empty() {
             let (piece, later) = unsent.split_at(next_piece(shared, direction, &mut frames, unsent));

@@ -100,3 +100,35 @@ async fn cut_and_immediate_restore_closes_all_connections() {
     proxy.restore();
     assert_eq!((service.read(&mut [0]).await.unwrap(), server.read(&mut [0]).await.unwrap()), (0, 0));
 }
+
+#[tokio::test]
+async fn silent_link_closes_old_connections_and_replies_to_no_new_one() {
+    let (proxy, mut service, _server) = connect().await;
+    proxy.silence();
+    assert_eq!(service.read(&mut [0]).await.unwrap(), 0, "the old connection is closed");
+    let mut silent = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
+    silent.write_all(PACKET).await.unwrap();
+    proxy.restore();
+    assert_eq!(silent.try_read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(proxy.frames_passed(Direction::Upstream), 0);
+}
+
+#[tokio::test]
+async fn idle_connection_is_forgotten_and_stays_open() {
+    let (proxy, mut service, mut server) = connect().await;
+    let mut received = vec![0; PACKET.len()];
+    service.write_all(PACKET).await.unwrap();
+    server.read_exact(&mut received).await.unwrap();
+    proxy.forget_idle(Duration::ZERO);
+    // The proxy forgets the connection in a task of its own.
+    while proxy.shared.idle_limit.receiver_count() > 0 {
+        tokio::task::yield_now().await;
+    }
+    proxy.restore();
+    service.write_all(PACKET).await.unwrap();
+    server.write_all(PACKET).await.unwrap();
+    assert_eq!(server.try_read(&mut received).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(service.try_read(&mut received).unwrap_err().kind(), ErrorKind::WouldBlock);
+    drop(service);
+    assert_eq!(server.read(&mut received).await.unwrap_or(0), 0, "the end of the service is passed on");
+}
