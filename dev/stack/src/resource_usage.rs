@@ -1,4 +1,4 @@
-//! CPU time and memory of processes, as the kernel counts them in `/proc`.
+//! CPU time, memory, threads, and descriptors of processes, as the kernel counts them in `/proc`.
 
 use std::{fs, iter, time::Duration};
 
@@ -16,6 +16,18 @@ pub fn resident_memory(pid: i32) -> u64 {
 #[must_use]
 pub fn peak_memory(pid: i32) -> u64 {
     memory(pid, "VmHWM:")
+}
+
+/// Returns the number of threads of a process, or 0 if the process does not exist.
+#[must_use]
+pub fn threads(pid: i32) -> u64 {
+    status(pid, "Threads:").and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+/// Returns the number of open file descriptors of a process, or 0 if the process does not exist.
+#[must_use]
+pub fn open_descriptors(pid: i32) -> u64 {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count() as u64)
 }
 
 /// Returns the CPU time of a process without its children.
@@ -44,9 +56,14 @@ pub fn machine_cpu_time() -> Duration {
 }
 
 fn memory(pid: i32, key: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(key));
-    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
+    status(pid, key).and_then(|value| value.strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
+}
+
+/// Returns a value of `/proc/PID/status`, without blanks around it.
+fn status(pid: i32, key: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let value = status.lines().find_map(|line| line.strip_prefix(key))?;
+    Some(value.trim().to_owned())
 }
 
 /// Returns four numbers of clock ticks: user, system, and the same two for children that were waited for.
@@ -67,7 +84,10 @@ fn from_ticks(ticks: u64) -> Duration {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{cpu_time, cpu_time_with_children, machine_cpu_time, peak_memory, resident_memory};
+    use super::{
+        cpu_time, cpu_time_with_children, machine_cpu_time, open_descriptors, peak_memory, resident_memory,
+        threads,
+    };
 
     #[test]
     fn usage_of_running_process_is_counted() {
@@ -80,6 +100,7 @@ mod tests {
         }
         assert!(cpu_time_with_children(own) >= cpu_time(own));
         assert!(machine_cpu_time() > machine_before);
+        assert!(threads(own) > 0 && open_descriptors(own) > 2);
         let memory = vec![1_u8; 64 << 20];
         assert!(
             resident_memory(own) > 64 << 10 && peak_memory(own) >= resident_memory(own),
@@ -91,5 +112,6 @@ mod tests {
     #[test]
     fn missing_process_uses_nothing() {
         assert_eq!((cpu_time(i32::MAX), resident_memory(i32::MAX)), (Duration::ZERO, 0));
+        assert_eq!((threads(i32::MAX), open_descriptors(i32::MAX)), (0, 0));
     }
 }

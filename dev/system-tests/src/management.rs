@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 use base64::prelude::{BASE64_STANDARD, Engine};
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use stack::connection_urls::{ConnectionUrls, PASSWORD};
@@ -110,21 +110,80 @@ impl Management {
         self.send(Method::DELETE, &path, None).await.map(drop)
     }
 
-    /// Deletes a queue and all its messages.
+    /// Deletes a queue and all its messages, if the queue exists.
     pub async fn delete_queue(&self, queue: &str) -> anyhow::Result<()> {
+        self.delete(&format!("queues/{{}}/{queue}")).await
+    }
+
+    /// Declares a durable queue, as another application does.
+    pub async fn declare_queue(&self, queue: &str, arguments: Value) -> anyhow::Result<()> {
         let path = self.path(&format!("queues/{{}}/{queue}"));
-        self.send(Method::DELETE, &path, None).await.map(drop)
+        let definition = json!({ "durable": true, "arguments": arguments });
+        self.send(Method::PUT, &path, Some(definition)).await.map(drop)
+    }
+
+    /// Deletes an exchange and its bindings, if the exchange exists.
+    pub async fn delete_exchange(&self, exchange: &str) -> anyhow::Result<()> {
+        self.delete(&format!("exchanges/{{}}/{exchange}")).await
+    }
+
+    /// Binds a queue to an exchange.
+    pub async fn bind(&self, queue: &str, exchange: &str, routing_key: &str) -> anyhow::Result<()> {
+        let path = self.path(&format!("bindings/{{}}/e/{exchange}/q/{queue}"));
+        self.send(Method::POST, &path, Some(json!({ "routing_key": routing_key }))).await.map(drop)
+    }
+
+    /// Removes a binding, if it exists.
+    pub async fn unbind(&self, queue: &str, exchange: &str, routing_key: &str) -> anyhow::Result<()> {
+        self.delete(&format!("bindings/{{}}/e/{exchange}/q/{queue}/{routing_key}")).await
+    }
+
+    /// Sets a policy for the queues whose name matches the pattern.
+    pub async fn set_policy(&self, name: &str, pattern: &str, definition: Value) -> anyhow::Result<()> {
+        let policy = json!({ "pattern": pattern, "apply-to": "queues", "definition": definition });
+        self.send(Method::PUT, &self.path(&format!("policies/{{}}/{name}")), Some(policy)).await.map(drop)
+    }
+
+    /// Deletes a policy, if it exists.
+    pub async fn delete_policy(&self, name: &str) -> anyhow::Result<()> {
+        self.delete(&format!("policies/{{}}/{name}")).await
+    }
+
+    /// Returns the permissions that a user has on a new virtual host, as [`Management::set_permissions`] takes
+    /// them.
+    pub async fn initial_permissions(&self, user: &str) -> anyhow::Result<Value> {
+        self.get(&format!("permissions/%2f/{user}")).await
+    }
+
+    /// Sets the patterns of names that a user may configure, write, and read. Open connections keep what they
+    /// have checked before.
+    pub async fn set_permissions(&self, user: &str, permissions: Value) -> anyhow::Result<()> {
+        let path = self.path(&format!("permissions/{{}}/{user}"));
+        self.send(Method::PUT, &path, Some(permissions)).await.map(drop)
     }
 
     /// Returns the names of all connections to this virtual host.
     pub async fn connections(&self) -> anyhow::Result<Vec<String>> {
+        self.connections_if(|_| true).await
+    }
+
+    async fn connections_if(&self, is_selected: impl Fn(&Value) -> bool) -> anyhow::Result<Vec<String>> {
         let connections: Vec<Value> = self.get(&self.path("vhosts/{}/connections")).await?;
-        Ok(connections.iter().filter_map(|one| Some(one["name"].as_str()?.to_owned())).collect())
+        let selected = connections.iter().filter(|one| is_selected(one));
+        Ok(selected.filter_map(|one| Some(one["name"].as_str()?.to_owned())).collect())
     }
 
     /// Closes all connections to this virtual host and returns their number.
     pub async fn close_connections(&self) -> anyhow::Result<usize> {
-        let names = self.connections().await?;
+        self.close(self.connections().await?).await
+    }
+
+    /// Closes the connections of a user to this virtual host and returns their number.
+    pub async fn close_connections_of(&self, user: &str) -> anyhow::Result<usize> {
+        self.close(self.connections_if(|one| one["user"] == user).await?).await
+    }
+
+    async fn close(&self, names: Vec<String>) -> anyhow::Result<usize> {
         for name in &names {
             let path = format!("connections/{}", name.replace(' ', "%20").replace('>', "%3E"));
             // The broker refuses to close a connection that its client has closed meanwhile.
@@ -139,8 +198,7 @@ impl Management {
         let permissions: Vec<Value> = self.get("vhosts/%2f/permissions").await?;
         for permission in permissions {
             let user = permission["user"].as_str().context("a permission without a user")?;
-            let path = self.path(&format!("permissions/{{}}/{user}"));
-            self.send(Method::PUT, &path, Some(permission.clone())).await?;
+            self.set_permissions(user, permission.clone()).await?;
         }
         Ok(())
     }
@@ -159,6 +217,14 @@ impl Management {
         serde_json::from_value(value).with_context(|| format!("unexpected format of {path}"))
     }
 
+    /// Deletes an object, if it exists.
+    async fn delete(&self, path: &str) -> anyhow::Result<()> {
+        match self.send(Method::DELETE, &self.path(path), None).await {
+            Err(error) if is_not_found(&error) => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
     async fn send(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let url = format!("http://127.0.0.1:{}/api/{path}", self.port);
         let request = self.client.request(method, url).basic_auth("admin", Some(PASSWORD));
@@ -167,4 +233,9 @@ impl Management {
         // Most changes have an empty response.
         Ok(if response.is_empty() { Value::Null } else { serde_json::from_slice(&response)? })
     }
+}
+
+fn is_not_found(error: &anyhow::Error) -> bool {
+    let status = error.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status);
+    status == Some(StatusCode::NOT_FOUND)
 }
