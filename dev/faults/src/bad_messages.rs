@@ -16,7 +16,7 @@ use system_tests::{
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::fault::queue_of;
+use crate::system::queue_of;
 
 /// The header that identifies a bad message. A dead letter keeps the headers of its message.
 pub(crate) const ID_HEADER: &str = "bad-message";

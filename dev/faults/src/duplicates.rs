@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     bad_messages::connect,
-    fault::{REGISTRATION_QUEUES, queue_of},
+    system::{REGISTRATION_QUEUES, queue_of},
 };
 
 /// Sends a copy of every message that passes an exchange directly into the consumer's queue.

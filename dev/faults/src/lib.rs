@@ -1,15 +1,18 @@
 #![doc = include_str!("../README.md")]
 
 mod bad_messages;
+mod database_state;
 mod duplicates;
 mod fault;
+mod fault_run;
 mod fuzz;
-mod inject;
+mod hold;
 mod link;
 mod load;
 mod locked_servers;
 mod memory;
 mod operator_errors;
+mod poison;
 pub mod proxy;
 mod quiescence;
 mod recoveries;
@@ -26,7 +29,7 @@ use anyhow::Context;
 use service_kit::write_stdout;
 use stack::{servers::Servers, stop_signal::StopSignal, terminal::print_line};
 
-use crate::{fuzz::FuzzArguments, memory::MemoryArguments, run::RunArguments};
+use crate::{fuzz::FuzzArguments, hold::HoldArguments, memory::MemoryArguments, run::RunArguments};
 pub use crate::{
     link::Link,
     sweep::{SweepArguments, Tally, sweep},
@@ -46,6 +49,7 @@ enum Command {
     Sweep(SweepArguments),
     Memory(MemoryArguments),
     Fuzz(FuzzArguments),
+    Hold(HoldArguments),
 }
 
 /// Runs a check on private servers and prints its result. The exit status is 0 only if the check passes.
@@ -70,7 +74,10 @@ async fn check(command: &Command) -> anyhow::Result<bool> {
     match command {
         Command::Run(arguments) => {
             let verdict = Box::pin(run::run(servers, arguments, log)).await?;
-            write_stdout(&format!("\n{}\n{verdict}\n", verdict.recoveries))?;
+            for finding in &verdict.poison.findings {
+                log(finding);
+            }
+            write_stdout(&format!("\n{}\n{}\n{verdict}\n", verdict.recoveries, verdict.poison.kinds))?;
             Ok(verdict.is_clean())
         }
         Command::Sweep(arguments) => {
@@ -88,6 +95,16 @@ async fn check(command: &Command) -> anyhow::Result<bool> {
             let report = fuzz::run(servers, arguments, log).await?;
             write_stdout(&format!("\n{report}\n"))?;
             Ok(report.is_clean())
+        }
+        Command::Hold(arguments) => {
+            let reports = hold::run(&servers, arguments, log).await?;
+            let is_flat = reports.iter().all(hold::ConditionReport::is_flat);
+            for report in &reports {
+                write_stdout(&format!("\n{report}"))?;
+            }
+            write_stdout(&format!("\nconditions={} flat={is_flat}\n", reports.len()))?;
+            servers.stop().await?;
+            Ok(is_flat)
         }
     }
 }

@@ -5,7 +5,25 @@ use std::time::Duration;
 use stack::{broker::Broker, mysql::Mysql, postgres::Postgres, process::Process, servers::Servers};
 use tokio::{sync::Mutex, time::sleep};
 
-use crate::fault::Server;
+/// A server. Several links share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Server {
+    Postgres,
+    Mysql,
+    Broker,
+}
+
+impl Server {
+    pub(crate) const ALL: [Self; 3] = [Self::Postgres, Self::Mysql, Self::Broker];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "PostgreSQL",
+            Self::Mysql => "MySQL",
+            Self::Broker => "RabbitMQ",
+        }
+    }
+}
 
 /// The three servers.
 pub(crate) struct LockedServers {

@@ -9,7 +9,10 @@ use std::{
 use stack::{resource_usage::resident_memory, servers::Servers, service::Program};
 use tokio::{task::JoinHandle, time::sleep};
 
-use crate::{fault::REGISTRATION_QUEUES, load::Load, system::System};
+use crate::{
+    load::Load,
+    system::{REGISTRATION_QUEUES, System},
+};
 
 /// The number of KiB by which a service may exceed its peak of the warm-up.
 const MAX_GROWTH: u64 = 10 * 1024;

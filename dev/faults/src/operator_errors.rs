@@ -12,7 +12,7 @@ use stack::{
 use system_tests::reconciliation_sources;
 use uuid::Uuid;
 
-use crate::run::FaultRun;
+use crate::fault_run::FaultRun;
 
 /// The minimum number of messages in a queue before it is deleted.
 const LOST_MESSAGES: u64 = 50;
@@ -29,7 +29,12 @@ impl FaultRun {
 
     /// Deletes a queue with messages. Reconciliation finds the missing customers, and the Web Store
     /// republishes their events.
+    ///
+    /// Messages of earlier faults cannot be republished, so they are settled first.
     pub(crate) async fn delete_full_queue(&self, queue: &Queue) -> anyhow::Result<()> {
+        self.load.pause().await;
+        self.system.wait_until_quiescent().await?;
+        self.load.resume();
         let is_event_queue = queue.name == TRANSFORMER_CUSTOMER_REGISTERED.name;
         let consumer = if is_event_queue { Program::Transformer } else { Program::Marketing };
         {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use contracts::topology::Queue;
+use contracts::topology::{QUEUES, Queue};
 use system_tests::customers::email;
 use tokio::time::{Instant, sleep};
 
-use crate::{fault::REGISTRATION_QUEUES, system::System};
+use crate::system::System;
 
 /// Long enough for the largest backlog of a memory run.
 const QUIESCENCE_TIMEOUT: Duration = Duration::from_mins(5);
@@ -54,7 +54,7 @@ impl System {
         let select = sqlx::query_scalar("SELECT count(*) FROM outbox");
         let outbox: i64 = select.fetch_one(&self.web_store_database).await.ok()?;
         let queues = self.environment.management().queues().await.ok()?;
-        let depths = REGISTRATION_QUEUES.iter().map(|queue| Some(queues.get(queue.name)?.messages));
+        let depths = QUEUES.iter().map(|queue| Some(queues.get(queue.name)?.messages));
         Some(u64::try_from(outbox).ok()? + depths.sum::<Option<u64>>()?)
     }
 

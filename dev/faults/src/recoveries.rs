@@ -20,7 +20,7 @@ impl Recoveries {
     pub(crate) fn record(&mut self, faults: &[Fault], time: Duration) {
         self.faults += faults.len();
         let kind = match faults {
-            [fault] => fault.kind(),
+            [fault] => fault.kind.describe().name,
             _ => "two faults simultaneously".to_owned(),
         };
         self.by_kind.entry(kind).or_default().push(time);

@@ -1,6 +1,6 @@
 //! A fault run: injects faults under load, waits for the recovery from each, and evaluates the result.
 
-use std::{sync::Mutex, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use chrono::NaiveDateTime;
@@ -9,8 +9,8 @@ use stack::{servers::Servers, service::Program};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    bad_messages::BadMessage,
     fault::Fault,
+    fault_run::FaultRun,
     load::Load,
     locked_servers::LockedServers,
     recoveries::Recoveries,
@@ -27,8 +27,9 @@ const LOG_EXCERPT: usize = 8000;
 
 /// Injects faults under load, one after another and in pairs.
 ///
-/// Kills and freezes processes, cuts and slows down links, deletes queues, and publishes bad messages and
-/// duplicates. Finally compares the confirmed registrations with both tables.
+/// Kills and freezes processes; cuts, slows down, and silences links; locks and fills databases; withdraws parts of
+/// the topology and permissions; and publishes poison messages. Finally compares the confirmed registrations with
+/// both tables, and all dead letters with the poison messages.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RunArguments {
     /// Seed of the fault schedule; the same seed gives the same schedule
@@ -50,20 +51,12 @@ pub(crate) struct RunArguments {
 }
 
 fn parse_kind(text: &str) -> Result<String, String> {
-    let kinds = schedule::kinds();
-    if kinds.iter().any(|kind| kind.contains(text)) {
+    let names = schedule::names();
+    if names.iter().any(|name| name.contains(text)) {
         return Ok(text.to_owned());
     }
-    let kinds: Vec<_> = kinds.into_iter().collect();
-    Err(format!("no kind of fault has this text in its name; the kinds are:\n  {}", kinds.join("\n  ")))
-}
-
-/// A system under load, and everything that faults affect.
-pub(crate) struct FaultRun {
-    pub(crate) system: System,
-    pub(crate) servers: LockedServers,
-    pub(crate) load: Load,
-    pub(crate) bad_messages: Mutex<Vec<BadMessage>>,
+    let names: Vec<_> = names.into_iter().collect();
+    Err(format!("no kind of fault has this text in its name; the kinds are:\n  {}", names.join("\n  ")))
 }
 
 /// Runs the faults of a schedule, and evaluates the result after the system has become quiescent.
@@ -73,12 +66,8 @@ pub(crate) async fn run(
     log: impl Fn(&str),
 ) -> anyhow::Result<Verdict> {
     let system = System::start(&servers).await?;
-    let run = FaultRun {
-        load: Load::start(system.url(Program::WebStore), arguments.rate)?,
-        servers: LockedServers::new(servers),
-        bad_messages: Mutex::default(),
-        system,
-    };
+    let load = Load::start(system.url(Program::WebStore), arguments.rate)?;
+    let run = FaultRun::new(system, LockedServers::new(servers), load, arguments.seed);
     let mut schedule = FaultSchedule::new(arguments.seed, &arguments.only);
     let mut recoveries = Recoveries::default();
     let started = Instant::now();
@@ -111,7 +100,7 @@ pub(crate) async fn run(
 impl FaultRun {
     /// Injects all faults simultaneously. Returns the time from their end to the next row in Marketing.
     async fn inject_and_recover(&self, faults: &[Fault]) -> anyhow::Result<Duration> {
-        try_join_all(faults.iter().map(|fault| Box::pin(self.inject(fault)))).await?;
+        try_join_all(faults.iter().map(|fault| fault.inject(self))).await?;
         let restored = Instant::now();
         let mut first = None;
         while restored.elapsed() < RECOVERY_TIMEOUT {

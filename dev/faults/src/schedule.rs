@@ -1,116 +1,153 @@
 //! The sequence of faults that a seed determines.
 
-use std::{collections::BTreeSet, time::Duration};
-
-use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use stack::service::Program;
-
-use crate::{
-    fault::{Fault, REGISTRATION_QUEUES, Server},
-    link::Link,
-    proxy::Direction,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
 };
 
-/// Returns the names of all kinds of fault. A long enough schedule contains each of them.
-pub(crate) fn kinds() -> BTreeSet<String> {
-    let mut schedule = FaultSchedule::new(0, "");
-    (0..10_000).map(|_| schedule.random_fault().kind()).collect()
+use rand::{
+    RngExt, SeedableRng,
+    rngs::StdRng,
+    seq::{IndexedRandom, SliceRandom},
+};
+
+use crate::fault::{Fault, Kind};
+
+const MAX_PAUSE: Duration = Duration::from_millis(1500);
+
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// Returns the names of all kinds of fault.
+pub(crate) fn names() -> BTreeSet<String> {
+    Kind::all().into_iter().map(|kind| kind.describe().name).collect()
 }
 
-/// An endless sequence of pauses and faults.
+/// An endless sequence of pauses and faults. It contains each name once before it repeats one.
 pub(crate) struct FaultSchedule {
     random: StdRng,
-    only: String,
+    /// The variants of each selected kind.
+    kinds: BTreeMap<String, Vec<Kind>>,
+    /// The names that come next, from the end.
+    deck: Vec<String>,
 }
 
 impl FaultSchedule {
     /// Returns the schedule of a seed, limited to the kinds of fault whose name contains `only`.
     pub(crate) fn new(seed: u64, only: &str) -> Self {
-        Self { random: StdRng::seed_from_u64(seed), only: only.to_owned() }
+        let mut kinds: BTreeMap<String, Vec<Kind>> = BTreeMap::new();
+        for kind in Kind::all() {
+            let name = kind.describe().name;
+            if name.contains(only) {
+                kinds.entry(name).or_default().push(kind);
+            }
+        }
+        Self { random: StdRng::seed_from_u64(seed), kinds, deck: Vec::new() }
     }
 
     /// Returns a pause, and one or two faults that follow it.
     pub(crate) fn next(&mut self) -> (Duration, Vec<Fault>) {
-        let pause = Duration::from_millis(self.random.random_range(0..1500));
-        let mut faults = vec![self.selected_fault()];
+        let pause = self.random.random_range(Duration::ZERO..MAX_PAUSE);
+        let name = self.draw();
+        let first = self.fault(&name);
+        let mut faults = vec![first];
         if self.random.random_ratio(1, 3) {
-            faults.push(self.selected_fault());
-        }
-        if faults.iter().any(Fault::must_be_alone) {
-            faults.truncate(1);
+            let next = self.draw();
+            let second = self.fault(&next);
+            if next != name && first.kind.describe().company.allows(second.kind.describe().company) {
+                faults.push(second);
+            } else {
+                self.deck.push(next);
+            }
         }
         (pause, faults)
     }
 
-    fn selected_fault(&mut self) -> Fault {
-        loop {
-            let fault = self.random_fault();
-            if fault.kind().contains(&self.only) {
-                return fault;
-            }
+    /// Takes a name from the deck. An empty deck is filled and shuffled first.
+    fn draw(&mut self) -> String {
+        if self.deck.is_empty() {
+            self.deck.extend(self.kinds.keys().cloned());
+            self.deck.shuffle(&mut self.random);
         }
+        self.deck.pop().expect("a kind is selected")
     }
 
-    // All values are drawn for every kind, in this order. A change of it changes the schedule of every seed.
-    fn random_fault(&mut self) -> Fault {
-        let program = self.one_of(&Program::ALL);
-        let server = self.one_of(&Server::ALL);
-        let link = self.one_of(&Link::ALL);
-        let direction = self.one_of(&Direction::ALL);
-        let queue = self.one_of(&REGISTRATION_QUEUES);
-        let short = self.duration(4);
-        let long = self.duration(20);
-        match self.random.random_range(0..16) {
-            0 => Fault::Kill(program),
-            1 => Fault::Terminate(program),
-            2 => Fault::Freeze(program, long),
-            3 => Fault::KillServer(server),
-            4 => Fault::FreezeServer(server, long),
-            5 => Fault::Cut(link, short),
-            6 => Fault::HalfOpen(link, direction, long),
-            7 => Fault::Delay(link, short),
-            8 => Fault::Throttle(link, short),
-            9 => Fault::CloseConnections,
-            10 => Fault::MemoryAlarm(short),
-            11 => Fault::DeleteEmptyQueue(queue),
-            12 => Fault::DeleteFullQueue(queue),
-            13 => Fault::SecondInstance(program, short),
-            14 => Fault::BadMessages,
-            _ => Fault::DuplicateMessages(short),
-        }
-    }
-
-    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        *choices.choose(&mut self.random).expect("the choices are not empty")
-    }
-
-    /// Returns a duration of up to `limit` seconds.
-    ///
-    /// Short ones are more frequent, so that a run has many faults.
-    fn duration(&mut self, limit: u32) -> Duration {
-        let share: f64 = self.random.random();
-        Duration::from_secs_f64((f64::from(limit) * share * share).max(0.1))
+    /// Returns a fault with this name, of a random variant and duration.
+    fn fault(&mut self, name: &str) -> Fault {
+        let kind = *self.kinds[name].choose(&mut self.random).expect("a kind has a variant");
+        // Short durations are more frequent, so that a run has many faults.
+        let share = self.random.random::<f64>().powi(2);
+        let duration = kind.describe().longest.map(|longest| longest.mul_f64(share).max(SHORTEST));
+        Fault { kind, duration }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{FaultSchedule, kinds};
+    use std::{collections::BTreeSet, time::Duration};
+
+    use super::{FaultSchedule, names};
+    use crate::fault::{Company, Fault};
+
+    /// Returns the pauses and faults until each kind has occurred once.
+    fn one_deck(seed: u64) -> Vec<(Duration, Vec<Fault>)> {
+        let mut schedule = FaultSchedule::new(seed, "");
+        let mut count = 0;
+        let steps = std::iter::from_fn(|| {
+            let step = (count < names().len()).then(|| schedule.next())?;
+            count += step.1.len();
+            Some(step)
+        });
+        steps.collect()
+    }
 
     #[test]
     fn seed_determines_schedule() {
-        let schedule = |seed| {
-            let mut schedule = FaultSchedule::new(seed, "");
-            (0..50).map(|_| format!("{:?}", schedule.next())).collect::<Vec<_>>()
-        };
+        let schedule = |seed| format!("{:?}", one_deck(seed));
         assert_eq!(schedule(7), schedule(7));
         assert_ne!(schedule(7), schedule(8));
     }
 
     #[test]
-    fn kinds_contain_each_fault_of_each_program_and_server() {
-        // For each program: kill, terminate, freeze, second instance. For each server: kill, freeze.
-        // 10 other kinds.
-        assert_eq!(kinds().len(), 28);
+    fn names_contain_each_fault_of_each_program_and_server() {
+        // For each program: kill, terminate, freeze, second instance. For each server: kill, freeze. A silent server
+        // for each link. 4 of links, 1 of a NAT, 7 of the broker, 6 of the topology, 2 of neighbors, 7 states of
+        // databases, 3 of releases, 3 of messages.
+        assert_eq!(names().len(), 12 + 6 + 6 + 4 + 1 + 7 + 6 + 2 + 7 + 3 + 3);
+    }
+
+    #[test]
+    fn schedule_contains_each_kind_before_it_repeats_one() {
+        for seed in 0..20 {
+            let steps = one_deck(seed);
+            let faults = steps.iter().flat_map(|(_, faults)| faults);
+            let first: BTreeSet<_> =
+                faults.take(names().len()).map(|fault| fault.kind.describe().name).collect();
+            assert_eq!(first, names());
+        }
+    }
+
+    #[test]
+    fn run_of_fifteen_minutes_has_time_for_each_kind() {
+        for seed in 0..20 {
+            let steps = one_deck(seed);
+            let durations = |faults: &[Fault]| faults.iter().filter_map(|fault| fault.duration).max();
+            let planned: Duration =
+                steps.iter().map(|(pause, faults)| *pause + durations(faults).unwrap_or_default()).sum();
+            // The remaining time is for the recoveries: 10 s on average.
+            let recoveries = Duration::from_secs(10) * u32::try_from(steps.len()).unwrap();
+            assert!(planned + recoveries < Duration::from_mins(15), "{planned:?} + {recoveries:?}");
+        }
+    }
+
+    #[test]
+    fn faults_that_lose_messages_together_do_not_coincide() {
+        for seed in 0..100 {
+            for (_, faults) in one_deck(seed) {
+                let companies: Vec<_> = faults.iter().map(|fault| fault.kind.describe().company).collect();
+                let has = |company| companies.contains(&company);
+                assert!(companies.len() == 1 || !has(Company::Alone), "{faults:?}");
+                assert!(!(has(Company::Taker) && has(Company::NoTakers)), "{faults:?}");
+            }
+        }
     }
 }

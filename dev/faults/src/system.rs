@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::ensure;
+use contracts::topology::{MARKETING_CREATE_CUSTOMER, Queue, TRANSFORMER_CUSTOMER_REGISTERED};
 use reqwest::Client;
 use sqlx::{MySqlPool, PgPool};
 use stack::{
@@ -18,6 +19,10 @@ use tokio::{
 };
 
 use crate::{link::Link, proxy::Proxy};
+
+/// The queues that a registration passes.
+pub(crate) const REGISTRATION_QUEUES: [Queue; 2] =
+    [TRANSFORMER_CUSTOMER_REGISTERED, MARKETING_CREATE_CUSTOMER];
 
 /// Exceeds the time that servers and services need for a restart on a busy machine.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -99,6 +104,12 @@ impl System {
         }
         Ok(())
     }
+}
+
+/// Returns the queue of a registration that is bound to an exchange.
+pub(crate) fn queue_of(exchange: &str) -> Queue {
+    let [events, commands] = REGISTRATION_QUEUES;
+    if exchange == events.exchange { events } else { commands }
 }
 
 fn free_address() -> anyhow::Result<SocketAddr> {

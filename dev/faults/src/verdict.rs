@@ -3,14 +3,24 @@
 use std::{
     collections::HashSet,
     fmt::{self, Display, Formatter},
+    time::Duration,
 };
 
 use anyhow::{Context, ensure};
+use tokio::time::{Instant, sleep};
 
-use crate::{bad_messages::ID_HEADER, fault::REGISTRATION_QUEUES, recoveries::Recoveries, run::FaultRun};
+use crate::{
+    bad_messages::ID_HEADER,
+    fault_run::FaultRun,
+    fuzz::{Fate, Report, number_of},
+    recoveries::Recoveries,
+};
+
+/// The broker itself moves expired messages to the dead letters, in the background.
+const DEAD_LETTER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The result of a fault run.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Verdict {
     /// The number of customers in the Web Store's table.
     registered: usize,
@@ -22,44 +32,43 @@ pub(crate) struct Verdict {
     duplicated: usize,
     /// The number of registrations with an error or without a response.
     refused: u64,
-    /// The number of bad messages among the dead letters.
+    /// The number of bad and poison messages among the dead letters.
     dead_lettered: usize,
+    /// The number of valid messages among the dead letters.
+    dead_lettered_valid: usize,
     /// The number of bad messages that the broker has confirmed and that are not among the dead letters.
     bad_messages_lost: usize,
-    /// The number of other messages among the dead letters.
-    good_messages_dead_lettered: usize,
     seed: u64,
     pub(crate) recoveries: Recoveries,
+    /// The fates of the poison messages.
+    pub(crate) poison: Report,
 }
 
 impl Verdict {
-    /// Returns whether no customer is lost or duplicated, and the dead letters are exactly the bad messages.
+    /// Returns whether no customer is lost or duplicated, every bad message is a dead letter, every poison message is
+    /// processed or a dead letter of its queue, and there are no other dead letters.
     pub(crate) fn is_clean(&self) -> bool {
-        self.lost == 0
-            && self.duplicated == 0
-            && self.bad_messages_lost == 0
-            && self.good_messages_dead_lettered == 0
+        let faults = [self.lost, self.duplicated, self.dead_lettered_valid, self.bad_messages_lost];
+        faults.iter().all(|count| *count == 0) && self.poison_is_accounted_for()
+    }
+
+    fn poison_is_accounted_for(&self) -> bool {
+        self.poison.total(Fate::Unaccounted) + self.poison.strayed + self.poison.malformed == 0
     }
 }
 
 impl Display for Verdict {
     /// Writes one line. Scripts read its fields, so their names do not change.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { registered, marketing, lost, duplicated, refused, dead_lettered, seed, .. } = self;
+        let Self { registered, marketing, lost, duplicated, refused, dead_lettered, .. } = self;
+        let Self { dead_lettered_valid, seed, .. } = self;
         let faults = self.recoveries.faults();
         write!(
             f,
             "registered={registered} marketing={marketing} lost={lost} doubled={duplicated} \
-             refused={refused} dead_lettered={dead_lettered} faults={faults} seed={seed}"
-        )?;
-        if self.bad_messages_lost > 0 || self.good_messages_dead_lettered > 0 {
-            write!(
-                f,
-                "\n{} bad messages are lost; {} good messages are dead letters",
-                self.bad_messages_lost, self.good_messages_dead_lettered
-            )?;
-        }
-        Ok(())
+             refused={refused} dead_lettered={dead_lettered} dead_lettered_valid={dead_lettered_valid} \
+             faults={faults} seed={seed}"
+        )
     }
 }
 
@@ -71,6 +80,8 @@ pub(crate) struct Customers {
     rows: usize,
     row_ids: HashSet<String>,
     row_addresses: HashSet<String>,
+    /// The ids of rows that valid ones among the poison messages have created.
+    poison_ids: HashSet<String>,
 }
 
 impl Customers {
@@ -97,6 +108,7 @@ impl FaultRun {
                 .fetch_all(&self.system.marketing_database)
                 .await
                 .context("cannot read Marketing's customers")?;
+        let (poison, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(id, _)| number_of(id).is_some());
         let count = rows.len();
         let (row_ids, row_addresses) = rows.into_iter().unzip();
         Ok(Customers {
@@ -105,6 +117,7 @@ impl FaultRun {
             rows: count,
             row_ids,
             row_addresses,
+            poison_ids: poison.into_iter().map(|(id, _)| id).collect(),
         })
     }
 
@@ -126,31 +139,39 @@ impl FaultRun {
             recoveries,
             ..Verdict::default()
         };
-        self.evaluate_dead_letters(&mut verdict).await?;
+        self.evaluate_dead_letters(&customers.poison_ids, &mut verdict).await?;
         Ok(verdict)
     }
 
-    /// Compares the dead letters with the bad messages.
+    /// Compares the dead letters with the bad messages and the poison messages.
     ///
     /// A crash between a dead letter and its ack creates a second copy, so copies count once.
-    async fn evaluate_dead_letters(&self, verdict: &mut Verdict) -> anyhow::Result<()> {
-        let mut dead_letters = HashSet::new();
-        let management = self.system.environment.management();
-        for queue in REGISTRATION_QUEUES {
-            for dead_letter in management.take(&queue.dead_letter_queue(), 100_000).await? {
-                let headers = &dead_letter.properties["headers"];
-                // Marketing rejects the commands of bad messages that the transformer has accepted. Such a
-                // command identifies the bad message as its cause.
-                let id = headers[ID_HEADER].as_str().or(headers["causation-id"].as_str());
-                dead_letters.insert(id.unwrap_or_default().to_owned());
+    async fn evaluate_dead_letters(
+        &self,
+        rows: &HashSet<String>,
+        verdict: &mut Verdict,
+    ) -> anyhow::Result<()> {
+        let bad_messages = self.bad_messages().clone();
+        let ids = bad_messages.iter().map(|message| message.id.clone()).collect();
+        let give_up = Instant::now() + DEAD_LETTER_TIMEOUT;
+        let mut found = HashSet::new();
+        loop {
+            let environment = &self.system.environment;
+            found.extend(self.poison.take_dead_letters(environment, ID_HEADER, &ids).await?);
+            let absent = bad_messages.iter().filter(|message| !found.contains(&message.id));
+            verdict.bad_messages_lost = absent.filter(|message| message.confirmed).count();
+            verdict.poison = self.poison.report(rows);
+            let missing = verdict.bad_messages_lost + verdict.poison.total(Fate::Unaccounted);
+            if missing == 0 || Instant::now() > give_up {
+                break;
             }
+            sleep(Duration::from_millis(500)).await;
         }
-        let bad_messages = self.bad_messages.lock().expect("no thread panics while it holds this lock");
-        let (found, absent): (Vec<_>, Vec<_>) =
-            bad_messages.iter().partition(|message| dead_letters.contains(&message.id));
-        verdict.dead_lettered = found.len();
-        verdict.bad_messages_lost = absent.iter().filter(|message| message.confirmed).count();
-        verdict.good_messages_dead_lettered = dead_letters.len() - found.len();
+        if verdict.bad_messages_lost > 0 {
+            verdict.poison.findings.push(format!("{} bad messages are lost", verdict.bad_messages_lost));
+        }
+        verdict.dead_lettered = found.len() + verdict.poison.total(Fate::DeadLettered);
+        verdict.dead_lettered_valid = verdict.poison.good_dead_lettered;
         Ok(())
     }
 }
@@ -162,7 +183,7 @@ mod tests {
     #[test]
     fn summary_contains_fields_for_scripts() {
         let verdict = Verdict { registered: 3, marketing: 4, duplicated: 1, seed: 7, ..Verdict::default() };
-        let summary = "registered=3 marketing=4 lost=0 doubled=1 refused=0 dead_lettered=0 faults=0 seed=7";
+        let summary = "registered=3 marketing=4 lost=0 doubled=1 refused=0 dead_lettered=0 dead_lettered_valid=0 faults=0 seed=7";
         assert_eq!(verdict.to_string(), summary);
         assert!(!verdict.is_clean());
     }

@@ -1,4 +1,4 @@
-//! Injects a fault, keeps it for its duration, and restores the normal state.
+//! Killed, terminated, frozen, and additional processes.
 
 use std::time::Duration;
 
@@ -6,103 +6,97 @@ use anyhow::ensure;
 use stack::service::Program;
 use tokio::time::sleep;
 
+use super::description::Description;
 use crate::{
-    bad_messages::publish_bad_messages,
-    duplicates::deliver_twice,
-    fault::{DELAYED, Fault, THROTTLED},
-    link::Link,
-    locked_servers::freeze,
-    proxy::{Direction, Traffic},
-    run::FaultRun,
+    fault_run::FaultRun,
+    locked_servers::{Server, freeze},
 };
 
 /// Exceeds the time in which a service completes its current work.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl FaultRun {
-    /// Injects a fault. Returns when it has ended and the normal state is restored.
-    pub(crate) async fn inject(&self, fault: &Fault) -> anyhow::Result<()> {
-        let system = &self.system;
-        match *fault {
-            Fault::Kill(program) => {
-                let mut service = system.service(program).await;
-                service.kill().await?;
-                system.restart(&mut service, program)?;
-            }
-            Fault::Terminate(program) => {
-                let mut service = system.service(program).await;
-                // A service that has just started does not handle signals yet.
-                service.wait_live(SHUTDOWN_TIMEOUT).await?;
-                let status = service.terminate(SHUTDOWN_TIMEOUT).await?;
-                ensure!(status.success(), "{} ended with {status}", program.name());
-                system.restart(&mut service, program)?;
-            }
-            Fault::Freeze(program, duration) => {
-                freeze(&system.service(program).await.process, duration).await;
-            }
-            Fault::KillServer(server) => self.servers.kill(server).await?,
-            Fault::FreezeServer(server, duration) => self.servers.freeze(server, duration).await,
-            Fault::Cut(link, duration) => {
-                system.proxy(link).cut();
-                sleep(duration).await;
-                system.proxy(link).restore();
-            }
-            Fault::HalfOpen(link, direction, duration) => {
-                self.limit_traffic(link, &[direction], Traffic::Frozen, duration).await;
-            }
-            Fault::Delay(link, duration) => {
-                self.limit_traffic(link, &Direction::ALL, DELAYED, duration).await;
-            }
-            Fault::Throttle(link, duration) => {
-                self.limit_traffic(link, &Direction::ALL, THROTTLED, duration).await;
-            }
-            Fault::CloseConnections => {
-                // A broker that is unavailable due to a simultaneous fault has no connections to close.
-                let _ = system.environment.management().close_connections().await;
-            }
-            Fault::MemoryAlarm(duration) => self.servers.raise_memory_alarm(duration).await?,
-            Fault::DeleteEmptyQueue(queue) => self.delete_empty_queue(&queue).await?,
-            Fault::DeleteFullQueue(queue) => self.delete_full_queue(&queue).await?,
-            Fault::SecondInstance(program, duration) => self.run_second_instance(program, duration).await?,
-            Fault::BadMessages => {
-                let published = publish_bad_messages(&system.environment).await;
-                self.bad_messages
-                    .lock()
-                    .expect("no thread panics while it holds this lock")
-                    .extend(published);
-            }
-            Fault::DuplicateMessages(duration) => {
-                // A broker that is unavailable due to a simultaneous fault has no messages to duplicate.
-                let _ = deliver_twice(&system.environment, duration).await;
-            }
-        }
-        Ok(())
+/// A fault of one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProcessFault {
+    Kill(Program),
+    Terminate(Program),
+    Freeze(Program),
+    SecondInstance(Program),
+    KillServer(Server),
+    FreezeServer(Server),
+}
+
+impl ProcessFault {
+    pub(super) fn all() -> Vec<Self> {
+        let programs = Program::ALL.into_iter().flat_map(|program| {
+            [
+                Self::Kill(program),
+                Self::Terminate(program),
+                Self::Freeze(program),
+                Self::SecondInstance(program),
+            ]
+        });
+        let servers =
+            Server::ALL.into_iter().flat_map(|server| [Self::KillServer(server), Self::FreezeServer(server)]);
+        programs.chain(servers).collect()
     }
 
-    async fn limit_traffic(
-        &self,
-        link: Link,
-        directions: &[Direction],
-        traffic: Traffic,
-        duration: Duration,
-    ) {
-        let proxy = self.system.proxy(link);
-        for direction in directions {
-            proxy.set_traffic(*direction, traffic);
+    pub(super) fn describe(self) -> Description {
+        match self {
+            Self::Kill(program) => Description::event(format!("kill -9 {}", program.name())),
+            Self::Terminate(program) => Description::event(format!("SIGTERM {}", program.name())),
+            Self::Freeze(program) => Description::lasting(format!("SIGSTOP {}", program.name()), 20),
+            Self::SecondInstance(program) => {
+                Description::lasting(format!("second instance of {} started and killed", program.name()), 4)
+            }
+            Self::KillServer(server) => Description::event(format!("kill -9 {}", server.name())),
+            Self::FreezeServer(server) => Description::lasting(format!("SIGSTOP {}", server.name()), 20),
         }
-        sleep(duration).await;
-        proxy.restore();
     }
 
-    /// Starts a second instance of a service, and kills it after `duration`.
-    async fn run_second_instance(&self, program: Program, duration: Duration) -> anyhow::Result<()> {
-        let mut instance = self.system.start_instance(program)?;
-        let url = instance.url();
-        if program == Program::WebStore {
-            self.load.add_web_store(url.clone());
+    pub(super) async fn inject(self, run: &FaultRun, duration: Duration) -> anyhow::Result<()> {
+        match self {
+            Self::Kill(program) => kill(run, program).await,
+            Self::Terminate(program) => terminate(run, program).await,
+            Self::Freeze(program) => {
+                freeze(&run.system.service(program).await.process, duration).await;
+                Ok(())
+            }
+            Self::SecondInstance(program) => run_second_instance(run, program, duration).await,
+            Self::KillServer(server) => run.servers.kill(server).await,
+            Self::FreezeServer(server) => {
+                run.servers.freeze(server, duration).await;
+                Ok(())
+            }
         }
-        sleep(duration).await;
-        self.load.remove_web_store(&url);
-        instance.kill().await
     }
+}
+
+/// Kills a service (`kill -9`), and starts it again.
+pub(super) async fn kill(run: &FaultRun, program: Program) -> anyhow::Result<()> {
+    let mut service = run.system.service(program).await;
+    service.kill().await?;
+    run.system.restart(&mut service, program)
+}
+
+/// Terminates a service (SIGTERM), and starts it again.
+pub(super) async fn terminate(run: &FaultRun, program: Program) -> anyhow::Result<()> {
+    let mut service = run.system.service(program).await;
+    // A service that has just started does not handle signals yet.
+    service.wait_live(SHUTDOWN_TIMEOUT).await?;
+    let status = service.terminate(SHUTDOWN_TIMEOUT).await?;
+    ensure!(status.success(), "{} ended with {status}", program.name());
+    run.system.restart(&mut service, program)
+}
+
+/// Starts a second instance of a service, and kills it after `duration`.
+async fn run_second_instance(run: &FaultRun, program: Program, duration: Duration) -> anyhow::Result<()> {
+    let mut instance = run.system.start_instance(program)?;
+    let url = instance.url();
+    if program == Program::WebStore {
+        run.load.add_web_store(url.clone());
+    }
+    sleep(duration).await;
+    run.load.remove_web_store(&url);
+    instance.kill().await
 }
