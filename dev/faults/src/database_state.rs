@@ -116,7 +116,7 @@ impl DatabaseState {
                 mysql_superuser(urls).await?.execute("SET GLOBAL read_only = 0").await?;
             }
             Self::Full(Database::Postgres) => {
-                limit_postgres(&mut postgres_superuser(urls).await?, urls, -1).await?
+                limit_postgres(&mut postgres_superuser(urls).await?, urls, -1).await?;
             }
             Self::Full(Database::Mysql) => {
                 limit_mysql(&mut mysql_superuser(urls).await?, MYSQL_CONNECTIONS).await?;

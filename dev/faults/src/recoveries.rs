@@ -8,7 +8,8 @@ use std::{
 
 use crate::fault::Fault;
 
-/// Recovery times: from the end of a fault to the next row in Marketing. Displayed as a Markdown table.
+/// Recovery times: from the end of a fault to the row of a customer who was registered after it. Displayed as a
+/// Markdown table.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Recoveries {
     by_kind: BTreeMap<String, Vec<Duration>>,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use chrono::NaiveDateTime;
+use chrono::{NaiveDateTime, Utc};
 use futures_util::future::try_join_all;
 use stack::{servers::Servers, service::Program};
 use tokio::time::{Instant, sleep};
@@ -98,28 +98,34 @@ pub(crate) async fn run(
 }
 
 impl FaultRun {
-    /// Injects all faults simultaneously. Returns the time from their end to the next row in Marketing.
+    /// Injects all faults simultaneously. Returns the time from their end until a customer who was registered after
+    /// it has a row in Marketing.
+    ///
+    /// The next row would prove nothing: messages behind a deleted exchange or binding still arrive.
     async fn inject_and_recover(&self, faults: &[Fault]) -> anyhow::Result<Duration> {
         try_join_all(faults.iter().map(|fault| fault.inject(self))).await?;
         let restored = Instant::now();
-        let mut first = None;
+        let restored_at = Utc::now().naive_utc();
         while restored.elapsed() < RECOVERY_TIMEOUT {
-            match (first, self.newest_row().await) {
-                (Some(first), Some(newest)) if newest > first => return Ok(restored.elapsed()),
-                (None, newest) => first = newest,
-                _ => {}
+            if self.newest_registration().await.is_some_and(|registered| registered > restored_at) {
+                return Ok(restored.elapsed());
             }
             sleep(Duration::from_millis(10)).await;
         }
         let log = self.system.environment.log();
         let start = log.char_indices().rev().nth(LOG_EXCERPT).map_or(0, |(index, _)| index);
-        bail!("no row arrived within {RECOVERY_TIMEOUT:?}; the end of the services' log:\n{}", &log[start..])
+        bail!(
+            "no new customer arrived within {RECOVERY_TIMEOUT:?}; the end of the services' log:\n{}",
+            &log[start..]
+        )
     }
 
-    /// Returns the time of the newest row, or `None` if the server is unavailable or has no row.
-    async fn newest_row(&self) -> Option<NaiveDateTime> {
-        let select = "SELECT received_at FROM customers ORDER BY received_at DESC LIMIT 1";
-        sqlx::query_scalar(select).fetch_optional(&self.system.marketing_database).await.ok()?
+    /// Returns the latest time of registration among the newest rows, or `None` if the server is unavailable or has no
+    /// row. The newest row alone may be that of an event that was retried.
+    async fn newest_registration(&self) -> Option<NaiveDateTime> {
+        let select = "SELECT MAX(customer_since)
+            FROM (SELECT customer_since FROM customers ORDER BY received_at DESC LIMIT 20) AS newest";
+        sqlx::query_scalar(select).fetch_one(&self.system.marketing_database).await.ok()?
     }
 
     /// Pauses the load until the system is quiescent, and returns whether no customer is lost or duplicated.

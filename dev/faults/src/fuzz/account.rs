@@ -89,7 +89,7 @@ impl Account {
             self.report_bad(&rows.iter().filter_map(|row| number_of(&row.customer_id)).collect());
         report.processes_died = self.processes_died.len();
         report.findings.extend(self.processes_died.iter().cloned());
-        self.account_for_good(rows, registered, &mut report);
+        Self::account_for_good(rows, registered, &mut report);
         report
     }
 
@@ -105,7 +105,7 @@ impl Account {
         report
     }
 
-    fn account_for_good(&self, rows: &[Row], registered: &HashSet<String>, report: &mut Report) {
+    fn account_for_good(rows: &[Row], registered: &HashSet<String>, report: &mut Report) {
         let good: Vec<_> = rows.iter().filter(|row| registered.contains(&row.customer_id)).collect();
         let ids: HashSet<_> = good.iter().map(|row| &row.customer_id).collect();
         let addresses: HashSet<_> = good.iter().map(|row| row.email_address.to_lowercase()).collect();
