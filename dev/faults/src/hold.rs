@@ -31,7 +31,9 @@ pub(crate) struct HoldArguments {
     #[arg(long, default_value_t = 60.0)]
     minutes: f64,
     /// Registrations per second for each state
-    #[arg(long, default_value_t = 10)]
+    ///
+    /// All systems share one machine. If they cannot keep up, waiting requests look like a leak of descriptors.
+    #[arg(long, default_value_t = 5)]
     rate: u32,
     /// Limits the run to states whose name contains TEXT
     #[arg(long, value_name = "TEXT", value_parser = parse_name)]
