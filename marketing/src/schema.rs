@@ -31,8 +31,10 @@ const CHECK_LIMIT: Duration = Duration::from_secs(1);
 const SET_LOCK_TIMEOUT: &str = "SET lock_wait_timeout = 2";
 
 /// Waits up to 30 s for the lock of this database's migrations, and returns 1 if it was taken.
-const TAKE_LOCK: &str =
-    "SELECT CAST(COALESCE(GET_LOCK(CONCAT('migrations-', MD5(DATABASE())), 30), 0) AS SIGNED)";
+///
+/// The name of a lock has at most 64 characters. MySQL has no `MD5` since 9.6.
+const TAKE_LOCK: &str = "SELECT CAST(COALESCE(
+    GET_LOCK(CONCAT('migrations-', LEFT(SHA2(DATABASE(), 256), 40)), 30), 0) AS SIGNED)";
 
 /// The attempts of a migration that waits for the table, and the pause between them.
 const LOCK_ATTEMPTS: usize = 10;
