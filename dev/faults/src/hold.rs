@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::future::try_join_all;
+use service_kit::write_stdout;
 use stack::{servers::Servers, service::Program};
 use tokio::time::{Instant, sleep_until};
 
-use self::{condition::Condition, samples::Sampler};
+use self::{
+    condition::Condition,
+    samples::{ConditionReport, Sampler},
+};
 use crate::{load::Load, system::System};
-
-pub(crate) use self::samples::ConditionReport;
 
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -49,16 +51,13 @@ fn parse_name(text: &str) -> Result<String, String> {
     Err(format!("no state has this text in its name; the states are:\n  {}", names.join("\n  ")))
 }
 
-/// Holds the selected conditions, and returns a report for each.
+/// Holds the selected conditions, and prints a report for each when its group has ended. Returns whether all
+/// resources are flat.
 ///
 /// # Errors
 /// Returns an error if a system does not start, or if it is not ready after its condition.
-pub(crate) async fn run(
-    servers: &Servers,
-    arguments: &HoldArguments,
-    log: fn(&str),
-) -> anyhow::Result<Vec<ConditionReport>> {
-    let mut reports = Vec::new();
+pub(crate) async fn run(servers: &Servers, arguments: &HoldArguments, log: fn(&str)) -> anyhow::Result<bool> {
+    let (mut conditions, mut flat) = (0, 0);
     for group in Condition::groups() {
         let selected = group.into_iter().filter(|condition| condition.name().contains(&arguments.only));
         let mut systems = Vec::new();
@@ -69,9 +68,14 @@ pub(crate) async fn run(
             let held = Box::pin(hold(*condition, system, arguments, log));
             async { held.await.with_context(|| condition.name()) }
         });
-        reports.extend(try_join_all(held).await?);
+        for report in try_join_all(held).await? {
+            write_stdout(&format!("\n{report}"))?;
+            conditions += 1;
+            flat += u32::from(report.is_flat());
+        }
     }
-    Ok(reports)
+    write_stdout(&format!("\nconditions={conditions} flat={flat}\n"))?;
+    Ok(conditions == flat)
 }
 
 async fn hold(

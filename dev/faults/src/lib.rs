@@ -97,12 +97,7 @@ async fn check(command: &Command) -> anyhow::Result<bool> {
             Ok(report.is_clean())
         }
         Command::Hold(arguments) => {
-            let reports = hold::run(&servers, arguments, log).await?;
-            let is_flat = reports.iter().all(hold::ConditionReport::is_flat);
-            for report in &reports {
-                write_stdout(&format!("\n{report}"))?;
-            }
-            write_stdout(&format!("\nconditions={} flat={is_flat}\n", reports.len()))?;
+            let is_flat = hold::run(&servers, arguments, log).await?;
             servers.stop().await?;
             Ok(is_flat)
         }

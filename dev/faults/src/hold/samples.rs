@@ -34,7 +34,7 @@ pub(super) struct Sampler {
 }
 
 /// All samples of one condition. Displayed as a Markdown table.
-pub(crate) struct ConditionReport {
+pub(super) struct ConditionReport {
     condition: String,
     series: Vec<Series>,
 }
@@ -120,7 +120,7 @@ fn median(values: &[u64]) -> u64 {
 
 impl ConditionReport {
     /// Returns whether all resources are flat.
-    pub(crate) fn is_flat(&self) -> bool {
+    pub(super) fn is_flat(&self) -> bool {
         self.series.iter().all(Series::is_flat)
     }
 }
