@@ -34,7 +34,7 @@ pub struct CustomerDetailsChanged {
         extend("x-personal-data" = "linked"),
     ))]
     pub customer_id: Uuid,
-    /// The number of the customer's state. The registration is 1, and each change adds 1.
+    /// The number of the customer's state. The registration is 1, and each change has a higher number.
     #[cfg_attr(feature = "generated", schemars(
         range(min = 2, max = 2_147_483_647),
         example = 2,

@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 /// The AMQP basic properties of a message.
 ///
-/// The applications of this repository always write all of them. Other writers may omit the optional ones, and
-/// readers accept messages without them.
+/// The applications of this repository always write all of them that apply. Other writers may omit the optional ones,
+/// and readers accept messages without them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generated", derive(schemars::JsonSchema))]
 pub struct Properties {
@@ -16,11 +16,11 @@ pub struct Properties {
         extend("x-personal-data" = "none"),
     ))]
     pub message_id: Uuid,
-    /// The contract and its major version. It is also the routing key.
+    /// The contract and its major version. On a topic exchange, it is also the routing key.
     #[serde(rename = "type")]
     #[cfg_attr(feature = "generated", schemars(
         length(max = 255),
-        regex(pattern = r"^[a-z0-9-]+\.[a-z0-9-]+\.v[1-9]\d*$"),
+        regex(pattern = crate::patterns::MESSAGE_TYPE),
         example = "web-store.customer-registered.v1",
         extend("x-personal-data" = "none"),
     ))]
@@ -70,6 +70,16 @@ pub struct Properties {
         extend("x-personal-data" = "none"),
     ))]
     pub app_id: Option<String>,
+    /// The routing key under which the sender of a command receives reports. Only commands whose contract names a
+    /// report use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "generated", schemars(
+        with = "String",
+        length(min = 1, max = 255),
+        example = "loyalty.replay-progress",
+        extend("x-personal-data" = "none"),
+    ))]
+    pub reply_to: Option<String>,
     /// The values for which AMQP defines no property.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "generated", schemars(with = "Headers", extend("x-personal-data" = "none")))]

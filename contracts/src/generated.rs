@@ -8,7 +8,10 @@ mod page;
 
 use serde_json::Value;
 
-use crate::{CreateCustomer, CustomerDetailsChanged, CustomerRegistered, UpdateCustomer, envelope};
+use crate::{
+    CreateCustomer, CustomerDetailsChanged, CustomerRegistered, CustomersRequested, ReplayCustomers,
+    ReplayProgressed, UpdateCustomer, envelope,
+};
 pub use contract::Contract;
 
 /// A file that is generated from the contracts.
@@ -26,8 +29,11 @@ pub fn contracts() -> Vec<Contract> {
     vec![
         Contract::from_type::<CustomerRegistered>(),
         Contract::from_type::<CustomerDetailsChanged>(),
+        Contract::from_type::<ReplayCustomers>(),
+        Contract::from_type::<ReplayProgressed>(),
         Contract::from_type::<CreateCustomer>(),
         Contract::from_type::<UpdateCustomer>(),
+        Contract::from_type::<CustomersRequested>(),
     ]
 }
 

@@ -13,8 +13,11 @@
 //! | --- | --- |
 //! | `customer_registered` | the event [`CustomerRegistered`] |
 //! | `customer_details_changed` | the event [`CustomerDetailsChanged`] |
+//! | `replay_customers` | the command [`ReplayCustomers`] |
+//! | `replay_progressed` | the event [`ReplayProgressed`] |
 //! | `create_customer` | the command [`CreateCustomer`] |
 //! | `update_customer` | the command [`UpdateCustomer`] |
+//! | `customers_requested` | the event [`CustomersRequested`] |
 //! | [`topology`] | exchanges and queues, each defined once |
 //! | [`envelope`] | the AMQP properties and headers of every message |
 //! | `patterns`, `timestamp` | the text patterns and the time format of the messages |
@@ -35,11 +38,14 @@ pub mod compatibility;
 mod create_customer;
 mod customer_details_changed;
 mod customer_registered;
+mod customers_requested;
 pub mod envelope;
 #[cfg(feature = "generated")]
 pub mod generated;
 #[cfg(feature = "generated")]
 mod patterns;
+mod replay_customers;
+mod replay_progressed;
 #[cfg(feature = "test-util")]
 #[allow(clippy::missing_panics_doc, reason = "a panic reports a failure to the test")]
 pub mod test_util;
@@ -50,6 +56,9 @@ mod update_customer;
 pub use create_customer::CreateCustomer;
 pub use customer_details_changed::CustomerDetailsChanged;
 pub use customer_registered::CustomerRegistered;
+pub use customers_requested::CustomersRequested;
+pub use replay_customers::{MAX_REPLAYED_CUSTOMERS, ReplayCustomers, ReplayedCustomer};
+pub use replay_progressed::{ReplayProgressed, ReplayState};
 pub use update_customer::UpdateCustomer;
 
 /// A message with a documented contract.
@@ -61,7 +70,7 @@ pub use update_customer::UpdateCustomer;
 ///
 /// With the feature `generated`, every message also implements `schemars::JsonSchema`.
 pub trait Message: serde::Serialize + serde::de::DeserializeOwned {
-    /// The AMQP property `type` and the routing key: `<owner>.<message>.v<major version>`.
+    /// The AMQP property `type`, and the routing key on a topic exchange: `<owner>.<message>.v<major version>`.
     const TYPE: &'static str;
 
     /// Event or command.
@@ -72,6 +81,9 @@ pub trait Message: serde::Serialize + serde::de::DeserializeOwned {
 
     /// The exchange that the message is published to. It belongs to the contract's owner.
     const EXCHANGE: &'static str;
+
+    /// The routing key of the message.
+    const ROUTING: Routing = Routing::Type;
 
     /// Returns the body as JSON.
     ///
@@ -89,4 +101,13 @@ pub enum Kind {
     Event,
     /// A request. Any application with the permission may send it, and only its owner consumes it.
     Command,
+}
+
+/// The routing key under which a message is published, and thereby the type of its exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Routing {
+    /// The message type, on a topic exchange.
+    Type,
+    /// The property `reply_to` of the command that the message answers, on a direct exchange.
+    ReplyTo,
 }

@@ -3,6 +3,9 @@
 //! Control characters are Unicode's category Cc. White space is Unicode's property `White_Space`. Both are
 //! listed character by character, because `\s` differs between the engines.
 
+/// The type of a message: `<owner>.<message>.v<major version>`.
+pub(crate) const MESSAGE_TYPE: &str = r"^[a-z0-9-]+\.[a-z0-9-]+\.v[1-9]\d*$";
+
 /// Text without control characters that is not white space alone.
 pub(crate) const LINE: &str = concat!(
     r"^[^\u0000-\u001f\u007f-\u009f]*",

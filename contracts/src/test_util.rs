@@ -70,6 +70,13 @@ fn value(schema: &Value) -> BoxedStrategy<Value> {
     let kind = schema["type"].as_str().or_else(|| schema["type"][0].as_str()).unwrap_or_default();
     match kind {
         "object" => object(schema),
+        "array" => {
+            let bound = |name: &str, default| schema[name].as_u64().map_or(default, |limit| limit as usize);
+            // Longer arrays only take more time.
+            let (low, high) = (bound("minItems", 0), bound("maxItems", usize::MAX));
+            let items = prop::collection::vec(value(&schema["items"]), low..=high.min(low + 9));
+            items.prop_map(Value::from).boxed()
+        }
         "boolean" => any::<bool>().prop_map(Value::from).boxed(),
         "integer" => {
             let low = limit("minimum").unwrap_or(0);

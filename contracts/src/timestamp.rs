@@ -11,6 +11,24 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime
     DateTime::deserialize(from)
 }
 
+/// The same format for a time that may be missing.
+pub(crate) mod optional {
+    use chrono::{DateTime, Utc};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde passes the field by reference")]
+    pub(crate) fn serialize<S: Serializer>(time: &Option<DateTime<Utc>>, to: S) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => super::serialize(time, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<DateTime<Utc>>, D::Error> {
+        Option::deserialize(from)
+    }
+}
+
 /// Returns the schema that writers follow.
 ///
 /// It excludes years before 1000, because they do not fit into a MySQL DATETIME. It excludes leap seconds,

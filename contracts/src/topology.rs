@@ -2,13 +2,26 @@
 //!
 //! Each service declares the ones that it uses from these definitions, so services can start in any order.
 
-use crate::{CreateCustomer, CustomerDetailsChanged, CustomerRegistered, Message, UpdateCustomer};
+use crate::{
+    CreateCustomer, CustomerDetailsChanged, CustomerRegistered, CustomersRequested, Message, ReplayCustomers,
+    UpdateCustomer,
+};
 
 /// The topic exchange for the Web Store's events. The routing key is the message type.
 pub const WEB_STORE_EVENTS: &str = "web-store.events";
 
+/// The topic exchange for commands to the Web Store. The routing key is the message type.
+pub const WEB_STORE_COMMANDS: &str = "web-store.commands";
+
+/// The direct exchange on which the Web Store sends events again. The routing key is the name of the receiving queue,
+/// or the `reply_to` of a request.
+pub const WEB_STORE_REPLAYS: &str = "web-store.replays";
+
 /// The topic exchange for Marketing's commands. The routing key is the message type.
 pub const MARKETING_COMMANDS: &str = "marketing.commands";
+
+/// The topic exchange for Marketing's events. The routing key is the message type.
+pub const MARKETING_EVENTS: &str = "marketing.events";
 
 /// A consumer's durable quorum queue. A second queue beside it keeps its dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,15 +34,32 @@ pub struct Queue {
     pub routing_key: &'static str,
     /// The consumer's direct exchange for dead letters. Their routing key is the queue's name.
     pub dead_letter_exchange: &'static str,
+    /// How messages arrive that were sent before the queue existed.
+    pub replay: Replay,
 }
 
-/// All queues, in the order in which messages pass through them.
+/// How a queue gets the messages that were sent before it existed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    /// They are not sent again. This is a queue of requests, and their senders repeat a request that matters.
+    Never,
+    /// The consumer asks the senders, and they use the ordinary exchange.
+    FromSenders,
+    /// The consumer asks the owner of the events. The owner uses this direct exchange, with the name of the queue as
+    /// the routing key.
+    FromExchange(&'static str),
+}
+
+/// The queues through which customers pass, in the order of their way.
 pub const QUEUES: &[Queue] = &[
     TRANSFORMER_CUSTOMER_REGISTERED,
     TRANSFORMER_CUSTOMER_DETAILS_CHANGED,
     MARKETING_CREATE_CUSTOMER,
     MARKETING_UPDATE_CUSTOMER,
 ];
+
+/// The queues of requests to send customers again, in the order of their way.
+pub const REQUEST_QUEUES: &[Queue] = &[TRANSFORMER_CUSTOMERS_REQUESTED, WEB_STORE_REPLAY_CUSTOMERS];
 
 impl Queue {
     /// Returns the consuming application, which is the first part of the queue's name.
@@ -43,6 +73,16 @@ impl Queue {
     pub fn dead_letter_queue(&self) -> String {
         format!("{}.dead-letters", self.name)
     }
+
+    /// Returns the name of the exchange that marks a gap: `<name>.replay-pending`.
+    ///
+    /// The consumer declares it before it creates the queue. It deletes it after it has requested the messages that
+    /// were sent before. Nothing is published to the exchange. It is the one durable mark that needs no more than the
+    /// permissions of the consumer.
+    #[must_use]
+    pub fn gap_marker(&self) -> String {
+        format!("{}.replay-pending", self.name)
+    }
 }
 
 /// The transformer's queue for [`CustomerRegistered`].
@@ -51,6 +91,7 @@ pub const TRANSFORMER_CUSTOMER_REGISTERED: Queue = Queue {
     exchange: CustomerRegistered::EXCHANGE,
     routing_key: CustomerRegistered::TYPE,
     dead_letter_exchange: "transformer.dead-letters",
+    replay: Replay::FromExchange(WEB_STORE_REPLAYS),
 };
 
 /// The transformer's queue for [`CustomerDetailsChanged`].
@@ -59,6 +100,7 @@ pub const TRANSFORMER_CUSTOMER_DETAILS_CHANGED: Queue = Queue {
     exchange: CustomerDetailsChanged::EXCHANGE,
     routing_key: CustomerDetailsChanged::TYPE,
     dead_letter_exchange: "transformer.dead-letters",
+    replay: Replay::FromExchange(WEB_STORE_REPLAYS),
 };
 
 /// Marketing's queue for [`CreateCustomer`].
@@ -67,6 +109,7 @@ pub const MARKETING_CREATE_CUSTOMER: Queue = Queue {
     exchange: CreateCustomer::EXCHANGE,
     routing_key: CreateCustomer::TYPE,
     dead_letter_exchange: "marketing.dead-letters",
+    replay: Replay::FromSenders,
 };
 
 /// Marketing's queue for [`UpdateCustomer`].
@@ -75,4 +118,23 @@ pub const MARKETING_UPDATE_CUSTOMER: Queue = Queue {
     exchange: UpdateCustomer::EXCHANGE,
     routing_key: UpdateCustomer::TYPE,
     dead_letter_exchange: "marketing.dead-letters",
+    replay: Replay::FromSenders,
+};
+
+/// The transformer's queue for [`CustomersRequested`].
+pub const TRANSFORMER_CUSTOMERS_REQUESTED: Queue = Queue {
+    name: "transformer.customers-requested",
+    exchange: CustomersRequested::EXCHANGE,
+    routing_key: CustomersRequested::TYPE,
+    dead_letter_exchange: "transformer.dead-letters",
+    replay: Replay::Never,
+};
+
+/// The Web Store's queue for [`ReplayCustomers`].
+pub const WEB_STORE_REPLAY_CUSTOMERS: Queue = Queue {
+    name: "web-store.replay-customers",
+    exchange: ReplayCustomers::EXCHANGE,
+    routing_key: ReplayCustomers::TYPE,
+    dead_letter_exchange: "web-store.dead-letters",
+    replay: Replay::Never,
 };

@@ -33,7 +33,7 @@ pub struct UpdateCustomer {
     ))]
     pub customer_id: Uuid,
     /// The number of the customer's state at the source. The state in `CreateCustomer` is 1, and each change
-    /// adds 1.
+    /// has a higher number.
     #[cfg_attr(feature = "generated", schemars(
         range(min = 2, max = 2_147_483_647),
         example = 2,

@@ -70,8 +70,11 @@ fn every_field_is_completely_documented() {
                 ["direct", "linked", "none"].contains(&personal_data),
                 "{name}: {field} has no `x-personal-data`"
             );
-            if schema["type"] != "object" {
+            if schema["type"] != "object" && schema["items"]["type"] != "object" {
                 assert!(schema["examples"][0] != Value::Null, "{name}: {field} has no example");
+            }
+            if schema["type"] == "array" {
+                assert!(schema["maxItems"].is_u64(), "{name}: {field} has no limit");
             }
             if schema["type"] == "string" {
                 let limited =
@@ -82,10 +85,11 @@ fn every_field_is_completely_documented() {
     }
 }
 
-/// Returns the fields of an object and of the objects within it.
+/// Returns the fields of an object, and of the objects and arrays of objects within it.
 fn fields(schema: &Value) -> Vec<(String, Value)> {
     let fields = schema["properties"].as_object().unwrap();
     let own = fields.iter().map(|(name, field)| (name.clone(), field.clone()));
-    let inner = fields.values().filter(|field| field["type"] == "object").flat_map(self::fields);
+    let objects = fields.values().map(|field| if field["type"] == "array" { &field["items"] } else { field });
+    let inner = objects.filter(|field| field["type"] == "object").flat_map(self::fields);
     own.chain(inner).collect()
 }

@@ -15,8 +15,11 @@ esac
 # Declaring needs "configure". Publishing needs "write" on the exchange, consuming needs "read" on the queue,
 # and binding needs "write" on the queue and "read" on the exchange.
 #
-# The names of a service's queues and of its dead-letter exchange start with the service's name, so a new
-# message needs no new permission. Only the administrator may read a dead-letter queue.
+# The names of a service's queues and of its own exchanges start with the service's name, so a new message needs no
+# new permission. Only the administrator may read a dead-letter queue.
+#
+# The transformer forwards events to Marketing, and requests for replays from Marketing to the Web Store. It declares
+# the exchanges of both, so that the services can start in any order.
 cat <<JSON
 {
   "vhosts": [{ "name": "/" }],
@@ -33,15 +36,15 @@ cat <<JSON
     },
     {
       "user": "web-store", "vhost": "/",
-      "configure": "^web-store\\\\.events\$",
-      "write": "^web-store\\\\.events\$",
-      "read": "^\$"
+      "configure": "^web-store\\\\..+\$",
+      "write": "^web-store\\\\.(?!commands\$).+\$",
+      "read": "^web-store\\\\.(?!events\$|replays\$|.+\\\\.dead-letters\$).+\$"
     },
     {
       "user": "transformer", "vhost": "/",
-      "configure": "^(web-store\\\\.events|marketing\\\\.commands|transformer\\\\..+)\$",
-      "write": "^(marketing\\\\.commands|transformer\\\\..+)\$",
-      "read": "^(web-store\\\\.events|transformer\\\\.(?!.+\\\\.dead-letters\$).+)\$"
+      "configure": "^(web-store\\\\.(events|replays|commands)|marketing\\\\.(commands|events)|transformer\\\\..+)\$",
+      "write": "^(marketing\\\\.commands|web-store\\\\.commands|transformer\\\\..+)\$",
+      "read": "^(web-store\\\\.(events|replays)|marketing\\\\.events|transformer\\\\.(?!.+\\\\.dead-letters\$).+)\$"
     },
     {
       "user": "marketing", "vhost": "/",

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand};
 use messaging::BrokerUrl;
 use service_kit::{HttpLimits, Logging, TrustedProxies};
 use sqlx::mysql::MySqlConnectOptions;
@@ -37,6 +37,12 @@ pub struct Config {
     /// is off. A new hash ends all log-in sessions
     #[arg(long, env = "MARKETING_OPERATOR_PASSWORD_HASH", value_name = "HASH", hide_env_values = true)]
     pub(crate) operator_password_hash: Option<PasswordHash>,
+
+    /// Whether to ask the senders for earlier commands after Marketing has created a queue. If false, health reports
+    /// the gap until an operator has closed it
+    #[arg(long, env = "MARKETING_REPLAY_ON_NEW_QUEUE", value_name = "BOOL", default_value_t = true)]
+    #[arg(action = ArgAction::Set)]
+    pub(crate) replay_on_new_queue: bool,
 
     #[command(flatten)]
     pub(crate) proxies: TrustedProxies,

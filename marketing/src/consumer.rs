@@ -2,12 +2,18 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use contracts::topology::{MARKETING_CREATE_CUSTOMER, MARKETING_UPDATE_CUSTOMER, Queue};
+use chrono::Utc;
+use contracts::{
+    CustomersRequested, Message,
+    topology::{MARKETING_CREATE_CUSTOMER, MARKETING_UPDATE_CUSTOMER, Queue},
+};
 use messaging::{
-    BrokerUrl, ConnectionStatus, Consumer, Handler, Incoming, Outcome, Rejection, Session, Unavailable,
+    BrokerUrl, ConnectionStatus, Consumer, Envelope, GapStatus, Handler, Incoming, Outcome, Outgoing,
+    Rejection, Session, Unavailable, child_traceparent,
 };
 use sqlx::mysql::MySqlConnectOptions;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     customer::Customer,
@@ -55,7 +61,46 @@ impl HoldReason {
     }
 }
 
+/// The state of a subscription, for health checks. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct SubscriptionStatus {
+    pub(crate) connection: ConnectionStatus,
+    pub(crate) hold_reason: HoldReason,
+    pub(crate) gap: GapStatus,
+}
+
+impl SubscriptionStatus {
+    pub(crate) fn new(subscription: &Subscription) -> Self {
+        Self {
+            connection: ConnectionStatus::new(subscription.queue.name),
+            hold_reason: HoldReason::default(),
+            gap: GapStatus::new(&subscription.queue),
+        }
+    }
+}
+
+/// Returns the event that asks the senders of a subscription's commands to send them again.
+pub(crate) fn replay_request(subscription: &Subscription) -> Outgoing {
+    let message_id = Uuid::now_v7();
+    let event = CustomersRequested { command_type: subscription.queue.routing_key.to_owned() };
+    Outgoing {
+        exchange: CustomersRequested::EXCHANGE,
+        envelope: Envelope {
+            message_id,
+            message_type: CustomersRequested::TYPE.into(),
+            correlation_id: message_id.to_string(),
+            causation_id: None,
+            traceparent: child_traceparent(None),
+            timestamp: Utc::now(),
+            app_id: "marketing",
+        },
+        body: event.to_json().into_bytes(),
+    }
+}
+
 /// Runs one session of a subscription until shutdown.
+///
+/// It publishes `replay_request` if it has to create its queue. `None` disables that.
 ///
 /// It checks the database first, because it must not take messages while MySQL is unavailable.
 ///
@@ -66,16 +111,18 @@ pub(crate) async fn session(
     subscription: &Subscription,
     database: &MySqlConnectOptions,
     broker: &BrokerUrl,
-    status: &ConnectionStatus,
-    hold_reason: &HoldReason,
+    replay_request: Option<&Outgoing>,
+    status: &SubscriptionStatus,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    hold_reason.set(None);
+    status.hold_reason.set(None);
     schema::check(database).await?;
     let session = Session::open(broker, "marketing").await?;
-    let consumer = Consumer::start(&session, &subscription.queue, status).await?;
+    let consumer = Consumer::start(&session, &subscription.queue, &status.connection).await?;
+    let consumer = consumer.with_replay_request(replay_request, &status.gap);
     let store = Store::new(database.clone());
-    let mut handler = SaveCustomers { parse: subscription.parse, store, hold_reason: hold_reason.clone() };
+    let mut handler =
+        SaveCustomers { parse: subscription.parse, store, hold_reason: status.hold_reason.clone() };
     consumer.run(&mut handler, shutdown).await?;
     session.close().await;
     Ok(())

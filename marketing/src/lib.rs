@@ -29,7 +29,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use config::Command;
-use consumer::{HoldReason, SUBSCRIPTIONS};
+use consumer::{SUBSCRIPTIONS, SubscriptionStatus, replay_request};
 use http::{App, router};
 use list::CustomerList;
 use readiness::SharedCheck;
@@ -64,9 +64,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let shutdown = service_kit::shutdown_on_signal()?;
 
     let schema_status = ConnectionStatus::new("schema");
-    let states: Vec<_> = SUBSCRIPTIONS
+    let states: Vec<_> = SUBSCRIPTIONS.iter().map(SubscriptionStatus::new).collect();
+    let requests: Vec<_> = SUBSCRIPTIONS
         .iter()
-        .map(|subscription| (ConnectionStatus::new(subscription.queue.name), HoldReason::default()))
+        .map(|subscription| config.replay_on_new_queue.then(|| replay_request(subscription)))
         .collect();
     let migrated = CancellationToken::new();
     let migrating = async {
@@ -77,12 +78,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let consuming = async {
         wait_for_schema(&database, &migrated).await;
-        let sessions = SUBSCRIPTIONS.iter().zip(&states).map(|(subscription, (status, hold_reason))| {
-            let (database, broker, shutdown) = (&database, &broker, &shutdown);
-            let session =
-                move || consumer::session(subscription, database, broker, status, hold_reason, shutdown);
-            supervise(status, shutdown, session)
-        });
+        let sessions =
+            SUBSCRIPTIONS.iter().zip(&states).zip(&requests).map(|((subscription, status), request)| {
+                let (database, broker, shutdown) = (&database, &broker, &shutdown);
+                let session = move || {
+                    consumer::session(subscription, database, broker, request.as_ref(), status, shutdown)
+                };
+                supervise(&status.connection, shutdown, session)
+            });
         join_all(sessions).await;
     };
 
@@ -109,8 +112,8 @@ async fn wait_for_schema(database: &MySqlConnectOptions, migrated: &Cancellation
 }
 
 /// Returns the health routes. Marketing is ready if MySQL and the session of each subscription are available,
-/// and if no subscription holds its batch.
-fn health_routes(database: MySqlConnectOptions, states: Vec<(ConnectionStatus, HoldReason)>) -> Router {
+/// and if no subscription holds its batch. It stays ready with a gap: it lacks earlier commands then.
+fn health_routes(database: MySqlConnectOptions, states: Vec<SubscriptionStatus>) -> Router {
     let check = |name, problem| HealthCheck { name, problem, optional: false };
     let mysql = SharedCheck::new(readiness::INTERVAL, move || {
         let database = database.clone();
@@ -120,8 +123,13 @@ fn health_routes(database: MySqlConnectOptions, states: Vec<(ConnectionStatus, H
         let mysql = mysql.clone();
         let sessions: Vec<_> = states
             .iter()
-            .map(|(status, hold_reason)| check(status.name(), status.problem().or_else(|| hold_reason.get())))
+            .map(|SubscriptionStatus { connection, hold_reason, .. }| {
+                check(connection.name(), connection.problem().or_else(|| hold_reason.get()))
+            })
             .collect();
-        async move { [check("mysql", mysql.problem().await)].into_iter().chain(sessions).collect() }
+        let gaps: Vec<_> = states.iter().filter_map(|status| status.gap.problem()).collect();
+        let problem = (!gaps.is_empty()).then(|| gaps.join("; "));
+        let gaps = HealthCheck { name: "replays", problem, optional: true };
+        async move { [check("mysql", mysql.problem().await)].into_iter().chain(sessions).chain([gaps]).collect() }
     })
 }

@@ -8,8 +8,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Backoff, ConnectionStatus, Incoming, Rejection, Session, SessionError, dead_letters::DeadLetters,
-    deliveries::Deliveries, session::with_reply_timeout,
+    Backoff, ConnectionStatus, GapStatus, Incoming, Outgoing, Rejection, Session, SessionError,
+    dead_letters::DeadLetters, deliveries::Deliveries, gap::Gap, session::with_reply_timeout,
 };
 
 /// The maximum of messages in one batch.
@@ -58,6 +58,7 @@ pub struct Consumer<'a> {
     status: &'a ConnectionStatus,
     deliveries: Deliveries<'a>,
     dead_letters: DeadLetters,
+    gap: Option<Gap<'a>>,
 }
 
 impl<'a> Consumer<'a> {
@@ -74,7 +75,18 @@ impl<'a> Consumer<'a> {
         let deliveries = Deliveries::start(session, queue).await?;
         status.up();
         status.set_problem(problem);
-        Ok(Self { session, queue, status, deliveries, dead_letters: DeadLetters::new(&session.broker) })
+        let dead_letters = DeadLetters::new(&session.broker);
+        Ok(Self { session, queue, status, deliveries, dead_letters, gap: None })
+    }
+
+    /// Lets the consumer request earlier messages if it had to create its queue, or if an earlier session had to and
+    /// was interrupted. `None` disables the request: `status` then reports the gap.
+    ///
+    /// The request is repeated until the broker confirms it, so its effect must be idempotent.
+    #[must_use]
+    pub fn with_replay_request(mut self, request: Option<&'a Outgoing>, status: &'a GapStatus) -> Self {
+        self.gap = Some(Gap::new(self.queue, status, request));
+        self
     }
 
     /// Passes batches to the handler and settles them until shutdown. Shutdown does not interrupt a batch that
@@ -83,14 +95,15 @@ impl<'a> Consumer<'a> {
     /// # Errors
     /// Returns an error if the session broke. The broker redelivers unsettled messages.
     pub async fn run(
-        self,
+        mut self,
         handler: &mut impl Handler,
         shutdown: &CancellationToken,
     ) -> Result<(), SessionError> {
         let Self { session, queue, status, .. } = self;
+        let gap = self.gap.take();
         tokio::select! {
             result = Box::pin(self.consume(handler, shutdown)) => result,
-            never = Box::pin(session.keep_topology(queue, status)) => match never {},
+            never = Box::pin(session.keep_topology(queue, status, gap)) => match never {},
         }
     }
 

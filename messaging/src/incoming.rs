@@ -50,6 +50,12 @@ impl Incoming {
         self.delivery.properties.correlation_id().as_ref().map(ShortString::as_str)
     }
 
+    /// Returns the property `reply_to`: the routing key under which the sender receives reports.
+    #[must_use]
+    pub fn reply_to(&self) -> Option<&str> {
+        self.delivery.properties.reply_to().as_ref().map(ShortString::as_str)
+    }
+
     /// Returns the header `traceparent`.
     #[must_use]
     pub fn traceparent(&self) -> Option<&str> {

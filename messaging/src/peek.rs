@@ -62,6 +62,17 @@ impl Session {
         Ok(())
     }
 
+    /// Returns the number of messages in a queue that no consumer holds, or `None` if the queue does not exist.
+    ///
+    /// Needs no permission, and has no effect on the queue. The number includes all messages that the broker has
+    /// confirmed before the call.
+    ///
+    /// # Errors
+    /// Returns an error if the session broke.
+    pub async fn ready_messages(&self, queue: &str) -> Result<Option<u32>, SessionError> {
+        Ok(self.queue_state(queue).await?.map(|state| state.ready_messages))
+    }
+
     /// Returns the state of a queue, or `None` if it does not exist.
     ///
     /// Uses a separate channel, because the broker closes the channel if the queue does not exist.

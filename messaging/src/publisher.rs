@@ -34,16 +34,38 @@ pub(crate) struct Publication<'a> {
 }
 
 impl Session {
-    /// Publishes a batch, waits for all confirms, and returns the outcomes in the order of the messages.
+    /// Publishes a batch, waits for all confirms, and returns the outcomes in the order of the messages. The routing
+    /// key of each message is its type.
     ///
     /// While the broker blocks publishers because of a memory or disk alarm, the wait has no timeout.
     ///
     /// # Errors
     /// Returns an error if the session broke. The broker may have taken any of the messages.
     pub async fn publish(&self, batch: &[Outgoing]) -> Result<Vec<PublishOutcome>, SessionError> {
+        self.publish_routed(batch, None).await
+    }
+
+    /// Publishes a batch as [`Session::publish`], with one routing key for all messages. A direct exchange routes them
+    /// to the queue that is bound with this key.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Session::publish`].
+    pub async fn publish_to_key(
+        &self,
+        routing_key: &str,
+        batch: &[Outgoing],
+    ) -> Result<Vec<PublishOutcome>, SessionError> {
+        self.publish_routed(batch, Some(routing_key)).await
+    }
+
+    async fn publish_routed(
+        &self,
+        batch: &[Outgoing],
+        routing_key: Option<&str>,
+    ) -> Result<Vec<PublishOutcome>, SessionError> {
         let publications = batch.iter().map(|message| Publication {
             exchange: message.exchange,
-            routing_key: &message.envelope.message_type,
+            routing_key: routing_key.unwrap_or(&message.envelope.message_type),
             properties: message.envelope.properties(),
             body: &message.body,
         });

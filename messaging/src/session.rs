@@ -42,6 +42,8 @@ pub struct Session {
     pub(crate) channel: Channel,
     pub(crate) transport: TransportControl,
     pub(crate) broker: BrokerUrl,
+    /// Whether the session has declared a queue that did not exist, so that earlier messages never reached it.
+    pub(crate) created_queue: AtomicBool,
     broken: AtomicBool,
 }
 
@@ -135,7 +137,14 @@ impl Session {
             })?;
         let channel = with_reply_timeout("open a channel", connection.create_channel()).await?;
         with_reply_timeout("confirm mode", channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Self { connection, channel, transport, broker: broker.clone(), broken: AtomicBool::new(false) })
+        Ok(Self {
+            connection,
+            channel,
+            transport,
+            broker: broker.clone(),
+            created_queue: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+        })
     }
 
     /// Waits until the connection or the channel is closed.

@@ -43,7 +43,7 @@ impl ConnectionStatus {
     }
 
     /// Reports a problem of a session that stays up, or its end. Logs each change.
-    pub(crate) fn set_problem(&self, problem: Option<String>) {
+    pub fn set_problem(&self, problem: Option<String>) {
         let changed = self.down.send_if_modified(|current| {
             let changed = *current != problem;
             current.clone_from(&problem);

@@ -1,16 +1,18 @@
 //! Declares exchanges and queues from their definitions in [`contracts::topology`].
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::atomic::Ordering, time::Duration};
 
-use contracts::topology::Queue;
+use contracts::topology::{Queue, Replay};
 use lapin::{
     Channel, ExchangeKind,
-    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    options::{ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
 use tokio::time::sleep;
 
-use crate::{ConnectionStatus, Session, SessionError, envelope::string_value, session::with_reply_timeout};
+use crate::{
+    ConnectionStatus, Session, SessionError, envelope::string_value, gap::Gap, session::with_reply_timeout,
+};
 
 /// The number of deliveries after which the broker itself moves a message to the dead letters.
 ///
@@ -32,7 +34,7 @@ const DEAD_LETTER_DELIVERY_LIMIT: i32 = 1_000_000_000;
 const QUEUE_NAME_FLUSH_DELAY: Duration = Duration::from_secs(1);
 
 /// The interval in which an owner declares its topology again.
-const DECLARE_INTERVAL: Duration = Duration::from_secs(30);
+pub(crate) const DECLARE_INTERVAL: Duration = Duration::from_secs(30);
 
 impl Session {
     /// Declares a topic exchange. If the broker refuses that, the exchange that exists is used.
@@ -40,7 +42,19 @@ impl Session {
     /// # Errors
     /// Returns an error if the session broke, or if the exchange does not exist and cannot be declared.
     pub async fn declare_exchange(&self, name: &str) -> Result<(), SessionError> {
-        let problem = self.declare(&[Declaration::Exchange(name, ExchangeKind::Topic)]).await?;
+        self.declare_exchange_of(ExchangeKind::Topic, name).await
+    }
+
+    /// Declares a direct exchange. If the broker refuses that, the exchange that exists is used.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Session::declare_exchange`].
+    pub async fn declare_direct_exchange(&self, name: &str) -> Result<(), SessionError> {
+        self.declare_exchange_of(ExchangeKind::Direct, name).await
+    }
+
+    async fn declare_exchange_of(&self, kind: ExchangeKind, name: &str) -> Result<(), SessionError> {
+        let problem = self.declare(&[Declaration::Exchange(name, kind)]).await?;
         if let Some(problem) = problem {
             tracing::warn!("{problem}");
         }
@@ -51,20 +65,27 @@ impl Session {
     /// broker refuses to declare are used if they exist. Returns the problem with them, and its fix.
     ///
     /// A new queue is bound only after the broker has written its name to disk. Until then, no message is
-    /// routed to it, so none can be confirmed and then lost.
+    /// routed to it, so none can be confirmed and then lost. Before a new queue exists, its gap is marked. See
+    /// [`crate::gap`].
     ///
     /// # Errors
     /// Returns an error if the session broke, or if the queue does not exist and cannot be declared.
     pub async fn declare_queue(&self, queue: &Queue) -> Result<Option<String>, SessionError> {
         let dead_letters = queue.dead_letter_queue();
-        let is_new =
-            self.queue_state(&dead_letters).await?.is_none() || self.queue_state(queue.name).await?.is_none();
+        let is_missing = self.queue_state(queue.name).await?.is_none();
+        let is_new = is_missing || self.queue_state(&dead_letters).await?.is_none();
+        if is_missing && queue.replay != Replay::Never {
+            self.mark_gap(&queue.gap_marker()).await?;
+        }
         let queues = self
             .declare(&[
                 Declaration::Queue(&dead_letters, quorum_arguments(DEAD_LETTER_DELIVERY_LIMIT)),
                 Declaration::Queue(queue.name, consumer_queue_arguments(queue)),
             ])
             .await?;
+        if is_missing {
+            self.created_queue.store(true, Ordering::Relaxed);
+        }
         if is_new {
             sleep(QUEUE_NAME_FLUSH_DELAY).await;
         }
@@ -76,14 +97,75 @@ impl Session {
                 Declaration::Binding(queue.name, queue.exchange, queue.routing_key),
             ])
             .await?;
-        Ok(queues.or(routes))
+        let replays = self.bind_to_replays(queue).await?;
+        Ok(queues.or(routes).or(replays))
+    }
+
+    /// Binds a queue to the exchange on which the owner of its events sends them again. Returns the problem with that:
+    /// without this binding, the consumer still receives the other events.
+    async fn bind_to_replays(&self, queue: &Queue) -> Result<Option<String>, SessionError> {
+        let Replay::FromExchange(exchange) = queue.replay else { return Ok(None) };
+        let declarations = [
+            Declaration::Exchange(exchange, ExchangeKind::Direct),
+            Declaration::Binding(queue.name, exchange, queue.name),
+        ];
+        match self.declare(&declarations).await {
+            Err(error) if error.is_refusal() => {
+                Ok(Some(format!("{} cannot receive replayed events: {error}", queue.name)))
+            }
+            bound => bound,
+        }
+    }
+
+    /// Marks that a queue has missed messages. Without the permission to do so, an operator provides the topology, and
+    /// only this session knows of the gap.
+    async fn mark_gap(&self, marker: &str) -> Result<(), SessionError> {
+        let channel = self.open_channel().await?;
+        match Declaration::Exchange(marker, ExchangeKind::Direct).declare(&channel).await {
+            Err(error) if error.is_refusal() => {
+                tracing::warn!(exchange = marker, %error, "cannot mark the gap of a new queue");
+                Ok(())
+            }
+            Err(error) => Err(error),
+            Ok(()) => with_reply_timeout("close a channel", channel.close(200, "done".into())).await,
+        }
+    }
+
+    /// Returns whether a queue has missed messages that have not been requested.
+    pub(crate) async fn has_gap_marker(&self, marker: &str) -> Result<bool, SessionError> {
+        let channel = self.open_channel().await?;
+        match Declaration::Exchange(marker, ExchangeKind::Direct).exists(&channel).await {
+            Ok(()) => {
+                with_reply_timeout("close a channel", channel.close(200, "done".into())).await?;
+                Ok(true)
+            }
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes the marker of a gap. A marker that does not exist counts as deleted.
+    pub(crate) async fn delete_gap_marker(&self, marker: &str) -> Result<(), SessionError> {
+        let channel = self.open_channel().await?;
+        let delete = channel.exchange_delete(marker.into(), ExchangeDeleteOptions::default());
+        with_reply_timeout("delete an exchange", delete).await?;
+        with_reply_timeout("close a channel", channel.close(200, "done".into())).await
     }
 
     /// Declares the topology of a queue again in an interval, so that objects deleted by hand come back. Reports
-    /// what it cannot repair in `status`. Never returns.
-    pub(crate) async fn keep_topology(&self, queue: &Queue, status: &ConnectionStatus) -> Infallible {
+    /// what it cannot repair in `status`. After each declaration, closes the gap of the queue. Never returns.
+    pub(crate) async fn keep_topology(
+        &self,
+        queue: &Queue,
+        status: &ConnectionStatus,
+        mut gap: Option<Gap<'_>>,
+    ) -> Infallible {
         loop {
-            sleep(DECLARE_INTERVAL).await;
+            let pause = match &mut gap {
+                Some(gap) => gap.close(self).await,
+                None => DECLARE_INTERVAL,
+            };
+            sleep(pause).await;
             match self.declare_queue(queue).await {
                 Ok(problem) => status.set_problem(problem),
                 // The consumer notices a broken session itself.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand};
 use messaging::BrokerUrl;
 use service_kit::{HttpLimits, Logging};
 
@@ -21,6 +21,12 @@ pub struct Config {
     /// Broker that takes the commands [default: the source broker]
     #[arg(long, env = "TRANSFORMER_TARGET_BROKER_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) target_broker_url: Option<BrokerUrl>,
+
+    /// Whether to ask the Web Store for earlier events after the transformer has created a queue. If false, health
+    /// reports the gap until an operator has closed it
+    #[arg(long, env = "TRANSFORMER_REPLAY_ON_NEW_QUEUE", value_name = "BOOL", default_value_t = true)]
+    #[arg(action = ArgAction::Set)]
+    pub(crate) replay_on_new_queue: bool,
 
     #[command(flatten)]
     pub(crate) http: HttpLimits,

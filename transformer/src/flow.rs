@@ -20,8 +20,21 @@ pub trait Flow {
     /// The queue from which the flow consumes.
     const QUEUE: Queue;
 
-    /// Returns the command for an event. The function is pure: the same event gives the same command.
-    fn translate(event: Self::Event) -> Self::Command;
+    /// The brokers between which the flow carries messages.
+    const DIRECTION: Direction = Direction::SourceToTarget;
+
+    /// Returns the command for an event, or `None` if the event requires no command. The function is pure: the same
+    /// event gives the same command.
+    fn translate(event: Self::Event) -> Option<Self::Command>;
+}
+
+/// The brokers between which a flow carries messages. The Web Store uses the source, and Marketing the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From events of the Web Store to commands for Marketing.
+    SourceToTarget,
+    /// From events of Marketing to commands for the Web Store.
+    TargetToSource,
 }
 
 /// A flow without its types, as one entry of [`FLOWS`](crate::flows::FLOWS).
@@ -33,22 +46,37 @@ pub struct FlowEntry {
     pub queue: Queue,
     /// The exchange to which the flow publishes.
     pub exchange: &'static str,
-    /// Returns the outgoing command for a received event, or the reason why the event can never succeed.
-    pub forward: fn(&Incoming) -> Result<Outgoing, Rejection>,
+    /// The type of the events.
+    pub event_type: &'static str,
+    /// The type of the commands.
+    pub command_type: &'static str,
+    /// The brokers between which the flow carries messages.
+    pub direction: Direction,
+    /// Returns the outgoing command for a received event, `None` if it requires no command, or the reason why the
+    /// event can never succeed.
+    pub forward: fn(&Incoming) -> Result<Option<Outgoing>, Rejection>,
 }
 
 impl FlowEntry {
     /// Returns the entry of a flow.
     #[must_use]
     pub const fn of<F: Flow>() -> Self {
-        Self { name: F::NAME, queue: F::QUEUE, exchange: F::Command::EXCHANGE, forward: forward::<F> }
+        Self {
+            name: F::NAME,
+            queue: F::QUEUE,
+            exchange: F::Command::EXCHANGE,
+            event_type: F::Event::TYPE,
+            command_type: F::Command::TYPE,
+            direction: F::DIRECTION,
+            forward: forward::<F>,
+        }
     }
 }
 
-fn forward<F: Flow>(message: &Incoming) -> Result<Outgoing, Rejection> {
+fn forward<F: Flow>(message: &Incoming) -> Result<Option<Outgoing>, Rejection> {
     let event_id = message.message_id()?;
-    let command = F::translate(message.parse()?);
-    Ok(Outgoing {
+    let Some(command) = F::translate(message.parse()?) else { return Ok(None) };
+    Ok(Some(Outgoing {
         exchange: F::Command::EXCHANGE,
         envelope: Envelope {
             // The same event always gives the same id, so a receiver can recognize a copy.
@@ -61,5 +89,5 @@ fn forward<F: Flow>(message: &Incoming) -> Result<Outgoing, Rejection> {
             app_id: "transformer",
         },
         body: command.to_json().into_bytes(),
-    })
+    }))
 }

@@ -15,4 +15,5 @@ macro_rules! flows {
 flows! {
     customer_registered::CreateRegisteredCustomer,
     customer_details_changed::UpdateChangedCustomer,
+    customers_requested::ReplayRequestedCustomers,
 }

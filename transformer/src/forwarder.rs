@@ -7,39 +7,60 @@ use std::{collections::HashSet, sync::Arc};
 
 use anyhow::Context;
 use messaging::{
-    BrokerUrl, ConnectionStatus, Consumer, Handler, Incoming, Outcome, Outgoing, PublishOutcome, Session,
-    SessionError, Unavailable, supervise,
+    BrokerUrl, ConnectionStatus, Consumer, GapStatus, Handler, Incoming, Outcome, Outgoing, PublishOutcome,
+    Session, SessionError, Unavailable, supervise,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::flow::FlowEntry;
+use crate::{
+    flow::{Direction, FlowEntry},
+    replay::request_for,
+};
 
-/// The connections of a flow, for health reports.
+/// The connections of a flow and the gap of its queue, for health reports.
 #[derive(Debug, Clone)]
 pub(crate) struct FlowStatus {
     pub(crate) source: ConnectionStatus,
     pub(crate) target: ConnectionStatus,
+    pub(crate) gap: GapStatus,
 }
 
 impl FlowStatus {
     pub(crate) fn new(flow: &FlowEntry) -> Self {
-        Self { source: ConnectionStatus::new(flow.queue.name), target: ConnectionStatus::new(flow.name) }
+        Self {
+            source: ConnectionStatus::new(flow.queue.name),
+            target: ConnectionStatus::new(flow.name),
+            gap: GapStatus::new(&flow.queue),
+        }
     }
 }
 
 /// The current session at the target, or `None` while the target is unavailable.
 type TargetSession = Option<Arc<Session>>;
 
-/// Runs a flow until shutdown.
+/// The settings that all flows share.
+#[derive(Debug, Clone)]
+pub(crate) struct Brokers {
+    pub(crate) source: BrokerUrl,
+    pub(crate) target: BrokerUrl,
+    /// Whether a new queue requests earlier events.
+    pub(crate) replay_on_new_queue: bool,
+}
+
+/// Runs a flow until shutdown. It consumes at the broker where it starts, its source here, and publishes at its target.
 pub(crate) async fn run(
     flow: &FlowEntry,
-    source: &BrokerUrl,
-    target: &BrokerUrl,
+    brokers: &Brokers,
     status: &FlowStatus,
     shutdown: &CancellationToken,
 ) {
+    let (source, target) = match flow.direction {
+        Direction::SourceToTarget => (&brokers.source, &brokers.target),
+        Direction::TargetToSource => (&brokers.target, &brokers.source),
+    };
+    let request = request_for(flow).filter(|_| brokers.replay_on_new_queue);
     let (current, connected) = watch::channel(None);
     // The target's session outlives the source's, which finishes its batch in flight.
     let consumed = CancellationToken::new();
@@ -48,7 +69,7 @@ pub(crate) async fn run(
     });
     let consume = async {
         supervise(&status.source, shutdown, || {
-            consume(flow, source, connected.clone(), &status.source, shutdown)
+            consume(flow, source, connected.clone(), request.as_ref(), status, shutdown)
         })
         .await;
         consumed.cancel();
@@ -87,7 +108,8 @@ async fn consume(
     flow: &FlowEntry,
     source: &BrokerUrl,
     mut target: watch::Receiver<TargetSession>,
-    status: &ConnectionStatus,
+    request: Option<&Outgoing>,
+    status: &FlowStatus,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     tokio::select! {
@@ -95,7 +117,8 @@ async fn consume(
         () = shutdown.cancelled() => return Ok(()),
     }
     let session = Session::open(source, "transformer source").await?;
-    let consumer = Consumer::start(&session, &flow.queue, status).await?;
+    let consumer = Consumer::start(&session, &flow.queue, &status.source).await?;
+    let consumer = consumer.with_replay_request(request, &status.gap);
     consumer.run(&mut Forwarder { flow, target, confirmed: HashSet::new() }, shutdown).await?;
     session.close().await;
     Ok(())
@@ -116,10 +139,10 @@ impl Handler for Forwarder<'_> {
         let mut commands: Vec<Outgoing> = Vec::with_capacity(batch.len());
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(batch.len());
         for event in batch {
-            outcomes.push((self.flow.forward)(event).map(|command| {
-                if !self.confirmed.contains(&command.envelope.message_id) {
-                    commands.push(command);
-                }
+            let command = (self.flow.forward)(event);
+            outcomes.push(command.map(|command| {
+                commands
+                    .extend(command.filter(|command| !self.confirmed.contains(&command.envelope.message_id)));
             }));
         }
         let session = self.target.borrow().clone();

@@ -4,6 +4,7 @@ mod config;
 pub mod flow;
 pub mod flows;
 mod forwarder;
+mod replay;
 mod service;
 
 pub use config::Config;

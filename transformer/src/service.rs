@@ -7,7 +7,7 @@ use service_kit::{HealthCheck, health};
 use crate::{
     config::{Command, Config},
     flows::FLOWS,
-    forwarder::{self, FlowStatus},
+    forwarder::{self, Brokers, FlowStatus},
 };
 
 /// Runs the transformer until a signal asks it to stop.
@@ -24,13 +24,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let listener = service_kit::bind(config.listen).await?;
     let shutdown = service_kit::shutdown_on_signal()?;
 
-    let source = &config.source_broker_url;
-    let target = config.target_broker_url.as_ref().unwrap_or(source);
+    let brokers = Brokers {
+        target: config.target_broker_url.unwrap_or_else(|| config.source_broker_url.clone()),
+        source: config.source_broker_url,
+        replay_on_new_queue: config.replay_on_new_queue,
+    };
     let statuses: Vec<_> = FLOWS.iter().map(FlowStatus::new).collect();
-    let flows = FLOWS
-        .iter()
-        .zip(&statuses)
-        .map(|(flow, status)| forwarder::run(flow, source, target, status, &shutdown));
+    let flows =
+        FLOWS.iter().zip(&statuses).map(|(flow, status)| forwarder::run(flow, &brokers, status, &shutdown));
 
     let reported = statuses.clone();
     let health = health(move || {
@@ -40,7 +41,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             optional: false,
         };
         let connections = reported.iter().flat_map(|flow| [&flow.source, &flow.target]);
-        let checks: Vec<_> = connections.map(check).collect();
+        let mut checks: Vec<_> = connections.map(check).collect();
+        let gaps: Vec<_> = reported.iter().filter_map(|flow| flow.gap.problem()).collect();
+        // The service works with a gap: it lacks earlier events.
+        let problem = (!gaps.is_empty()).then(|| gaps.join("; "));
+        checks.push(HealthCheck { name: "replays", problem, optional: true });
         async { checks }
     });
     let serving = service_kit::serve(listener, health, config.http.clone(), &shutdown);

@@ -50,6 +50,8 @@ pub(crate) struct App {
     pub(crate) relay: Arc<Relay>,
     /// The relay's connection, for health checks.
     pub(crate) broker: ConnectionStatus,
+    /// The connections of replays, for health checks.
+    pub(crate) replays: [ConnectionStatus; 2],
     /// The migrations of this process, for health checks.
     pub(crate) migrations: Option<ConnectionStatus>,
     /// Limits the registrations of one client address.
@@ -119,8 +121,8 @@ fn render_problem(headers: &HeaderMap, problem: &Problem) -> Response {
     Format::from_accept(headers).problem(problem)
 }
 
-/// The broker is optional: registration continues without it, and events wait in the outbox. Migrations are optional
-/// while the schema is sufficient without them.
+/// The broker is optional: registration continues without it, and events wait in the outbox. So are replays, which
+/// continue later. Migrations are optional while the schema is sufficient without them.
 async fn health_checks(app: App) -> Vec<HealthCheck> {
     let StoreHealth { postgres, schema } = app.store.check().await;
     let migrations = app.migrations.as_ref().and_then(ConnectionStatus::problem);
@@ -129,6 +131,11 @@ async fn health_checks(app: App) -> Vec<HealthCheck> {
         HealthCheck { name: "schema", problem: schema, optional: false },
         HealthCheck { name: app.broker.name(), problem: app.broker.problem(), optional: true },
     ];
+    checks.extend(app.replays.iter().map(|status| HealthCheck {
+        name: status.name(),
+        problem: status.problem(),
+        optional: true,
+    }));
     if let Some(status) = &app.migrations {
         checks.push(HealthCheck { name: status.name(), problem: migrations, optional: true });
     }
@@ -180,6 +187,7 @@ mod tests {
             store: Store::new(database.clone(), 20),
             relay: Arc::new(Relay::new(database, broker)),
             broker: ConnectionStatus::new("broker"),
+            replays: [ConnectionStatus::new("requests"), ConnectionStatus::new("replays")],
             migrations: None,
             registration_limit: Arc::new(RateLimit::per_minute(0)),
             update_limit: Arc::new(RateLimit::per_minute(limit)),

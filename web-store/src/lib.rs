@@ -8,6 +8,7 @@ mod idempotency;
 mod outbox;
 mod postgres;
 mod relay;
+mod replay;
 mod republish;
 mod schema;
 mod store;
@@ -18,6 +19,7 @@ pub use outbox::OutboxEvent;
 
 use std::sync::Arc;
 
+use contracts::topology::WEB_STORE_REPLAY_CUSTOMERS;
 use messaging::{ConnectionStatus, supervise};
 use service_kit::{RateLimit, required, write_stdout};
 use sqlx::postgres::PgConnectOptions;
@@ -26,6 +28,7 @@ use config::{Command, Config};
 use http::{App, router};
 use postgres::report_shared_sessions;
 use relay::Relay;
+use replay::{Replayer, accept_requests};
 use store::Store;
 
 /// Runs the program: the service, or the subcommand.
@@ -60,12 +63,16 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let migrations = ConnectionStatus::new("migrations");
     let broker = ConnectionStatus::new("broker");
     let store = Store::new(database.clone(), config.database_connections);
-    let relay = Arc::new(Relay::new(database.clone(), broker_url));
+    let replay_requests = ConnectionStatus::new(WEB_STORE_REPLAY_CUSTOMERS.name);
+    let replays = ConnectionStatus::new("replays");
+    let relay = Arc::new(Relay::new(database.clone(), broker_url.clone()));
+    let replayer = Replayer::new(database.clone(), broker_url.clone(), Arc::clone(&relay));
     let limits = config.http.with_proxies(&config.proxies);
     let app = App {
         store,
         relay: Arc::clone(&relay),
         broker: broker.clone(),
+        replays: [replay_requests.clone(), replays.clone()],
         // Without the owner's URL, another process applies them.
         migrations: config.owner_database_url.is_some().then(|| migrations.clone()),
         registration_limit: Arc::new(RateLimit::per_minute(config.registrations_per_minute)),
@@ -80,6 +87,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     // The relay waits for the schema itself: another process may apply the migrations.
     let relaying = supervise(&broker, &shutdown, || relay.session(&broker, &shutdown));
+    let accepting = supervise(&replay_requests, &shutdown, || {
+        accept_requests(&database, &broker_url, &replayer, &replay_requests, &shutdown)
+    });
+    let replaying = supervise(&replays, &shutdown, || replayer.session(&replays, &shutdown));
     let checking = async {
         tokio::select! {
             () = report_shared_sessions(&database) => {}
@@ -87,7 +98,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
     };
     let serving = service_kit::serve(listener, router(app), limits, &shutdown);
-    let (served, _, (), ()) = tokio::join!(serving, relaying, migrating, checking);
+    let (served, ..) = tokio::join!(serving, relaying, accepting, replaying, migrating, checking);
     served
 }
 

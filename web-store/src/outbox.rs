@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use crate::{
     postgres::{PostgresError, connect, with_deadline},
-    schema::{self, Schema},
+    schema,
 };
 
 /// The limit for one step of the relay. After it, the session ends and the relay connects again.
@@ -115,12 +115,12 @@ impl Outbox {
         Ok(Self { connection: connect(database, QUERY_TIMEOUT, USE_INDEXES).await? })
     }
 
-    /// Returns the state of the schema.
+    /// Waits until the schema is sufficient.
     ///
     /// # Errors
     /// Returns [`PostgresError`] if the database is unavailable.
-    pub(crate) async fn inspect_schema(&mut self) -> Result<Schema, PostgresError> {
-        with_deadline(QUERY_TIMEOUT, schema::inspect(&mut self.connection)).await
+    pub(crate) async fn wait_for_schema(&mut self) -> Result<(), PostgresError> {
+        schema::wait_until_sufficient(&mut self.connection, QUERY_TIMEOUT, "the relay").await
     }
 
     /// Claims up to `limit` fresh events that no other relay has claimed, among those written since `since`. `None`

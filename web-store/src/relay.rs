@@ -5,7 +5,10 @@
 
 mod parked;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::topology;
@@ -27,9 +30,6 @@ const MAX_BATCH: i64 = 256;
 /// and events that an operator republished.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often the relay checks whether the migrations have been applied.
-const SCHEMA_POLL_INTERVAL: Duration = Duration::from_millis(250);
-
 /// How far a claim looks back from the last one. A transaction that writes an event ends within 3 s.
 const LOOK_BACK: TimeDelta = TimeDelta::seconds(10);
 
@@ -49,6 +49,8 @@ pub(crate) struct Relay {
     broker: BrokerUrl,
     /// Notified after each commit that writes to the outbox.
     pub(crate) wake: Notify,
+    /// Whether the last batch of fresh events was full.
+    backlog: AtomicBool,
     /// Kept from session to session.
     progress: Mutex<Progress>,
 }
@@ -94,7 +96,18 @@ impl Relay {
             next_parked_scan: Schedule(now),
             parked: ParkedTypes::default(),
         };
-        Self { database, broker, wake: Notify::new(), progress: Mutex::new(progress) }
+        Self {
+            database,
+            broker,
+            wake: Notify::new(),
+            backlog: AtomicBool::new(false),
+            progress: Mutex::new(progress),
+        }
+    }
+
+    /// Returns whether more events are waiting than the relay takes in one batch. Other work on the broker pauses then.
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.backlog.load(Ordering::Relaxed)
     }
 
     /// Runs one session until shutdown or until the first error.
@@ -112,13 +125,14 @@ impl Relay {
         broker.declare_exchange(topology::WEB_STORE_EVENTS).await?;
         let mut outbox = Outbox::connect(&self.database).await?;
         tokio::select! {
-            waited = wait_for_schema(&mut outbox) => waited?,
+            waited = outbox.wait_for_schema() => waited?,
             () = shutdown.cancelled() => return Ok(()),
             () = broker.wait_closed() => return Err(SessionError::Lost.into()),
         }
         status.up();
         while !shutdown.is_cancelled() {
             let more_fresh = progress.relay_fresh(&mut outbox, &broker).await?;
+            self.backlog.store(more_fresh, Ordering::Relaxed);
             let more_parked = progress.relay_parked(&mut outbox, &broker).await?;
             if more_fresh || more_parked {
                 continue;
@@ -135,21 +149,6 @@ impl Relay {
         }
         broker.close().await;
         Ok(())
-    }
-}
-
-/// Waits until the schema is sufficient, regardless of which process applies the migrations.
-async fn wait_for_schema(outbox: &mut Outbox) -> anyhow::Result<()> {
-    let mut logged = false;
-    loop {
-        let missing = outbox.inspect_schema().await?.missing;
-        if missing.is_empty() {
-            return Ok(());
-        }
-        if !std::mem::replace(&mut logged, true) {
-            tracing::info!(?missing, "the relay waits for migrations");
-        }
-        sleep(SCHEMA_POLL_INTERVAL).await;
     }
 }
 

@@ -11,13 +11,16 @@ use messaging::Backoff;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, migrate::Migrator, postgres::PgConnectOptions};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::postgres::{LOCK_TIMEOUT, UNDEFINED_TABLE, code, open_unlimited, with_deadline};
+use crate::postgres::{LOCK_TIMEOUT, PostgresError, UNDEFINED_TABLE, code, open_unlimited, with_deadline};
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrations = sqlx::migrate!();
     migrations.set_ignore_missing(true);
     migrations
 });
+
+/// How often a waiting part checks whether the migrations have been applied.
+const SCHEMA_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -125,6 +128,29 @@ async fn drop_unfinished_indexes(connection: &mut PgConnection) -> anyhow::Resul
         connection.execute(AssertSqlSafe(format!("DROP INDEX IF EXISTS {index}"))).await?;
     }
     Ok(())
+}
+
+/// Waits until the schema is sufficient, regardless of which process applies the migrations. `waiting` appears in the
+/// log.
+///
+/// # Errors
+/// Returns [`PostgresError`] if the database is unavailable.
+pub(crate) async fn wait_until_sufficient(
+    connection: &mut PgConnection,
+    limit: Duration,
+    waiting: &str,
+) -> Result<(), PostgresError> {
+    let mut logged = false;
+    loop {
+        let missing = with_deadline(limit, inspect(connection)).await?.missing;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if !std::mem::replace(&mut logged, true) {
+            tracing::info!(?missing, "{waiting} waits for migrations");
+        }
+        sleep(SCHEMA_POLL_INTERVAL).await;
+    }
 }
 
 /// Returns which migrations are missing, and whether the server accepts writes.

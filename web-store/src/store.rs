@@ -21,6 +21,7 @@ use crate::{
     schema,
 };
 use batcher::RegistrationBatcher;
+pub(crate) use details::insert_version;
 
 /// A visitor gets a response within 3 s even if Postgres is unavailable. This leaves time to send it.
 const QUERY_TIMEOUT: Duration = Duration::from_millis(2500);

@@ -9,12 +9,22 @@ use crate::{
     outbox::OutboxEvent,
 };
 
+/// The start of version numbers: 2020-01-01T00:00:00Z, in seconds since 1970. The numbers fit into 31 bits until 2088.
+const VERSION_EPOCH: i64 = 1_577_836_800;
+
+/// Returns the number of a version that is created at this time, if the previous version has a lower one.
+pub(crate) fn clock_number(time: DateTime<Utc>) -> i32 {
+    i32::try_from((time.timestamp() - VERSION_EPOCH).max(0)).unwrap_or(i32::MAX)
+}
+
 /// One version of a customer: the registration or a later change.
 #[derive(Debug, Clone)]
 pub struct CustomerVersion {
     /// All details of the customer in this version.
     pub customer: Customer,
-    /// The registration is version 1. Each change adds 1.
+    /// The registration is version 1. Each change has a higher number: the seconds since 2020, or the number after the
+    /// previous one if that is higher. After a restore of the database, a change therefore has a higher number than
+    /// the changes that were lost.
     pub number: i32,
     /// When the change was accepted, in whole microseconds. `None` for the registration.
     pub changed_at: Option<DateTime<Utc>>,
@@ -45,7 +55,17 @@ impl CustomerVersion {
         }
         let customer =
             Customer { name: name.clone(), marketing_consent: *marketing_consent, ..self.customer.clone() };
-        Some(Self { customer, number: self.number + 1, changed_at: Some(Utc::now().trunc_subsecs(6)) })
+        Some(Self { customer, ..self.above(self.number) })
+    }
+
+    /// Returns the same details as a later version, changed now, whose number is higher than `number` and than that of
+    /// this version.
+    #[must_use]
+    pub(crate) fn above(&self, number: i32) -> Self {
+        let now = Utc::now();
+        let next = self.number.max(number).saturating_add(1);
+        let number = next.max(clock_number(now));
+        Self { customer: self.customer.clone(), number, changed_at: Some(now.trunc_subsecs(6)) }
     }
 
     /// Builds the event for this version. Type, time, and body depend on the version only, so republishing
@@ -116,10 +136,11 @@ impl From<StoredVersion> for CustomerVersion {
 
 #[cfg(test)]
 mod tests {
+    use chrono::Utc;
     use contracts::{CustomerDetailsChanged, CustomerRegistered, Message};
     use uuid::Uuid;
 
-    use super::{CustomerVersion, DetailsUpdate};
+    use super::{CustomerVersion, DetailsUpdate, clock_number};
     use crate::customer::{Customer, Email, Name};
 
     fn registered() -> CustomerVersion {
@@ -146,6 +167,30 @@ mod tests {
         let version = registered();
         let same = DetailsUpdate { name: version.customer.name.clone(), marketing_consent: false };
         assert!(version.next(&same).is_none());
-        assert_eq!(version.next(&DetailsUpdate { marketing_consent: true, ..same }).unwrap().number, 2);
+        assert!(version.next(&DetailsUpdate { marketing_consent: true, ..same }).unwrap().number > 1);
+    }
+
+    #[test]
+    fn number_of_next_version_follows_clock_and_previous_version() {
+        let update =
+            |consent| DetailsUpdate { name: Name::parse("Ann").unwrap(), marketing_consent: consent };
+        let before = clock_number(Utc::now());
+        let second = registered().next(&update(true)).unwrap();
+        assert!((before..=clock_number(Utc::now())).contains(&second.number));
+        let ahead = CustomerVersion { number: second.number + 1000, ..second };
+        assert_eq!(ahead.next(&update(false)).unwrap().number, ahead.number + 1);
+        assert_eq!(ahead.above(ahead.number + 7).number, ahead.number + 8);
+        let details = (ahead.customer.name.clone(), ahead.customer.marketing_consent);
+        let above = ahead.above(1).customer;
+        assert_eq!((above.name, above.marketing_consent), details);
+    }
+
+    #[test]
+    fn version_numbers_fit_until_2088() {
+        let number = |time: &str| clock_number(time.parse().unwrap());
+        assert_eq!(number("2020-01-01T00:01:00Z"), 60);
+        assert_eq!(number("1999-01-01T00:00:00Z"), 0);
+        assert_eq!(number("2088-01-19T03:14:06Z"), i32::MAX - 1);
+        assert_eq!(number("2100-01-01T00:00:00Z"), i32::MAX);
     }
 }

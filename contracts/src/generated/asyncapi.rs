@@ -8,7 +8,10 @@ use super::{
     Contract,
     contract::{description, schema},
 };
-use crate::{Kind, envelope, topology};
+use crate::{
+    Kind, Routing, envelope,
+    topology::{self, Replay},
+};
 
 /// The version of the AMQP bindings. <https://github.com/asyncapi/bindings/tree/master/amqp>
 const BINDING: &str = "0.3.0";
@@ -22,10 +25,17 @@ pub(super) fn asyncapi(contracts: &[Contract]) -> Value {
         messages.insert(contract.name.clone(), message(contract));
         let send = operation("send", sender(contract), contract.message_type, contract);
         operations.insert(format!("{}.send.{}", sender(contract), contract.name), send);
-        for queue in topology::QUEUES.iter().filter(|queue| queue.routing_key == contract.message_type) {
+        let queues = topology::QUEUES.iter().chain(topology::REQUEST_QUEUES);
+        for queue in queues.filter(|queue| queue.routing_key == contract.message_type) {
             channels.insert(queue.name.to_owned(), queue_channel(queue, contract));
             let receive = operation("receive", queue.consumer(), queue.name, contract);
             operations.insert(format!("{}.receive.{}", queue.consumer(), contract.name), receive);
+            if let Replay::FromExchange(exchange) = queue.replay {
+                let channel = channels.entry(exchange).or_insert_with(|| replay_channel(exchange));
+                channel["messages"][&contract.name] = message_reference(contract);
+                let replay = operation("send", contract.owner, exchange, contract);
+                operations.insert(format!("{}.replay.{}", contract.owner, contract.name), replay);
+            }
         }
     }
     let properties = schema::<envelope::Properties>();
@@ -68,22 +78,46 @@ fn sender(contract: &Contract) -> &'static str {
 
 /// Returns the channel of an exchange: the place to publish a message, or to bind a queue of one's own.
 fn exchange_channel(contract: &Contract) -> Value {
-    json!({
-        "address": contract.message_type,
+    let mut channel = json!({
+        "address": match contract.routing {
+            Routing::Type => contract.message_type,
+            Routing::ReplyTo => "{reply_to}",
+        },
         "title": format!("{} on {}", contract.name, contract.exchange),
-        "description": match contract.kind {
-            Kind::Event => "To receive these events, bind your own queue to the exchange with this routing key.",
-            Kind::Command => "To send this command, publish it to the exchange with this routing key.",
+        "description": match (contract.routing, contract.kind) {
+            (Routing::ReplyTo, _) => "To receive these reports, bind your own queue to the exchange with the `reply_to` of your command as the routing key.",
+            (_, Kind::Event) => "To receive these events, bind your own queue to the exchange with this routing key.",
+            (_, Kind::Command) => "To send this command, publish it to the exchange with this routing key.",
         },
         "messages": { &contract.name: message_reference(contract) },
-        "bindings": { "amqp": {
-            "is": "routingKey",
-            "exchange": {
-                "name": contract.exchange, "type": "topic", "durable": true, "autoDelete": false, "vhost": "/",
-            },
-            "bindingVersion": BINDING,
-        }},
+        "bindings": exchange_bindings(contract.exchange, contract.routing.exchange_type()),
+    });
+    if contract.routing == Routing::ReplyTo {
+        channel["parameters"] = json!({ "reply_to": { "description": "The AMQP property of the command." } });
+    }
+    channel
+}
+
+/// Returns the channel of an exchange on which the owner of events sends them again.
+fn replay_channel(exchange: &str) -> Value {
+    json!({
+        "address": "{queue}",
+        "title": format!("Replayed events on {exchange}"),
+        "description": "To receive replayed events, bind your own queue to the exchange with its name as the routing key.",
+        "parameters": { "queue": { "description": "The name of the receiving queue." } },
+        "messages": {},
+        "bindings": exchange_bindings(exchange, Routing::ReplyTo.exchange_type()),
     })
+}
+
+fn exchange_bindings(exchange: &str, exchange_type: &str) -> Value {
+    json!({ "amqp": {
+        "is": "routingKey",
+        "exchange": {
+            "name": exchange, "type": exchange_type, "durable": true, "autoDelete": false, "vhost": "/",
+        },
+        "bindingVersion": BINDING,
+    }})
 }
 
 fn queue_channel(queue: &topology::Queue, contract: &Contract) -> Value {

@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use crate::{Kind, Message};
+use crate::{Kind, Message, Routing};
 
 /// A message's contract, read from its Rust type.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Contract {
     pub owner: &'static str,
     /// [`Message::EXCHANGE`].
     pub exchange: &'static str,
+    /// [`Message::ROUTING`].
+    pub routing: Routing,
     /// The JSON Schema 2020-12. `x-contract` holds the parts that a schema cannot express.
     pub schema: Value,
     /// Parses a body as this message and serializes it again.
@@ -32,7 +34,10 @@ impl Contract {
             "kind": M::KIND.as_str(),
             "owner": M::OWNER,
             "exchange": M::EXCHANGE,
-            "routing-key": M::TYPE,
+            "routing-key": match M::ROUTING {
+                Routing::Type => M::TYPE,
+                Routing::ReplyTo => "the property reply_to of the command",
+            },
         });
         Self {
             name: M::schema_name().into_owned(),
@@ -40,19 +45,20 @@ impl Contract {
             kind: M::KIND,
             owner: M::OWNER,
             exchange: M::EXCHANGE,
+            routing: M::ROUTING,
             schema,
             rewrite: |body| Ok(serde_json::from_str::<M>(body)?.to_json()),
         }
     }
 
-    /// Returns the body of a message built from the fields' examples.
+    /// Returns the body of a message built from the fields' examples. An optional field without an example is absent.
     ///
     /// # Panics
     /// Panics if the examples do not form a valid message, which is a mistake in its definition.
     #[must_use]
     pub fn sample(&self) -> String {
-        let example = |field: &Value| field["examples"][0].clone();
-        let fields = fields(&self.schema).map(|(name, field)| (name.clone(), example(field)));
+        let example = |field: &Value| Some(field["examples"][0].clone()).filter(|example| !example.is_null());
+        let fields = fields(&self.schema).filter_map(|(name, field)| Some((name.clone(), example(field)?)));
         let examples = Value::from(fields.collect::<Map<_, _>>()).to_string();
         (self.rewrite)(&examples).unwrap_or_else(|error| {
             panic!("the examples of {} do not form a valid message: {error}", self.name)
@@ -70,6 +76,16 @@ impl Contract {
         let sections = description(&self.schema).split("\n\n# ").skip(1);
         let pairs = sections.filter_map(|section| section.split_once("\n\n"));
         pairs.map(|(heading, text)| (heading.to_owned(), text.to_owned())).collect()
+    }
+}
+
+impl Routing {
+    /// Returns the type of the exchange.
+    pub(super) fn exchange_type(self) -> &'static str {
+        match self {
+            Self::Type => "topic",
+            Self::ReplyTo => "direct",
+        }
     }
 }
 

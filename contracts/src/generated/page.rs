@@ -14,6 +14,7 @@ pub(super) fn page(contracts: &[Contract]) -> String {
     let values = [
         ("{{overview}}", contracts.iter().map(overview).collect()),
         ("{{listen.py}}", include_str!("../../clients/listen.py").to_owned()),
+        ("{{replay.py}}", include_str!("../../clients/replay.py").to_owned()),
         ("{{send.py}}", include_str!("../../clients/send.py").to_owned()),
         ("{{envelope}}", envelope()),
         ("{{messages}}", contracts.iter().map(message).collect()),
@@ -35,15 +36,16 @@ fn message(contract: &Contract) -> String {
         Kind::Event => "an event",
         Kind::Command => "a command",
     };
+    let exchange_type = contract.routing.exchange_type();
     let sections = contract
         .sections()
         .iter()
         .fold(String::new(), |all, (heading, text)| all + &format!("**{heading}.** {text}\n\n"));
     let sample: Value = serde_json::from_str(&contract.sample()).expect("a sample is JSON");
-    let table = table(&contract.schema);
+    let table = table(&contract.schema) + &item_tables(&contract.schema);
     format!(
         "### {name}\n\n\
-         `{message_type}` on the exchange `{exchange}`, {kind} of `{owner}` \
+         `{message_type}` on the {exchange_type} exchange `{exchange}`, {kind} of `{owner}` \
          ([JSON Schema](schemas/{message_type}.json))\n\n\
          {summary}\n\n{sections}{table}\n```json\n{sample:#}\n```\n\n"
     )
@@ -52,6 +54,12 @@ fn message(contract: &Contract) -> String {
 fn envelope() -> String {
     let properties = schema::<envelope::Properties>();
     format!("{}\nHeaders:\n\n{}", table(&properties), table(&properties["properties"]["headers"]))
+}
+
+/// Returns a table for each field that is an array of objects.
+fn item_tables(schema: &Value) -> String {
+    let arrays = fields(schema).filter(|(_, field)| field["items"]["type"] == "object");
+    arrays.map(|(name, field)| format!("\nEach of `{name}`:\n\n{}", table(&field["items"]))).collect()
 }
 
 fn table(schema: &Value) -> String {
@@ -82,7 +90,11 @@ fn shape(field: &Value) -> String {
         (Value::Null, high) => Some(format!("at most {high}")),
         (low, high) => Some(format!("{low} to {high}")),
     };
+    if kind == "array" {
+        words = vec![format!("array of {}", field["items"]["type"].as_str().unwrap_or("any"))];
+    }
     words.extend(range("minLength", "maxLength").map(|range| range + " characters"));
+    words.extend(range("minItems", "maxItems").map(|range| range + " items"));
     words.extend(range("minimum", "maximum"));
     words.extend(field["x-unit"].as_str().map(str::to_owned));
     words.join(", ")

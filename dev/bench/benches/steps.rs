@@ -111,7 +111,8 @@ fn event() -> Outgoing {
 }
 
 fn command(event: &Incoming) -> Outgoing {
-    (FLOWS[0].forward)(event).expect("the message satisfies its contract")
+    let command = (FLOWS[0].forward)(event).expect("the message satisfies its contract");
+    command.expect("the flow makes a command of every event")
 }
 
 fn parsed(command: &Incoming) -> MarketingCustomer {

@@ -1,5 +1,6 @@
 //! Reads and updates a customer's details. Each update is one statement and one commit with its event.
 
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{RegisteredCustomer, Store};
@@ -46,33 +47,46 @@ impl Store {
         loop {
             let Some(version) = self.current_version(customer).await? else { return Ok(None) };
             let Some(next) = version.next(update) else { return Ok(Some(version)) };
-            if self.insert_version(&next, traceparent).await? {
+            let insert = async |connection: &mut _| {
+                insert_version(connection, version.number, &next, traceparent).await
+            };
+            let inserted = self.pool.run(insert).await;
+            self.note_write(inserted.as_ref().err());
+            if inserted? {
                 return Ok(Some(next));
             }
-            // Another update took this version number. Retry on top of that update.
+            // Another update has replaced the version. Retry on top of that update.
         }
     }
+}
 
-    /// Inserts the next version. Returns `false` if another update took its number.
-    ///
-    /// All parts of the statement read the same snapshot, so it keeps exactly the version that it replaces.
-    async fn insert_version(&self, next: &CustomerVersion, traceparent: &str) -> Result<bool, PostgresError> {
-        let customer = &next.customer;
-        let event = next.event(Uuid::now_v7(), traceparent.to_owned());
-        let update = sqlx::query_file!(
-            "src/store/update_details.sql",
-            customer.id,
-            next.number,
-            customer.name.as_str(),
-            customer.marketing_consent,
-            event.occurred_at,
-            event.message_id,
-            event.message_type,
-            event.traceparent,
-            event.body,
-        );
-        let updated = self.pool.run(async |connection| update.execute(connection).await).await;
-        self.note_write(updated.as_ref().err());
-        Ok(updated?.rows_affected() == 1)
-    }
+/// Inserts a version in place of the version with the number `previous`, together with that version and the event.
+/// Returns `false` if another update has replaced it.
+///
+/// All parts of the statement read the same snapshot, so it keeps exactly the version that it replaces.
+///
+/// # Errors
+/// Returns an error if the statement fails. Then nothing was saved.
+pub(crate) async fn insert_version(
+    connection: &mut PgConnection,
+    previous: i32,
+    next: &CustomerVersion,
+    traceparent: &str,
+) -> sqlx::Result<bool> {
+    let customer = &next.customer;
+    let event = next.event(Uuid::now_v7(), traceparent.to_owned());
+    let update = sqlx::query_file!(
+        "src/store/update_details.sql",
+        customer.id,
+        next.number,
+        customer.name.as_str(),
+        customer.marketing_consent,
+        event.occurred_at,
+        event.message_id,
+        event.message_type,
+        event.traceparent,
+        event.body,
+        previous,
+    );
+    Ok(update.execute(connection).await?.rows_affected() == 1)
 }

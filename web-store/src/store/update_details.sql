@@ -1,7 +1,7 @@
 WITH updated AS (
     UPDATE customers
     SET name = $3, marketing_consent = $4, version = $2, changed_at = $5, message_id = $6
-    WHERE id = $1 AND version = $2 - 1
+    WHERE id = $1 AND version = $10
     RETURNING id, message_id, changed_at
 ),
 past AS (

@@ -1,0 +1,147 @@
+//! The gap of a new queue: the messages that were sent before it existed.
+//!
+//! A consumer that has to create its queue has a gap. The broker may have confirmed the messages, because another
+//! queue received them. The consumer therefore requests them again:
+//!
+//! 1. It declares the gap's marker, a durable exchange without a binding.
+//! 2. It creates the queue and binds it. From then on the queue misses nothing.
+//! 3. It publishes the request, and waits for the confirm.
+//! 4. It deletes the marker.
+//!
+//! At each start, an existing marker means that the request is still to be sent. A crash therefore repeats the request
+//! and never loses it. The request is published over a separate connection, because an alarm of the broker would block
+//! the consumer's acks otherwise.
+
+use std::{
+    slice,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use contracts::topology::Queue;
+
+use crate::{Backoff, Outgoing, PublishOutcome, Session, SessionError, topology::DECLARE_INTERVAL};
+
+/// The gap of one queue, for health checks. Clones share it.
+#[derive(Debug, Clone)]
+pub struct GapStatus {
+    queue: &'static str,
+    problem: Arc<Mutex<Option<String>>>,
+}
+
+impl GapStatus {
+    /// Creates the status of a queue without a known gap.
+    #[must_use]
+    pub fn new(queue: &Queue) -> Self {
+        Self { queue: queue.name, problem: Arc::default() }
+    }
+
+    /// Returns the reason why messages are missing and its fix, or `None` if there is no gap.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reports the gap, or its end. Logs each change.
+    fn set(&self, problem: Option<String>) {
+        let mut current = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        if *current == problem {
+            return;
+        }
+        match &problem {
+            Some(problem) => tracing::warn!(queue = self.queue, "{problem}"),
+            None => tracing::info!(queue = self.queue, "the earlier messages have been requested"),
+        }
+        *current = problem;
+    }
+}
+
+/// The gap of a consumer's queue, and the request that closes it.
+pub(crate) struct Gap<'a> {
+    queue: &'a Queue,
+    /// `None` if a setting disables the request.
+    request: Option<&'a Outgoing>,
+    status: &'a GapStatus,
+    /// Whether this session has found a gap and has not closed it.
+    is_open: bool,
+    backoff: Backoff,
+}
+
+/// The reason why a gap stays open.
+#[derive(Debug, thiserror::Error)]
+enum GapError {
+    #[error(
+        "{queue} was created and lacks the messages that were sent before. Start this service with \
+         --replay-on-new-queue=true to request them, or delete the exchange {marker} if they are not needed"
+    )]
+    Disabled { queue: &'static str, marker: String },
+    #[error(
+        "{queue} was created, and no application receives the request for earlier messages yet; trying again"
+    )]
+    NoReceiver { queue: &'static str },
+    #[error(
+        "{queue} was created, and the broker does not take the request for earlier messages; trying again"
+    )]
+    Nacked { queue: &'static str },
+    #[error("cannot request the messages that were sent before {queue} was created: {error}")]
+    Session { queue: &'static str, error: SessionError },
+}
+
+impl<'a> Gap<'a> {
+    pub(crate) fn new(queue: &'a Queue, status: &'a GapStatus, request: Option<&'a Outgoing>) -> Self {
+        Self { queue, request, status, is_open: false, backoff: Backoff::default() }
+    }
+
+    /// Requests the missed messages if there is a gap. Returns the time until the next check.
+    ///
+    /// The caller has declared and bound the queue before, so no message is missed after the request.
+    pub(crate) async fn close(&mut self, session: &Session) -> Duration {
+        match self.try_close(session).await {
+            Ok(()) => {
+                self.backoff = Backoff::default();
+                self.status.set(None);
+                DECLARE_INTERVAL
+            }
+            Err(error) => {
+                let is_disabled = matches!(error, GapError::Disabled { .. });
+                self.status.set(Some(error.to_string()));
+                if is_disabled { DECLARE_INTERVAL } else { self.backoff.next_delay() }
+            }
+        }
+    }
+
+    async fn try_close(&mut self, session: &Session) -> Result<(), GapError> {
+        let queue = self.queue.name;
+        let failed = |error| GapError::Session { queue, error };
+        let marker = self.queue.gap_marker();
+        // Another instance may delete the marker although this session has just created the queue again.
+        self.is_open |= session.created_queue.swap(false, Ordering::Relaxed);
+        let is_marked = session.has_gap_marker(&marker).await.map_err(failed)?;
+        if !is_marked && !(self.is_open && self.request.is_some()) {
+            self.is_open = false;
+            return Ok(());
+        }
+        self.is_open = true;
+        let Some(request) = self.request else {
+            return Err(GapError::Disabled { queue, marker });
+        };
+        match publish_request(session, request).await.map_err(failed)? {
+            PublishOutcome::Confirmed => {}
+            PublishOutcome::Returned => return Err(GapError::NoReceiver { queue }),
+            PublishOutcome::Nacked => return Err(GapError::Nacked { queue }),
+        }
+        tracing::info!(queue, request = %request.envelope.message_id, "requested the messages before a new queue");
+        session.delete_gap_marker(&marker).await.map_err(failed)?;
+        self.is_open = false;
+        Ok(())
+    }
+}
+
+/// Publishes the request over a connection of its own.
+async fn publish_request(consumer: &Session, request: &Outgoing) -> Result<PublishOutcome, SessionError> {
+    let session = Session::open_publisher(&consumer.broker, "replay request").await?;
+    session.declare_exchange(request.exchange).await?;
+    let outcomes = session.publish(slice::from_ref(request)).await?;
+    session.close().await;
+    Ok(outcomes[0])
+}
