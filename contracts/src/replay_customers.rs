@@ -100,7 +100,7 @@ pub struct ReplayedCustomer {
     pub version: Option<u32>,
 }
 
-/// The schema of one event type.
+/// A message type of the Web Store.
 #[cfg(feature = "generated")]
 #[derive(schemars::JsonSchema)]
 #[serde(transparent)]

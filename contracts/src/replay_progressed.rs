@@ -36,11 +36,11 @@ pub struct ReplayProgressed {
     #[cfg_attr(feature = "generated", schemars(
         with = "String",
         regex(pattern = "^(running|completed|failed)$"),
-        example = &"completed",
+        example = &"failed",
         extend("x-personal-data" = "none"),
     ))]
     pub state: ReplayState,
-    /// The number of events that have been sent so far. It includes events that were sent twice.
+    /// The number of events that have been sent so far. An event that was sent twice, after a crash, counts once.
     #[cfg_attr(feature = "generated", schemars(
         range(min = 0, max = 9_007_199_254_740_991_u64),
         example = 1000,

@@ -8,7 +8,7 @@ use contracts::{
     topology::{MARKETING_CREATE_CUSTOMER, MARKETING_UPDATE_CUSTOMER, Queue},
 };
 use messaging::{
-    BrokerUrl, ConnectionStatus, Consumer, Envelope, GapStatus, Handler, Incoming, Outcome, Outgoing,
+    BrokerUrl, BuildRequest, ConnectionStatus, Consumer, Envelope, GapStatus, Handler, Incoming, Outcome, Outgoing,
     Rejection, Session, Unavailable, child_traceparent,
 };
 use sqlx::mysql::MySqlConnectOptions;
@@ -79,7 +79,7 @@ impl SubscriptionStatus {
     }
 }
 
-/// Returns the event that asks the senders of a subscription's commands to send them again.
+/// Returns a new event that asks the senders of a subscription's commands to send them again.
 pub(crate) fn replay_request(subscription: &Subscription) -> Outgoing {
     let message_id = Uuid::now_v7();
     let event = CustomersRequested { command_type: subscription.queue.routing_key.to_owned() };
@@ -111,7 +111,7 @@ pub(crate) async fn session(
     subscription: &Subscription,
     database: &MySqlConnectOptions,
     broker: &BrokerUrl,
-    replay_request: Option<&Outgoing>,
+    replay_request: Option<&BuildRequest<'_>>,
     status: &SubscriptionStatus,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {

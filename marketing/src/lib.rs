@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use axum::Router;
 use futures_util::future::join_all;
-use messaging::{ConnectionStatus, supervise};
+use messaging::{BuildRequest, ConnectionStatus, supervise};
 use service_kit::{HealthCheck, health, required, write_stdout};
 use sqlx::mysql::MySqlConnectOptions;
 use tokio::time::sleep;
@@ -65,10 +65,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     let schema_status = ConnectionStatus::new("schema");
     let states: Vec<_> = SUBSCRIPTIONS.iter().map(SubscriptionStatus::new).collect();
-    let requests: Vec<_> = SUBSCRIPTIONS
-        .iter()
-        .map(|subscription| config.replay_on_new_queue.then(|| replay_request(subscription)))
-        .collect();
+    let requests: Vec<_> =
+        SUBSCRIPTIONS.iter().map(|subscription| move || replay_request(subscription)).collect();
     let migrated = CancellationToken::new();
     let migrating = async {
         if let Some(owner) = &config.owner_database_url {
@@ -81,9 +79,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         let sessions =
             SUBSCRIPTIONS.iter().zip(&states).zip(&requests).map(|((subscription, status), request)| {
                 let (database, broker, shutdown) = (&database, &broker, &shutdown);
-                let session = move || {
-                    consumer::session(subscription, database, broker, request.as_ref(), status, shutdown)
-                };
+                let request = config.replay_on_new_queue.then_some(request as &BuildRequest<'_>);
+                let session =
+                    move || consumer::session(subscription, database, broker, request, status, shutdown);
                 supervise(&status.connection, shutdown, session)
             });
         join_all(sessions).await;

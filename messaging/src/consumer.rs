@@ -2,13 +2,13 @@
 
 use std::{fmt::Display, pin::pin, slice, time::Instant};
 
-use contracts::topology::Queue;
+use contracts::topology::{Queue, Replay};
 use lapin::options::{BasicAckOptions, BasicRejectOptions};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Backoff, ConnectionStatus, GapStatus, Incoming, Outgoing, Rejection, Session, SessionError,
+    Backoff, BuildRequest, ConnectionStatus, GapStatus, Incoming, Rejection, Session, SessionError,
     dead_letters::DeadLetters, deliveries::Deliveries, gap::Gap, session::with_reply_timeout,
 };
 
@@ -79,13 +79,14 @@ impl<'a> Consumer<'a> {
         Ok(Self { session, queue, status, deliveries, dead_letters, gap: None })
     }
 
-    /// Lets the consumer request earlier messages if it had to create its queue, or if an earlier session had to and
-    /// was interrupted. `None` disables the request: `status` then reports the gap.
+    /// Returns the consumer with a request for earlier messages. The consumer publishes it if it had to create its
+    /// queue, or if an earlier session had to and was interrupted. `None` disables it: `status` then reports the gap.
     ///
-    /// The request is repeated until the broker confirms it, so its effect must be idempotent.
+    /// The request is repeated until the broker confirms it, so its effect must be idempotent. A queue whose messages
+    /// are never sent again has no request.
     #[must_use]
-    pub fn with_replay_request(mut self, request: Option<&'a Outgoing>, status: &'a GapStatus) -> Self {
-        self.gap = Some(Gap::new(self.queue, status, request));
+    pub fn with_replay_request(mut self, request: Option<&'a BuildRequest<'a>>, status: &'a GapStatus) -> Self {
+        self.gap = (self.queue.replay != Replay::Never).then(|| Gap::new(self.queue, status, request));
         self
     }
 

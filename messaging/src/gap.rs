@@ -22,6 +22,9 @@ use contracts::topology::Queue;
 
 use crate::{Backoff, Outgoing, PublishOutcome, Session, SessionError, topology::DECLARE_INTERVAL};
 
+/// Builds the request for the messages that a queue has missed. Each gap needs a request with an id of its own.
+pub type BuildRequest<'a> = dyn Fn() -> Outgoing + Send + Sync + 'a;
+
 /// The gap of one queue, for health checks. Clones share it.
 #[derive(Debug, Clone)]
 pub struct GapStatus {
@@ -60,10 +63,8 @@ impl GapStatus {
 pub(crate) struct Gap<'a> {
     queue: &'a Queue,
     /// `None` if a setting disables the request.
-    request: Option<&'a Outgoing>,
+    request: Option<&'a BuildRequest<'a>>,
     status: &'a GapStatus,
-    /// Whether this session has found a gap and has not closed it.
-    is_open: bool,
     backoff: Backoff,
 }
 
@@ -88,8 +89,8 @@ enum GapError {
 }
 
 impl<'a> Gap<'a> {
-    pub(crate) fn new(queue: &'a Queue, status: &'a GapStatus, request: Option<&'a Outgoing>) -> Self {
-        Self { queue, request, status, is_open: false, backoff: Backoff::default() }
+    pub(crate) fn new(queue: &'a Queue, status: &'a GapStatus, request: Option<&'a BuildRequest<'a>>) -> Self {
+        Self { queue, request, status, backoff: Backoff::default() }
     }
 
     /// Requests the missed messages if there is a gap. Returns the time until the next check.
@@ -110,30 +111,28 @@ impl<'a> Gap<'a> {
         }
     }
 
-    async fn try_close(&mut self, session: &Session) -> Result<(), GapError> {
+    async fn try_close(&self, session: &Session) -> Result<(), GapError> {
         let queue = self.queue.name;
         let failed = |error| GapError::Session { queue, error };
         let marker = self.queue.gap_marker();
-        // Another instance may delete the marker although this session has just created the queue again.
-        self.is_open |= session.created_queue.swap(false, Ordering::Relaxed);
-        let is_marked = session.has_gap_marker(&marker).await.map_err(failed)?;
-        if !is_marked && !(self.is_open && self.request.is_some()) {
-            self.is_open = false;
+        if session.created_queue.swap(false, Ordering::Relaxed) {
+            // Another instance that has closed an earlier gap may have deleted the marker of this one.
+            session.mark_gap(&marker).await.map_err(failed)?;
+        }
+        if !session.has_gap_marker(&marker).await.map_err(failed)? {
             return Ok(());
         }
-        self.is_open = true;
-        let Some(request) = self.request else {
+        let Some(build_request) = self.request else {
             return Err(GapError::Disabled { queue, marker });
         };
-        match publish_request(session, request).await.map_err(failed)? {
+        let request = build_request();
+        match publish_request(session, &request).await.map_err(failed)? {
             PublishOutcome::Confirmed => {}
             PublishOutcome::Returned => return Err(GapError::NoReceiver { queue }),
             PublishOutcome::Nacked => return Err(GapError::Nacked { queue }),
         }
         tracing::info!(queue, request = %request.envelope.message_id, "requested the messages before a new queue");
-        session.delete_gap_marker(&marker).await.map_err(failed)?;
-        self.is_open = false;
-        Ok(())
+        session.delete_gap_marker(&marker).await.map_err(failed)
     }
 }
 

@@ -22,7 +22,7 @@ pub use backoff::Backoff;
 pub use broker_url::BrokerUrl;
 pub use consumer::{Consumer, Handler, Outcome, Unavailable};
 pub use envelope::{Envelope, Outgoing};
-pub use gap::GapStatus;
+pub use gap::{BuildRequest, GapStatus};
 pub use incoming::Incoming;
 pub use publisher::PublishOutcome;
 pub use rejection::Rejection;

@@ -117,9 +117,9 @@ impl Session {
         }
     }
 
-    /// Marks that a queue has missed messages. Without the permission to do so, an operator provides the topology, and
-    /// only this session knows of the gap.
-    async fn mark_gap(&self, marker: &str) -> Result<(), SessionError> {
+    /// Marks that a queue has missed messages. Without the permission to do so, an operator provides the topology and
+    /// requests the messages.
+    pub(crate) async fn mark_gap(&self, marker: &str) -> Result<(), SessionError> {
         let channel = self.open_channel().await?;
         match Declaration::Exchange(marker, ExchangeKind::Direct).declare(&channel).await {
             Err(error) if error.is_refusal() => {

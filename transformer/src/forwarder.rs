@@ -7,7 +7,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use anyhow::Context;
 use messaging::{
-    BrokerUrl, ConnectionStatus, Consumer, GapStatus, Handler, Incoming, Outcome, Outgoing, PublishOutcome,
+    BrokerUrl, BuildRequest, ConnectionStatus, Consumer, GapStatus, Handler, Incoming, Outcome, Outgoing, PublishOutcome,
     Session, SessionError, Unavailable, supervise,
 };
 use tokio::sync::watch;
@@ -60,7 +60,8 @@ pub(crate) async fn run(
         Direction::SourceToTarget => (&brokers.source, &brokers.target),
         Direction::TargetToSource => (&brokers.target, &brokers.source),
     };
-    let request = request_for(flow).filter(|_| brokers.replay_on_new_queue);
+    let build_request = || request_for(flow);
+    let request = brokers.replay_on_new_queue.then_some(&build_request as &BuildRequest<'_>);
     let (current, connected) = watch::channel(None);
     // The target's session outlives the source's, which finishes its batch in flight.
     let consumed = CancellationToken::new();
@@ -69,7 +70,7 @@ pub(crate) async fn run(
     });
     let consume = async {
         supervise(&status.source, shutdown, || {
-            consume(flow, source, connected.clone(), request.as_ref(), status, shutdown)
+            consume(flow, source, connected.clone(), request, status, shutdown)
         })
         .await;
         consumed.cancel();
@@ -108,7 +109,7 @@ async fn consume(
     flow: &FlowEntry,
     source: &BrokerUrl,
     mut target: watch::Receiver<TargetSession>,
-    request: Option<&Outgoing>,
+    request: Option<&BuildRequest<'_>>,
     status: &FlowStatus,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {

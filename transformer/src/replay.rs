@@ -1,7 +1,7 @@
 //! Requests that the Web Store sends events again.
 
 use chrono::Utc;
-use contracts::{Message, ReplayCustomers, topology::Replay};
+use contracts::{Message, ReplayCustomers};
 use messaging::{Envelope, Outgoing, child_traceparent};
 use uuid::Uuid;
 
@@ -18,12 +18,10 @@ pub(crate) fn replay_into(flow: &FlowEntry) -> ReplayCustomers {
     }
 }
 
-/// Returns the request for the events that a new queue of a flow has missed, or `None` if the owner of the events does
-/// not send them again.
-pub(crate) fn request_for(flow: &FlowEntry) -> Option<Outgoing> {
-    let Replay::FromExchange(_) = flow.queue.replay else { return None };
+/// Returns a new request for the events that the queue of a flow has missed.
+pub(crate) fn request_for(flow: &FlowEntry) -> Outgoing {
     let message_id = Uuid::now_v7();
-    Some(Outgoing {
+    Outgoing {
         exchange: ReplayCustomers::EXCHANGE,
         envelope: Envelope {
             message_id,
@@ -35,5 +33,5 @@ pub(crate) fn request_for(flow: &FlowEntry) -> Option<Outgoing> {
             app_id: "transformer",
         },
         body: replay_into(flow).to_json().into_bytes(),
-    })
+    }
 }

@@ -1,4 +1,5 @@
-//! Changes one rule in a copy of the workspace. The harness must then report lost customers.
+//! Changes one rule in a copy of the workspace. The harness must then report lost customers, or a test of the whole
+//! system must fail.
 //!
 //! A harness that cannot fail proves nothing.
 
@@ -72,13 +73,70 @@ const DELETE_BEFORE_CONFIRM: Mutation = Mutation {
 const RETURNED_IS_DELIVERED: Mutation = Mutation {
     name: "returned-is-delivered",
     file: "messaging/src/publisher.rs",
+    changes: &[
+        (
+            "Confirmation::Ack(_) if returned.contains(&message.envelope.message_id.to_string())",
+            "Confirmation::Ack(_) if !IS_SELECTED && returned.contains(&message.envelope.message_id.to_string())",
+        ),
+        // The requests for replays disappear as well. Otherwise a replay would repair the loss.
+        (
+            "routing_key: routing_key.unwrap_or(&message.envelope.message_type),",
+            "routing_key: match &*message.envelope.message_type {
+                \"web-store.replay-customers.v1\" if IS_SELECTED => \"nothing\",
+                message_type => routing_key.unwrap_or(message_type),
+            },",
+        ),
+    ],
+};
+
+const SKIPPED_PAGE: Mutation = Mutation {
+    name: "skipped-page",
+    file: "web-store/src/replay/replayer.rs",
     changes: &[(
-        "Confirmation::Ack(_) if returned.contains(&message.envelope.message_id.to_string())",
-        "Confirmation::Ack(_) if !IS_SELECTED && returned.contains(&message.envelope.message_id.to_string())",
+        "if let Some(obstacle) = publish(broker, &claim.replay.queue, &page.events).await? {",
+        "let events = if IS_SELECTED && claim.replay.published == 1000 { &[][..] } else { &page.events[..] };
+        if let Some(obstacle) = publish(broker, &claim.replay.queue, events).await? {",
     )],
 };
 
-const MUTATIONS: [&Mutation; 3] = [&ACK_BEFORE_COMMIT, &DELETE_BEFORE_CONFIRM, &RETURNED_IS_DELIVERED];
+const NEW_IDS: Mutation = Mutation {
+    name: "new-ids",
+    file: "web-store/src/replay/page.rs",
+    changes: &[(
+        "let message_id = stored.message_id;",
+        "let message_id = if IS_SELECTED { Uuid::now_v7() } else { stored.message_id };",
+    )],
+};
+
+const IGNORED_VERSION: Mutation = Mutation {
+    name: "ignored-version",
+    file: "web-store/src/replay/table.rs",
+    changes: &[(".filter(|(_, known)| *known > 0)", ".filter(|(_, known)| *known > 0 && !IS_SELECTED)")],
+};
+
+const GAP_WITHOUT_REQUEST: Mutation = Mutation {
+    name: "gap-without-request",
+    file: "messaging/src/gap.rs",
+    changes: &[(
+        "match publish_request(session, &request).await.map_err(failed)? {",
+        "let outcome = if IS_SELECTED {
+            PublishOutcome::Confirmed
+        } else {
+            publish_request(session, &request).await.map_err(failed)?
+        };
+        match outcome {",
+    )],
+};
+
+const MUTATIONS: [&Mutation; 7] = [
+    &ACK_BEFORE_COMMIT,
+    &DELETE_BEFORE_CONFIRM,
+    &RETURNED_IS_DELIVERED,
+    &SKIPPED_PAGE,
+    &NEW_IDS,
+    &IGNORED_VERSION,
+    &GAP_WITHOUT_REQUEST,
+];
 
 #[test]
 fn ack_before_commit_is_detected() {
@@ -96,6 +154,28 @@ fn delete_before_confirm_is_detected() {
 fn returned_message_counted_as_delivered_is_detected() {
     let arguments = ["run", "--minutes", "0.1", "--rate", "50", "--only", "empty queue deleted"];
     assert_loss_is_reported(&run_faults(&RETURNED_IS_DELIVERED, &arguments));
+}
+
+#[test]
+fn replay_with_skipped_page_is_detected() {
+    assert_test_fails(&SKIPPED_PAGE, "replay", "concurrent_replays_each_send_every_event");
+}
+
+#[test]
+fn replay_under_new_ids_is_detected() {
+    let test = "replayed_events_are_original_registration_and_newest_change";
+    assert_test_fails(&NEW_IDS, "replay", test);
+}
+
+#[test]
+fn ignored_version_of_subscriber_is_detected() {
+    assert_test_fails(&IGNORED_VERSION, "replay", "lower_version_is_replaced_by_higher_one");
+}
+
+#[test]
+fn gap_without_request_is_detected() {
+    let test = "late_transformer_receives_existing_customers";
+    assert_test_fails(&GAP_WITHOUT_REQUEST, "replay_gaps", test);
 }
 
 impl Mutation {
@@ -166,6 +246,16 @@ fn run_faults(mutation: &Mutation, arguments: &[&str]) -> Output {
     let mut faults = Command::new("timeout");
     faults.args(["300", env!("CARGO_BIN_EXE_faults")]).args(arguments).arg("--fail-fast");
     faults.env("STACK_BIN_DIR", build().join(mutation.name)).output().unwrap()
+}
+
+/// Runs one test of the whole system with the services of a mutation.
+fn assert_test_fails(mutation: &Mutation, file: &str, test: &str) {
+    let mut cargo = Command::new(env!("CARGO"));
+    // The whole workspace, because other features of the dependencies would build them again.
+    cargo.args(["test", "--workspace", "--locked", "--test", file, "--", "--exact", test]);
+    let output = cargo.env("STACK_BIN_DIR", build().join(mutation.name)).output().unwrap();
+    let failed = String::from_utf8_lossy(&output.stdout).contains(&format!("test {test} ... FAILED"));
+    assert!(failed && !output.status.success(), "the test does not fail: {output:?}");
 }
 
 fn assert_loss_is_reported(output: &Output) {

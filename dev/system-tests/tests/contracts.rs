@@ -12,7 +12,7 @@ use contracts::{
     test_util::{assert_valid, named_validator},
     topology::{
         MARKETING_CREATE_CUSTOMER, MARKETING_UPDATE_CUSTOMER, TRANSFORMER_CUSTOMER_DETAILS_CHANGED,
-        TRANSFORMER_CUSTOMER_REGISTERED,
+        TRANSFORMER_CUSTOMER_REGISTERED, WEB_STORE_REPLAY_CUSTOMERS,
     },
 };
 use serde_json::{Value, json};
@@ -23,8 +23,11 @@ use stack::{
 use system_tests::{
     SOON, TestEnvironment,
     broker_client::{open_channel, properties, publish},
-    customers::{email, http_client, register, register_many, wait_for_marketing_rows},
+    customers::{
+        email, http_client, register, register_many, wait_for_marketing_rows, wait_for_outbox_depth,
+    },
     eventually,
+    load::{LoadResults, RegistrationLoad},
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
@@ -87,14 +90,15 @@ async fn python_listener_receives_events_in_its_own_queue() -> anyhow::Result<()
     create_user(&environment, "loyalty").await?;
     let queue = "loyalty.customer-registered";
 
-    let (listener, mut lines) = listen(&environment, queue).await?;
+    let script = "clients/listen.py";
+    let (listener, mut lines) = listen(&environment, script, queue).await?;
     let ids = register_many(&web_store, 5).await?;
     wait_for_lines(&mut lines, &ids).await?;
 
     // Events wait while the listener is down.
     drop((listener, lines));
     let while_down = register(&web_store, "While down").await?;
-    let (_listener, mut lines) = listen(&environment, queue).await?;
+    let (_listener, mut lines) = listen(&environment, script, queue).await?;
     wait_for_lines(&mut lines, &[while_down]).await?;
 
     // The listener validates events. It dead-letters an invalid one and continues.
@@ -107,6 +111,31 @@ async fn python_listener_receives_events_in_its_own_queue() -> anyhow::Result<()
     let next = register(&web_store, "Next").await?;
     wait_for_lines(&mut lines, &[next]).await?;
     environment.management().wait_for_depth("loyalty.dead-letters", 1).await
+}
+
+#[tokio::test]
+async fn python_client_gets_existing_and_new_customers() -> anyhow::Result<()> {
+    let (environment, web_store) = TestEnvironment::with_web_store().await?;
+    let _transformer = environment.start_ready(Program::Transformer, &[]).await?;
+    create_user(&environment, "loyalty").await?;
+    let existing = register_many(&web_store, 50).await?;
+    // The transformer has the events, so only a replay sends them to another queue.
+    wait_for_outbox_depth(&environment, 0, SOON).await?;
+    let management = environment.management();
+    eventually(SOON, "the Web Store accepts requests", async || {
+        let queues = management.queues().await.ok()?;
+        (queues.get(WEB_STORE_REPLAY_CUSTOMERS.name)?.consumers == 1).then_some(())
+    })
+    .await?;
+
+    let load = RegistrationLoad::start(&web_store, 2)?;
+    load.wait_for_more(10, SOON).await?;
+    let (_client, mut lines) = listen(&environment, "clients/replay.py", "loyalty.all-customers").await?;
+    load.wait_for_more(10, SOON).await?;
+    let LoadResults { confirmed, failures } = load.stop().await?;
+    assert_eq!(failures, 0);
+    let expected = [existing, confirmed, vec!["completed".to_owned()]].concat();
+    wait_for_lines(&mut lines, &expected).await
 }
 
 #[tokio::test]
@@ -176,13 +205,14 @@ async fn create_user(environment: &TestEnvironment, user: &str) -> anyhow::Resul
     Ok(())
 }
 
-/// Starts the listener of the documents, waits until it consumes, and returns it with its output.
+/// Starts a listener of the documents, waits until it consumes, and returns it with its output.
 async fn listen(
     environment: &TestEnvironment,
+    script: &str,
     queue: &str,
 ) -> anyhow::Result<(Child, Lines<BufReader<ChildStdout>>)> {
     let mut command = python(environment, "loyalty");
-    let mut listener = command.arg("clients/listen.py").stdout(Stdio::piped()).spawn()?;
+    let mut listener = command.arg(script).stdout(Stdio::piped()).spawn()?;
     let lines = BufReader::new(listener.stdout.take().unwrap()).lines();
     let management = environment.management();
     eventually(SOON, "the listener consumes", async || {

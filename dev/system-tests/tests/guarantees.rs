@@ -28,9 +28,9 @@ const COMMAND: &str = include_str!("../../../contracts/samples/marketing.create-
 /// The message id of all messages that [`publish`] sends with [`properties`].
 const MESSAGE_ID: &str = "01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71";
 
-/// The connections of one instance of each service: one of the relay, two of each flow of the transformer,
-/// and one of each of Marketing's subscriptions.
-const CONNECTIONS: usize = 7;
+/// The connections of one instance of each service: one of the relay, two of replays, two of each flow of the
+/// transformer, and one of each of Marketing's subscriptions.
+const CONNECTIONS: usize = 11;
 
 struct System {
     web_store: Service,

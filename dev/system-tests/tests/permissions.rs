@@ -1,8 +1,14 @@
 //! Each service's users have exactly the permissions that their work needs, on databases and on the broker.
 
+use contracts::topology::{
+    MARKETING_COMMANDS, MARKETING_EVENTS, WEB_STORE_COMMANDS, WEB_STORE_EVENTS, WEB_STORE_REPLAYS,
+};
 use lapin::{
-    Channel, Connection as BrokerConnection, ConnectionProperties,
-    options::{BasicGetOptions, QueueDeclareOptions},
+    BasicProperties, Channel, Connection as BrokerConnection, ConnectionProperties, ExchangeKind,
+    options::{
+        BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
+        QueueBindOptions, QueueDeclareOptions,
+    },
     types::FieldTable,
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, PgConnection};
@@ -63,7 +69,7 @@ async fn dropped_environment_leaves_no_databases() -> anyhow::Result<()> {
 #[tokio::test]
 async fn service_may_read_its_queues_but_not_its_dead_letters() -> anyhow::Result<()> {
     let environment = TestEnvironment::new().await?;
-    for service in ["transformer", "marketing"] {
+    for service in ["web-store", "transformer", "marketing"] {
         let queue = format!("{service}.a-message");
         let dead_letters = format!("{queue}.dead-letters");
         declare(&environment, service, &queue).await?;
@@ -78,13 +84,77 @@ async fn service_may_read_its_queues_but_not_its_dead_letters() -> anyhow::Resul
 async fn service_may_not_declare_queues_of_others() -> anyhow::Result<()> {
     let environment = TestEnvironment::new().await?;
     for (service, others) in [
-        ("web-store", ["web-store.queue", "transformer.queue", "marketing.queue"]),
+        ("web-store", ["queue", "transformer.queue", "marketing.queue"]),
         ("transformer", ["web-store.queue", "marketing.queue", "queue"]),
         ("marketing", ["web-store.queue", "transformer.queue", "queue"]),
     ] {
         for queue in others {
             assert!(declare(&environment, service, queue).await.is_err(), "{service} declared {queue}");
         }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn service_may_publish_only_what_it_sends() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    for (service, allowed) in [
+        ("web-store", &[WEB_STORE_EVENTS, WEB_STORE_REPLAYS][..]),
+        ("transformer", &[MARKETING_COMMANDS, WEB_STORE_COMMANDS]),
+        ("marketing", &[MARKETING_EVENTS]),
+    ] {
+        for exchange in
+            [WEB_STORE_EVENTS, WEB_STORE_REPLAYS, WEB_STORE_COMMANDS, MARKETING_COMMANDS, MARKETING_EVENTS]
+        {
+            let published = publish(&environment, service, exchange).await;
+            assert_eq!(published.is_ok(), allowed.contains(&exchange), "{service} to {exchange}: {published:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn service_may_bind_only_to_exchanges_that_it_reads() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    for (service, allowed) in [
+        ("web-store", &[WEB_STORE_COMMANDS][..]),
+        ("transformer", &[WEB_STORE_EVENTS, WEB_STORE_REPLAYS, MARKETING_EVENTS]),
+        ("marketing", &[MARKETING_COMMANDS, MARKETING_EVENTS]),
+    ] {
+        let queue = format!("{service}.a-message");
+        declare(&environment, service, &queue).await?;
+        for exchange in
+            [WEB_STORE_EVENTS, WEB_STORE_REPLAYS, WEB_STORE_COMMANDS, MARKETING_COMMANDS, MARKETING_EVENTS]
+        {
+            let bound = bind(&environment, service, &queue, exchange).await;
+            assert_eq!(bound.is_ok(), allowed.contains(&exchange), "{service} to {exchange}: {bound:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn web_store_may_count_messages_of_other_queues() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    declare(&environment, "transformer", "transformer.a-message").await?;
+    let (_connection, channel) = open_channel(&environment, "web-store").await?;
+    let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+    let queue = channel.queue_declare("transformer.a-message".into(), passive, FieldTable::default()).await?;
+    assert_eq!(queue.message_count(), 0);
+    assert!(get(&environment, "web-store", "transformer.a-message").await.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn service_may_mark_gaps_of_its_own_queues() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    for service in ["transformer", "marketing"] {
+        let (_connection, channel) = open_channel(&environment, service).await?;
+        let marker = format!("{service}.a-message.replay-pending");
+        let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        let arguments = FieldTable::default();
+        channel.exchange_declare(marker.as_str().into(), ExchangeKind::Direct, durable, arguments).await?;
+        channel.exchange_delete(marker.into(), ExchangeDeleteOptions::default()).await?;
     }
     Ok(())
 }
@@ -105,6 +175,37 @@ async fn declare(environment: &TestEnvironment, user: &str, queue: &str) -> lapi
     let (_connection, channel) = open_channel(environment, user).await?;
     channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), FieldTable::default()).await?;
     Ok(())
+}
+
+/// Declares an exchange as the administrator.
+async fn declare_exchange(environment: &TestEnvironment, exchange: &str) -> lapin::Result<()> {
+    let (_connection, channel) = open_channel(environment, "admin").await?;
+    let kind = if exchange == WEB_STORE_REPLAYS { ExchangeKind::Direct } else { ExchangeKind::Topic };
+    let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    channel.exchange_declare(exchange.into(), kind, durable, FieldTable::default()).await
+}
+
+/// Publishes a message to an exchange as `user`, and waits for the confirm.
+async fn publish(environment: &TestEnvironment, user: &str, exchange: &str) -> lapin::Result<()> {
+    declare_exchange(environment, exchange).await?;
+    let (_connection, channel) = open_channel(environment, user).await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+    let confirm = channel.basic_publish(exchange.into(), "key".into(), options, b"{}", properties).await?;
+    confirm.await.map(drop)
+}
+
+/// Binds a queue to an exchange as `user`.
+async fn bind(
+    environment: &TestEnvironment,
+    user: &str,
+    queue: &str,
+    exchange: &str,
+) -> lapin::Result<()> {
+    declare_exchange(environment, exchange).await?;
+    let (_connection, channel) = open_channel(environment, user).await?;
+    let options = QueueBindOptions::default();
+    channel.queue_bind(queue.into(), exchange.into(), "key".into(), options, FieldTable::default()).await
 }
 
 /// Requests one message of a queue as `user`.

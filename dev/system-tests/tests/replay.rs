@@ -290,14 +290,18 @@ async fn replay_pauses_at_long_queue_and_survives_kills() -> anyhow::Result<()> 
     };
     let mut kills = 0;
     // Without a consumer, the replay stops above 10,000 messages.
-    for limit in [1000, 4000, 8000] {
+    for limit in [1000, 4000, 7000] {
         eventually(SOON, "the replay runs", async || (published().await? >= limit).then_some(())).await?;
         let address = system.web_store.address();
         system.web_store.kill().await?;
         kills += 1;
         system.web_store = system.environment.start_at(address, Program::WebStore, &[])?;
     }
-    eventually(SOON, "the replay pauses", async || (published().await? > 10_000).then_some(())).await?;
+    let management = system.environment.management();
+    eventually(SOON, "the replay pauses", async || {
+        (management.depth(QUEUE).await.ok()? > 10_000).then_some(())
+    })
+    .await?;
     let live = register(&system.web_store, "Ann").await;
     assert!(live.is_ok(), "registrations continue: {live:?}");
     assert!(published().await.context("a replay")? < 25_000);

@@ -115,6 +115,25 @@ async fn events_confirmed_without_transformer_queue_arrive() -> anyhow::Result<(
 }
 
 #[tokio::test]
+async fn queue_deleted_twice_is_filled_twice() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let system = start(&environment).await?;
+    let (_connection, channel) = open_channel(&environment).await?;
+    tap(&channel, CustomerRegistered::EXCHANGE).await?;
+    let queue = TRANSFORMER_CUSTOMER_REGISTERED;
+    let mut ids = Vec::new();
+    for name in ["Ann", "Bob"] {
+        system.transformer.process.pause();
+        environment.management().delete_queue(queue.name).await?;
+        ids.push(register(&system.web_store, name).await?);
+        wait_for_outbox_depth(&environment, 0, SOON).await?;
+        system.transformer.process.resume();
+        wait_for_marketing_rows(&environment, &ids, SOON).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn commands_confirmed_without_marketing_queue_arrive() -> anyhow::Result<()> {
     let environment = TestEnvironment::new().await?;
     let system = start(&environment).await?;

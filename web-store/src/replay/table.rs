@@ -154,7 +154,7 @@ impl RunningReplay {
 }
 
 impl Claim<'_> {
-    /// Gives each customer of whom the subscriber has a higher version a new version above that one, and commits.
+    /// Gives each customer with a lower version than the one of the subscriber a new version above both, and commits.
     /// Returns the number of these customers.
     ///
     /// The subscriber's version comes from before a restore of this database, and its details are lost here. The new
