@@ -8,8 +8,8 @@ use contracts::{
     topology::{MARKETING_CREATE_CUSTOMER, MARKETING_UPDATE_CUSTOMER, Queue},
 };
 use messaging::{
-    BrokerUrl, BuildRequest, ConnectionStatus, Consumer, Envelope, GapStatus, Handler, Incoming, Outcome, Outgoing,
-    Rejection, Session, Unavailable, child_traceparent,
+    BrokerUrl, BuildRequest, ConnectionStatus, Consumer, Envelope, GapStatus, Handler, Incoming, Outcome,
+    Outgoing, Rejection, Session, Unavailable, child_traceparent,
 };
 use sqlx::mysql::MySqlConnectOptions;
 use tokio_util::sync::CancellationToken;

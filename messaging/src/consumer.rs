@@ -85,7 +85,11 @@ impl<'a> Consumer<'a> {
     /// The request is repeated until the broker confirms it, so its effect must be idempotent. A queue whose messages
     /// are never sent again has no request.
     #[must_use]
-    pub fn with_replay_request(mut self, request: Option<&'a BuildRequest<'a>>, status: &'a GapStatus) -> Self {
+    pub fn with_replay_request(
+        mut self,
+        request: Option<&'a BuildRequest<'a>>,
+        status: &'a GapStatus,
+    ) -> Self {
         self.gap = (self.queue.replay != Replay::Never).then(|| Gap::new(self.queue, status, request));
         self
     }

@@ -89,7 +89,11 @@ enum GapError {
 }
 
 impl<'a> Gap<'a> {
-    pub(crate) fn new(queue: &'a Queue, status: &'a GapStatus, request: Option<&'a BuildRequest<'a>>) -> Self {
+    pub(crate) fn new(
+        queue: &'a Queue,
+        status: &'a GapStatus,
+        request: Option<&'a BuildRequest<'a>>,
+    ) -> Self {
         Self { queue, request, status, backoff: Backoff::default() }
     }
 

@@ -7,8 +7,8 @@ use std::{collections::HashSet, sync::Arc};
 
 use anyhow::Context;
 use messaging::{
-    BrokerUrl, BuildRequest, ConnectionStatus, Consumer, GapStatus, Handler, Incoming, Outcome, Outgoing, PublishOutcome,
-    Session, SessionError, Unavailable, supervise,
+    BrokerUrl, BuildRequest, ConnectionStatus, Consumer, GapStatus, Handler, Incoming, Outcome, Outgoing,
+    PublishOutcome, Session, SessionError, Unavailable, supervise,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

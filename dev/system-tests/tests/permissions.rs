@@ -6,8 +6,8 @@ use contracts::topology::{
 use lapin::{
     BasicProperties, Channel, Connection as BrokerConnection, ConnectionProperties, ExchangeKind,
     options::{
-        BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
-        QueueBindOptions, QueueDeclareOptions,
+        BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
+        ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
     },
     types::FieldTable,
 };
@@ -107,7 +107,11 @@ async fn service_may_publish_only_what_it_sends() -> anyhow::Result<()> {
             [WEB_STORE_EVENTS, WEB_STORE_REPLAYS, WEB_STORE_COMMANDS, MARKETING_COMMANDS, MARKETING_EVENTS]
         {
             let published = publish(&environment, service, exchange).await;
-            assert_eq!(published.is_ok(), allowed.contains(&exchange), "{service} to {exchange}: {published:?}");
+            assert_eq!(
+                published.is_ok(),
+                allowed.contains(&exchange),
+                "{service} to {exchange}: {published:?}"
+            );
         }
     }
     Ok(())
@@ -196,12 +200,7 @@ async fn publish(environment: &TestEnvironment, user: &str, exchange: &str) -> l
 }
 
 /// Binds a queue to an exchange as `user`.
-async fn bind(
-    environment: &TestEnvironment,
-    user: &str,
-    queue: &str,
-    exchange: &str,
-) -> lapin::Result<()> {
+async fn bind(environment: &TestEnvironment, user: &str, queue: &str, exchange: &str) -> lapin::Result<()> {
     declare_exchange(environment, exchange).await?;
     let (_connection, channel) = open_channel(environment, user).await?;
     let options = QueueBindOptions::default();

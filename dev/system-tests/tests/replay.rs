@@ -162,7 +162,7 @@ async fn replayed_events_are_original_registration_and_newest_change() -> anyhow
         "only the older change is left out"
     );
     assert!(missing[0].1.payload.contains(&changed));
-    assert_eq!(management.depth("live").await?, 0, "other queues receive nothing");
+    assert!(management.take("live", 1).await?.is_empty(), "other queues receive nothing");
     Ok(())
 }
 
