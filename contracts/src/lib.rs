@@ -19,6 +19,7 @@
 //! | `update_customer` | the command [`UpdateCustomer`] |
 //! | `customers_requested` | the event [`CustomersRequested`] |
 //! | [`topology`] | exchanges and queues, each defined once |
+//! | [`operations`] | status reports of consumers, for operators' programs |
 //! | [`envelope`] | the AMQP properties and headers of every message |
 //! | `patterns`, `timestamp` | the text patterns and the time format of the messages |
 //! | `generated` | schemas, samples, AsyncAPI, and the page (feature `generated`) |
@@ -42,6 +43,7 @@ mod customers_requested;
 pub mod envelope;
 #[cfg(feature = "generated")]
 pub mod generated;
+pub mod operations;
 #[cfg(feature = "generated")]
 mod patterns;
 mod replay_customers;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Backoff, BuildRequest, ConnectionStatus, GapStatus, Incoming, Rejection, Session, SessionError,
     dead_letters::DeadLetters, deliveries::Deliveries, gap::Gap, session::with_reply_timeout,
+    status::keep_reporting,
 };
 
 /// The maximum of messages in one batch.
@@ -109,6 +110,7 @@ impl<'a> Consumer<'a> {
         tokio::select! {
             result = Box::pin(self.consume(handler, shutdown)) => result,
             never = Box::pin(session.keep_topology(queue, status, gap)) => match never {},
+            never = Box::pin(keep_reporting(session, queue)) => match never {},
         }
     }
 

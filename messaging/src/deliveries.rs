@@ -86,7 +86,7 @@ impl<'a> Deliveries<'a> {
     /// Releases a settled batch, and lets the prefetch grow.
     pub(crate) async fn settled(&mut self, batch: &[Incoming]) -> Result<(), SessionError> {
         let bytes = batch.iter().map(|message| message.delivery.data.len() as u64).sum();
-        self.session.transport.settled(bytes);
+        self.session.transport.settled(batch.len() as u64, bytes);
         let redelivered = batch.iter().any(|message| message.delivery.redelivered);
         if self.prefetch < MAX_PREFETCH && !redelivered && !self.cancelled {
             self.prefetch = (self.prefetch * 2).min(MAX_PREFETCH);

@@ -100,12 +100,15 @@ pub(crate) struct FrameFilter {
     body: u64,
     /// Bytes of the bodies of all messages so far.
     bodies: u64,
+    /// The number of all messages so far.
+    messages: u64,
 }
 
 impl FrameFilter {
     /// Creates a filter for a client library that negotiates frames of up to `frame_max` bytes.
     pub(crate) fn new(frame_max: u32) -> Self {
-        let mut filter = Self { frame_max: usize::MAX, frame: Vec::new(), pass: 0, body: 0, bodies: 0 };
+        let mut filter =
+            Self { frame_max: usize::MAX, frame: Vec::new(), pass: 0, body: 0, bodies: 0, messages: 0 };
         filter.limit_frames(frame_max);
         filter
     }
@@ -157,6 +160,11 @@ impl FrameFilter {
         self.bodies
     }
 
+    /// Returns the number of all messages so far. The body of the last one may be incomplete.
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages
+    }
+
     /// Returns whether the filter is between two messages, where a frame can be inserted.
     pub(crate) fn at_boundary(&self) -> bool {
         self.pass == 0 && self.body == 0 && self.frame.is_empty()
@@ -200,6 +208,7 @@ impl FrameFilter {
         }
         self.body = body_size(&frame[payload.clone()]);
         self.bodies += self.body;
+        self.messages += 1;
         let max_size = self.frame_max.saturating_sub(FRAME_HEAD + FRAME_END);
         match repaired_header(&frame[payload], max_size) {
             None => output.extend_from_slice(frame),

@@ -19,10 +19,12 @@ const PREFETCH: u16 = 2000;
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The state of a queue, as the broker reports it.
-pub(crate) struct QueueState {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueState {
     /// The number of messages that no consumer holds.
-    ready_messages: u32,
-    consumers: u32,
+    pub ready_messages: u32,
+    /// The number of consumers, including those that are cancelled and still hold messages.
+    pub consumers: u32,
 }
 
 impl Session {
@@ -73,10 +75,14 @@ impl Session {
         Ok(self.queue_state(queue).await?.map(|state| state.ready_messages))
     }
 
-    /// Returns the state of a queue, or `None` if it does not exist.
+    /// Returns the state of a queue, or `None` if it does not exist. This has no effect on the queue, and needs no
+    /// permission.
     ///
     /// Uses a separate channel, because the broker closes the channel if the queue does not exist.
-    pub(crate) async fn queue_state(&self, queue: &str) -> Result<Option<QueueState>, SessionError> {
+    ///
+    /// # Errors
+    /// Returns an error if the session broke.
+    pub async fn queue_state(&self, queue: &str) -> Result<Option<QueueState>, SessionError> {
         let channel = with_reply_timeout("open a channel", self.connection.create_channel()).await?;
         let passive = QueueDeclareOptions { passive: true, ..Default::default() };
         let declare = channel.queue_declare(queue.into(), passive, FieldTable::default());

@@ -76,6 +76,11 @@ pub enum SessionError {
     /// The broker did not confirm a dead letter, so its original must not be acked.
     #[error("the broker did not confirm the dead letters of {0}")]
     DeadLettersRefused(&'static str),
+    /// The broker closed the channel of the status reports.
+    #[error(
+        "the broker refuses status reports; this user needs the permission to write to `operations.status`"
+    )]
+    ReportsRefused,
 }
 
 impl SessionError {
@@ -87,7 +92,7 @@ impl SessionError {
     /// Returns whether the broker is reachable, but refuses the operation.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
-            Self::DeadLettersRefused(_) | Self::Forbidden(_) => true,
+            Self::DeadLettersRefused(_) | Self::ReportsRefused | Self::Forbidden(_) => true,
             Self::Broken(error) => matches!(error.kind(), ErrorKind::ProtocolError(_)),
             _ => false,
         }

@@ -20,7 +20,6 @@ use std::{
     time::Duration,
 };
 
-use crate::frame_filter::FrameFilter;
 use async_rs::{Runtime, Tokio, TokioRuntime, traits::Reactor, util::RuntimeParts};
 use futures_util::{AsyncRead, AsyncWrite, Stream, task::AtomicWaker};
 use lapin::{
@@ -32,6 +31,8 @@ use tokio::{
     runtime::Handle,
     time::{Sleep, sleep},
 };
+
+use crate::{frame_filter::FrameFilter, status::MessageCounts};
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 16 * 1024;
@@ -80,13 +81,19 @@ pub(crate) struct TransportControl {
 }
 
 impl TransportControl {
+    /// Returns the numbers of messages since the connection was opened.
+    pub(crate) fn counts(&self) -> &MessageCounts {
+        &self.flow.counts
+    }
+
     /// Stops reading while the received message bodies exceed the settled ones by more than `bytes`.
     pub(crate) fn limit_unsettled(&self, bytes: u64) {
         self.flow.limit.store(bytes, Ordering::Relaxed);
     }
 
-    /// Adds the body of a message that the consumer no longer holds.
-    pub(crate) fn settled(&self, bytes: u64) {
+    /// Adds messages that the consumer no longer holds, and the bytes of their bodies.
+    pub(crate) fn settled(&self, messages: u64, bytes: u64) {
+        self.flow.counts.add_settled(messages);
         self.flow.settled.fetch_add(bytes, Ordering::Release);
         self.flow.reader.wake();
     }
@@ -100,7 +107,7 @@ impl Drop for TransportControl {
     }
 }
 
-/// The bytes of message bodies that a consumer holds, and whether the session has dropped its control.
+/// The messages that a consumer holds, the bytes of their bodies, and whether the session has dropped its control.
 #[derive(Debug)]
 struct FlowControl {
     limit: AtomicU64,
@@ -108,6 +115,7 @@ struct FlowControl {
     closed: AtomicBool,
     reader: AtomicWaker,
     writer: AtomicWaker,
+    counts: MessageCounts,
 }
 
 impl Default for FlowControl {
@@ -118,6 +126,7 @@ impl Default for FlowControl {
             closed: AtomicBool::default(),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
+            counts: MessageCounts::default(),
         }
     }
 }
@@ -190,6 +199,7 @@ impl Transport {
             let stop = |received| flow.is_exceeded(received);
             let input = &self.input[self.input_start..self.input_end];
             self.input_start += self.filter.filter(input, &mut self.output, stop);
+            flow.counts.set_received(self.filter.messages());
         }
         Poll::Ready(Ok(()))
     }
