@@ -1,72 +1,115 @@
 //! `console reconcile`: every customer of the Web Store gets exactly one state.
 
 mod comparison;
+mod database;
+mod dead_letters;
+mod flow;
 mod marketing;
+mod output;
 mod report;
 mod search;
 mod sources;
-mod unaccounted;
+mod unlocated;
+mod watch;
 mod web_store;
 
-use std::{process::ExitCode, time::Duration};
+use std::{mem, process::ExitCode};
 
-use anyhow::Context;
-use tokio::time::timeout;
+use service_kit::Logging;
+use tokio::sync;
 use uuid::Uuid;
 
-pub use report::{DeadLetterCounts, Report};
+pub use flow::QueueObservation;
+pub use report::{DeadLetterCounts, Report, State};
 pub use sources::Sources;
 
+use comparison::{Comparison, compare_page};
+use flow::Flow;
 use marketing::Marketing;
-use unaccounted::Unaccounted;
+use output::Output;
+use search::Search;
+use unlocated::Window;
 use web_store::WebStore;
-
-/// The time limit of one query. A query reads one page.
-const QUERY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Compares the customers of the Web Store with the rows of Marketing
 ///
-/// Each customer gets exactly one state: arrived, in the outbox, on the way, dead-lettered, missing, or
-/// duplicated. The command only reads, and the system may run meanwhile. The exit status is 0 if no customer is
-/// missing or duplicated, 1 if one is, and 2 if a server cannot be read. The Web Store can send the events of
-/// missing customers again: `console reconcile --missing-ids | web-store republish`.
+/// Each customer gets exactly one state: arrived, in-outbox, on-the-way, dead-lettered, missing, behind (Marketing has
+/// an older version), ahead (Marketing has a newer version, because the Web Store was restored from an older backup), or
+/// duplicated. A customer is on the way until the queues and the services show that its message has passed them. This
+/// also applies to a customer with an older version.
 ///
-/// Messages that a service holds unacknowledged are invisible until it releases them. Increase --patience
-/// while a service waits for a server, or while an alarm of the broker blocks it.
+/// The command only reads, consumes from no work queue, and may run at any time, also during an outage. The exit status
+/// is 0 if all customers have arrived, are in the outbox, or are on the way. It is 1 if a customer has another state, and
+/// 2 if a server cannot be read.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub struct Arguments {
     #[command(flatten)]
     sources: Sources,
     /// Prints JSON
-    #[arg(long, conflicts_with = "missing_ids")]
+    #[arg(long, conflicts_with_all = ["ids", "missing_ids"])]
     json: bool,
-    /// Prints only the ids of missing customers, one per line; the table goes to standard error
-    #[arg(long)]
+    /// Prints only the ids of the customers in one state, one per line; the table goes to standard error
+    #[arg(long, value_name = "STATE")]
+    ids: Option<State>,
+    /// The same as `--ids missing`
+    #[arg(long, conflicts_with = "ids")]
     missing_ids: bool,
+    /// Prints the progress to standard error, also if it is no terminal
+    #[arg(long)]
+    progress: bool,
+    /// Runs until a signal: checks recent customers every few seconds and all customers slowly, and repairs
+    ///
+    /// Requests a replay of customers that are missing, behind, or ahead. Dead-lettered customers are only reported.
+    #[arg(long, conflicts_with_all = ["json", "ids", "missing_ids", "progress", "patience"])]
+    watch: bool,
+    /// With --watch: only reports, and requests no replay
+    #[arg(long, requires = "watch")]
+    no_repair: bool,
+    /// With --watch: whether to request replays
+    #[arg(
+        long, env = "CONSOLE_REPAIR", value_name = "BOOLEAN", default_value_t = true, action = clap::ArgAction::Set,
+        hide = true
+    )]
+    repair: bool,
+    #[command(flatten)]
+    logging: Logging,
 }
 
-/// Prints the report. Returns the exit status that [`Arguments`] describes.
+/// Prints the report, or watches until a signal. Returns the exit status that [`Arguments`] describes.
 ///
 /// # Errors
-/// Returns an error if standard output cannot be written, unless its reader has closed it.
+/// Returns an error if standard output cannot be written, unless its reader has closed it. Returns an error if
+/// logging or the signal handlers cannot be set up.
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let report = match reconcile(&arguments.sources).await {
+    if arguments.watch {
+        arguments.logging.init()?;
+        let shutdown = service_kit::shutdown_on_signal()?;
+        let repair = arguments.repair && !arguments.no_repair;
+        tokio::select! {
+            never = watch::watch(&arguments.sources, repair) => match never {},
+            () = shutdown.cancelled() => return Ok(ExitCode::SUCCESS),
+        }
+    }
+    let ids = if arguments.missing_ids { Some(State::Missing) } else { arguments.ids };
+    let mut output = Output::new(ids, arguments.progress);
+    let report = run_once(&arguments.sources, &mut output).await;
+    output.end_progress();
+    let report = match report {
         Ok(report) => report,
         Err(error) => {
             eprintln!("console: cannot reconcile: {error:#}");
             return Ok(ExitCode::from(2));
         }
     };
-    let output = if arguments.json {
-        serde_json::to_string_pretty(&report)? + "\n"
-    } else if arguments.missing_ids {
+    if arguments.json {
+        service_kit::write_stdout(&(serde_json::to_string_pretty(&report)? + "\n"))?;
+    } else if ids.is_some() {
         eprint!("{report}");
-        let ids: Vec<_> = report.missing_ids.iter().map(Uuid::to_string).collect();
-        ids.join("\n") + if ids.is_empty() { "" } else { "\n" }
+        output.flush()?;
     } else {
-        report.to_string()
-    };
-    service_kit::write_stdout(&output)?;
+        service_kit::write_stdout(&report.to_string())?;
+    }
     Ok(if report.is_consistent() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -75,23 +118,104 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// Returns an error if a database or a broker cannot be read.
 pub async fn reconcile(sources: &Sources) -> anyhow::Result<Report> {
-    let mut web_store = WebStore::connect(&sources.web_store_database_url).await?;
-    let mut marketing = Marketing::connect(&sources.marketing_database_url).await?;
-    let mut report = Report::default();
-    let mut unaccounted = Unaccounted::default();
-    comparison::compare(&mut web_store, &mut marketing, sources.page, &mut report, &mut unaccounted).await?;
-    report.dead_letters = search::locate(sources, &mut web_store, &mut marketing, &mut unaccounted).await?;
-    unaccounted.add_to(&mut report);
-    Ok(report)
+    run_once(sources, &mut Output::default()).await
 }
 
-/// Awaits a query, and names its database in the error.
-async fn with_deadline<T>(
-    database: &'static str,
-    query: impl Future<Output = sqlx::Result<T>>,
-) -> anyhow::Result<T> {
-    timeout(QUERY_TIMEOUT, query)
-        .await
-        .with_context(|| format!("{database} did not respond in time"))?
-        .context(database)
+async fn run_once(sources: &Sources, output: &mut Output) -> anyhow::Result<Report> {
+    let flow = sync::watch::Sender::new(Flow::default());
+    let search = Search::new(sources, flow.subscribe());
+    let run = async {
+        let run = Run {
+            web_store: WebStore::connect(&sources.web_store_database_url).await?,
+            marketing: Marketing::connect(&sources.marketing_database_url).await?,
+            page: sources.page,
+            search,
+            window: Window::default(),
+            report: Report::default(),
+            output,
+        };
+        run.compare().await
+    };
+    tokio::select! {
+        report = Box::pin(run) => report,
+        result = Box::pin(flow::monitor(sources, &flow)) => match result? {},
+    }
+}
+
+/// One run of reconciliation. Its memory is one page and one window, independent of the number of customers.
+struct Run<'a> {
+    web_store: WebStore,
+    marketing: Marketing,
+    page: u32,
+    search: Search<'a>,
+    /// Customers that differ. Their states follow when the window is full, and at the end.
+    window: Window,
+    report: Report,
+    output: &'a mut Output,
+}
+
+impl Run<'_> {
+    /// Compares both tables page by page.
+    async fn compare(mut self) -> anyhow::Result<Report> {
+        if self.output.shows_progress() {
+            self.output.expect(self.web_store.approximate_count().await?);
+        }
+        self.search.wait_for_observation().await;
+        let mut after = Uuid::nil();
+        loop {
+            let last = self.compare_page(after).await?;
+            self.output.report_progress(&self.report);
+            if self.window.is_full() {
+                self.settle().await?;
+            }
+            match last {
+                Some(last) => after = last,
+                None => break,
+            }
+        }
+        // At the end also without customers that differ, for the number of dead letters.
+        self.settle().await?;
+        self.report.queues = self.search.flow().queues;
+        Ok(self.report)
+    }
+
+    /// Compares one page, and returns its last id unless it is the last page.
+    async fn compare_page(&mut self, after: Uuid) -> anyhow::Result<Option<Uuid>> {
+        let customers = self.web_store.page(after, Uuid::max(), self.page).await?;
+        // The last page of the Web Store is compared with all remaining rows of Marketing.
+        let last = customers.last().map(|customer| customer.id);
+        let last = last.filter(|_| customers.len() == self.page as usize);
+        let mut states = Vec::new();
+        let window = &mut self.window;
+        let visit = |customer: &web_store::Customer, comparison: Comparison| match comparison {
+            Comparison::Arrived => states.push((customer.id, State::Arrived)),
+            Comparison::Duplicated => states.push((customer.id, State::Duplicated)),
+            Comparison::Different { .. } if customer.in_outbox => states.push((customer.id, State::InOutbox)),
+            Comparison::Different { marketing } => window.push(customer, marketing),
+        };
+        let range = (after, last);
+        let unknown =
+            compare_page(&mut self.web_store, &mut self.marketing, range, &customers, visit).await?;
+        self.report.unknown_rows += unknown;
+        self.report.customers += customers.len() as u64;
+        for (id, state) in states {
+            self.report.add(id, state, None);
+            self.output.add(id, state)?;
+        }
+        Ok(last)
+    }
+
+    /// Searches the customers of the window, and adds their states to the report.
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        let mut window = mem::take(&mut self.window);
+        let (passed, dead_letters) =
+            self.search.locate(&mut window, &mut self.web_store, &mut self.marketing).await?;
+        self.report.dead_letters = dead_letters;
+        self.report.queues = self.search.flow().queues;
+        for (id, state, reason) in window.finish(passed) {
+            self.report.add(id, state, reason);
+            self.output.add(id, state)?;
+        }
+        Ok(())
+    }
 }

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Creates Marketing's database, an owner for its schema, and a user who may only insert and update rows.
+# Creates Marketing's database, an owner for its schema, a user who may only insert and update rows, and a user for
+# the console who may only read them.
 # Arguments are passed to the client, for example to name another server than the one at the default socket.
 set -eu
 
-: "${MARKETING_DATABASE_OWNER_PASSWORD:?}" "${MARKETING_DATABASE_PASSWORD:?}"
+: "${MARKETING_DATABASE_OWNER_PASSWORD:?}" "${MARKETING_DATABASE_PASSWORD:?}" "${CONSOLE_DATABASE_PASSWORD:?}"
 
-case $MARKETING_DATABASE_OWNER_PASSWORD$MARKETING_DATABASE_PASSWORD in
+case $MARKETING_DATABASE_OWNER_PASSWORD$MARKETING_DATABASE_PASSWORD$CONSOLE_DATABASE_PASSWORD in
 *[\'\\]*)
     echo "mysql.sh: a password of Marketing's database contains a quote or a backslash; choose another one" >&2
     exit 1
@@ -18,6 +19,8 @@ export MYSQL_PWD="${MYSQL_ROOT_PASSWORD-}"
 CREATE DATABASE marketing CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_520_ci;
 CREATE USER 'marketing_owner'@'%' IDENTIFIED BY '$MARKETING_DATABASE_OWNER_PASSWORD';
 CREATE USER 'marketing'@'%' IDENTIFIED BY '$MARKETING_DATABASE_PASSWORD';
+CREATE USER 'console'@'%' IDENTIFIED BY '$CONSOLE_DATABASE_PASSWORD';
 GRANT ALL ON marketing.* TO 'marketing_owner'@'%';
 GRANT SELECT, INSERT, UPDATE ON marketing.* TO 'marketing'@'%';
+GRANT SELECT ON marketing.* TO 'console'@'%';
 SQL

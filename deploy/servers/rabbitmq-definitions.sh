@@ -3,9 +3,9 @@
 set -eu
 
 : "${BROKER_ADMIN_PASSWORD:?}" "${WEB_STORE_BROKER_PASSWORD:?}"
-: "${TRANSFORMER_BROKER_PASSWORD:?}" "${MARKETING_BROKER_PASSWORD:?}"
+: "${TRANSFORMER_BROKER_PASSWORD:?}" "${MARKETING_BROKER_PASSWORD:?}" "${CONSOLE_BROKER_PASSWORD:?}"
 
-case $BROKER_ADMIN_PASSWORD$WEB_STORE_BROKER_PASSWORD$TRANSFORMER_BROKER_PASSWORD$MARKETING_BROKER_PASSWORD in
+case $BROKER_ADMIN_PASSWORD$WEB_STORE_BROKER_PASSWORD$TRANSFORMER_BROKER_PASSWORD$MARKETING_BROKER_PASSWORD$CONSOLE_BROKER_PASSWORD in
 *[\"\\[:cntrl:]]*)
     echo "rabbitmq-definitions.sh: a broker password contains a quote, a backslash, or a control character; choose another one" >&2
     exit 1
@@ -16,10 +16,13 @@ esac
 # and binding needs "write" on the queue and "read" on the exchange.
 #
 # The names of a service's queues and of its own exchanges start with the service's name, so a new message needs no
-# new permission. Only the administrator may read a dead-letter queue.
+# new permission. Only the administrator and the console may read a dead-letter queue.
 #
 # The transformer forwards events to Marketing, and requests for replays from Marketing to the Web Store. It declares
 # the exchanges of both, so that the services can start in any order.
+#
+# Every consumer reports its messages in flight to the exchange `operations.status`. The console subscribes to the
+# reports and requests replays. It may not read the queues of the services.
 cat <<JSON
 {
   "vhosts": [{ "name": "/" }],
@@ -27,7 +30,8 @@ cat <<JSON
     { "name": "admin", "password": "$BROKER_ADMIN_PASSWORD", "tags": "administrator" },
     { "name": "web-store", "password": "$WEB_STORE_BROKER_PASSWORD", "tags": "" },
     { "name": "transformer", "password": "$TRANSFORMER_BROKER_PASSWORD", "tags": "" },
-    { "name": "marketing", "password": "$MARKETING_BROKER_PASSWORD", "tags": "" }
+    { "name": "marketing", "password": "$MARKETING_BROKER_PASSWORD", "tags": "" },
+    { "name": "console", "password": "$CONSOLE_BROKER_PASSWORD", "tags": "" }
   ],
   "permissions": [
     {
@@ -36,21 +40,27 @@ cat <<JSON
     },
     {
       "user": "web-store", "vhost": "/",
-      "configure": "^web-store\\\\..+\$",
-      "write": "^web-store\\\\.(?!commands\$).+\$",
+      "configure": "^(web-store\\\\..+|operations\\\\.status)\$",
+      "write": "^(web-store\\\\.(?!commands\$).+|operations\\\\.status)\$",
       "read": "^web-store\\\\.(?!events\$|replays\$|.+\\\\.dead-letters\$).+\$"
     },
     {
       "user": "transformer", "vhost": "/",
-      "configure": "^(web-store\\\\.(events|replays|commands)|marketing\\\\.(commands|events)|transformer\\\\..+)\$",
-      "write": "^(marketing\\\\.commands|web-store\\\\.commands|transformer\\\\..+)\$",
+      "configure": "^(web-store\\\\.(events|replays|commands)|marketing\\\\.(commands|events)|operations\\\\.status|transformer\\\\..+)\$",
+      "write": "^(marketing\\\\.commands|web-store\\\\.commands|operations\\\\.status|transformer\\\\..+)\$",
       "read": "^(web-store\\\\.(events|replays)|marketing\\\\.events|transformer\\\\.(?!.+\\\\.dead-letters\$).+)\$"
     },
     {
       "user": "marketing", "vhost": "/",
-      "configure": "^marketing\\\\..+\$",
-      "write": "^marketing\\\\.(?!commands\$).+\$",
+      "configure": "^(marketing\\\\..+|operations\\\\.status)\$",
+      "write": "^(marketing\\\\.(?!commands\$).+|operations\\\\.status)\$",
       "read": "^marketing\\\\.(?!.+\\\\.dead-letters\$).+\$"
+    },
+    {
+      "user": "console", "vhost": "/",
+      "configure": "^(console\\\\..+|operations\\\\.status)\$",
+      "write": "^(console\\\\..+|web-store\\\\.commands)\$",
+      "read": "^(console\\\\..+|operations\\\\.status|.+\\\\..+\\\\.dead-letters)\$"
     }
   ]
 }

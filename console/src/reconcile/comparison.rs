@@ -1,91 +1,109 @@
-//! The comparison of both tables, page by page, in the order of the ids.
+//! The comparison of one page of customers with Marketing's rows, in the order of the ids.
 
-use std::{iter::Peekable, mem, vec};
+use std::{cmp::Ordering, iter::Peekable, mem, slice};
 
-use futures_util::TryStreamExt;
 use uuid::Uuid;
 
 use super::{
-    marketing::{self, CustomerRows, Marketing},
-    report::Report,
-    unaccounted::Unaccounted,
+    marketing::{CustomerRows, Marketing},
     web_store::{Customer, WebStore},
-    with_deadline,
 };
 
-/// Counts the customers that have arrived, are in the outbox, or are duplicated. Collects all others.
-///
-/// The Web Store's page is read first. A customer may move on before Marketing's page is read, so a customer that
-/// Marketing lacks may have arrived since.
-pub(super) async fn compare(
-    web_store: &mut WebStore,
-    marketing: &mut Marketing,
-    page: u32,
-    report: &mut Report,
-    unaccounted: &mut Unaccounted,
-) -> anyhow::Result<()> {
-    let mut after = Uuid::nil();
-    loop {
-        let customers = web_store.customers(after, page).await?;
-        // The last page of the Web Store is compared with all remaining rows of Marketing.
-        let last = customers.last().map(|customer| customer.id).filter(|_| customers.len() == page as usize);
-        let mut rows = marketing.rows(after, last);
-        report.customers += customers.len() as u64;
-        let customers = customers.into_iter().peekable();
-        let mut merge = Merge { customers, report: &mut *report, unaccounted: &mut *unaccounted };
-        let mut unmatched = Vec::new();
-        while let Some(row) = with_deadline(marketing::NAME, rows.try_next()).await? {
-            if !merge.row(&row) && row.from_web_store > 0 {
-                unmatched.push(row);
-            }
-            if unmatched.len() >= page as usize {
-                merge.report.unknown_rows += count_unknown(web_store, mem::take(&mut unmatched)).await?;
-            }
-        }
-        merge.finish();
-        report.unknown_rows += count_unknown(web_store, unmatched).await?;
-        match last {
-            Some(last) => after = last,
-            None => return Ok(()),
+/// The result of comparing one customer with Marketing's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Comparison {
+    /// Marketing has exactly this version.
+    Arrived,
+    /// Marketing has more than one row.
+    Duplicated,
+    /// Marketing has another version, or no row.
+    Different {
+        /// Marketing's version, or `None` without a row.
+        marketing: Option<i64>,
+    },
+}
+
+impl Comparison {
+    /// Compares a version of the Web Store with Marketing's rows.
+    pub(super) fn new(version: i64, rows: Option<&CustomerRows>) -> Self {
+        match rows {
+            Some(rows) if rows.count > 1 => Self::Duplicated,
+            Some(rows) if rows.version == version => Self::Arrived,
+            rows => Self::Different { marketing: rows.map(|rows| rows.version) },
         }
     }
+}
+
+/// Passes each customer of a page to `visit` with its comparison. Returns the number of Marketing's rows from the Web
+/// Store that belong to no customer.
+///
+/// `last` is the upper end of the page, or `None` for all remaining rows of Marketing. The page was read first. A
+/// customer may move on before Marketing's rows are read, so a customer that differs may have arrived since.
+pub(super) async fn compare_page(
+    web_store: &mut WebStore,
+    marketing: &mut Marketing,
+    (after, last): (Uuid, Option<Uuid>),
+    customers: &[Customer],
+    visit: impl FnMut(&Customer, Comparison),
+) -> anyhow::Result<u64> {
+    /// The maximum of rows without a customer that are kept in memory.
+    const MAX_UNMATCHED: usize = 10_000;
+
+    let mut rows = marketing.rows(after, last);
+    let mut merge = Merge { customers: customers.iter().peekable(), visit };
+    let mut unmatched = Vec::new();
+    let mut unknown = 0;
+    while let Some(row) = rows.next().await? {
+        if !merge.row(&row) && row.from_web_store > 0 {
+            unmatched.push(row);
+        }
+        if unmatched.len() >= MAX_UNMATCHED {
+            unknown += count_unknown(web_store, mem::take(&mut unmatched)).await?;
+        }
+    }
+    merge.finish();
+    Ok(unknown + count_unknown(web_store, unmatched).await?)
+}
+
+/// Compares customers, each with its version of the Web Store. Passes the results to `visit`.
+pub(super) async fn compare_customers(
+    marketing: &mut Marketing,
+    customers: &[(Uuid, i64)],
+    mut visit: impl FnMut(Uuid, Comparison),
+) -> anyhow::Result<()> {
+    let ids: Vec<Uuid> = customers.iter().map(|(id, _)| *id).collect();
+    let rows = marketing.read(&ids).await?;
+    for (id, version) in customers {
+        let found = rows.binary_search_by_key(id, |(id, _)| *id).ok();
+        visit(*id, Comparison::new(*version, found.map(|index| &rows[index].1)));
+    }
+    Ok(())
 }
 
 /// One page of customers that is merged with Marketing's rows.
-struct Merge<'a> {
-    customers: Peekable<vec::IntoIter<Customer>>,
-    report: &'a mut Report,
-    unaccounted: &'a mut Unaccounted,
+struct Merge<'a, V> {
+    customers: Peekable<slice::Iter<'a, Customer>>,
+    visit: V,
 }
 
-impl Merge<'_> {
+impl<V: FnMut(&Customer, Comparison)> Merge<'_, V> {
     /// Merges the rows of one id. Returns whether the page has a customer with this id.
-    fn row(&mut self, row: &CustomerRows) -> bool {
-        let Ok(id) = row.customer_id.parse::<Uuid>() else { return false };
-        while let Some(customer) = self.customers.next_if(|customer| customer.id < id) {
-            self.without_rows(&customer);
+    fn row(&mut self, rows: &CustomerRows) -> bool {
+        let Ok(id) = rows.customer_id.parse::<Uuid>() else { return false };
+        while let Some(customer) = self.customers.next_if(|customer| customer.id <= id) {
+            let matches = customer.id.cmp(&id) == Ordering::Equal;
+            (self.visit)(customer, Comparison::new(customer.version, matches.then_some(rows)));
+            if matches {
+                return true;
+            }
         }
-        let Some(customer) = self.customers.next_if(|customer| customer.id == id) else { return false };
-        if row.count > 1 {
-            self.report.doubled_ids.push(customer.id);
-        } else {
-            self.report.arrived += 1;
-        }
-        true
+        false
     }
 
-    /// Adds the customers after the last row.
+    /// Passes on the customers after the last row.
     fn finish(mut self) {
-        while let Some(customer) = self.customers.next() {
-            self.without_rows(&customer);
-        }
-    }
-
-    fn without_rows(&mut self, customer: &Customer) {
-        if customer.in_outbox {
-            self.report.in_outbox += 1;
-        } else {
-            self.unaccounted.push(customer.id);
+        for customer in self.customers {
+            (self.visit)(customer, Comparison::new(customer.version, None));
         }
     }
 }

@@ -1,56 +1,88 @@
 //! Queries on Marketing's database.
 
-use futures_util::stream::BoxStream;
-use sqlx::{Connection, MySql, MySqlConnection, QueryBuilder, mysql::MySqlConnectOptions};
+use futures_util::{TryStreamExt, stream::BoxStream};
+use sqlx::{
+    AssertSqlSafe, Connection, Executor, FromRow, MySql, MySqlConnection, QueryBuilder,
+    mysql::MySqlConnectOptions,
+};
 use uuid::Uuid;
 
-use super::with_deadline;
+use super::database::{Name, STATEMENT_LIMIT_SECONDS};
 
-pub(super) const NAME: &str = "Marketing's database";
+const DATABASE: Name = Name { database: "Marketing's database", variable: "MARKETING_DATABASE_URL" };
 
-/// The number of rows with one customer's id. It is counted, so reconciliation does not rely on a primary key.
-#[derive(Debug, sqlx::FromRow)]
+/// The rows with one customer's id. They are counted, so reconciliation does not rely on a primary key.
+#[derive(Debug, FromRow)]
 pub(super) struct CustomerRows {
     pub(super) customer_id: String,
     pub(super) count: i64,
+    /// The highest version.
+    pub(super) version: i64,
     /// The number of these rows whose source is the Web Store.
     pub(super) from_web_store: i64,
 }
 
+/// The columns of [`CustomerRows`].
+const ROWS: &str = "SELECT customer_id, COUNT(*) AS count, CAST(MAX(version) AS SIGNED) AS version,
+        COUNT(CASE WHEN source = 'web-store' THEN 1 END) AS from_web_store
+    FROM customers";
+
 pub(super) struct Marketing(MySqlConnection);
+
+/// A stream of rows in the order of the ids.
+pub(super) struct Rows<'a>(BoxStream<'a, sqlx::Result<CustomerRows>>);
+
+impl Rows<'_> {
+    /// Returns the rows of the next customer.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<CustomerRows>> {
+        DATABASE.query(self.0.try_next()).await
+    }
+}
 
 impl Marketing {
     pub(super) async fn connect(database: &MySqlConnectOptions) -> anyhow::Result<Self> {
-        Ok(Self(with_deadline(NAME, MySqlConnection::connect_with(database)).await?))
+        // MySQL and MariaDB each run only one of the comments, because the limit has another name there:
+        // https://mariadb.com/docs/server/reference/sql-statements/comment-syntax
+        let settings = format!(
+            "SET autocommit = 1, lock_wait_timeout = {STATEMENT_LIMIT_SECONDS} \
+             /*!80000 , max_execution_time = {STATEMENT_LIMIT_SECONDS}000 */ \
+             /*M! , max_statement_time = {STATEMENT_LIMIT_SECONDS} */"
+        );
+        let connect = async {
+            let mut connection = MySqlConnection::connect_with(database).await?;
+            connection.execute(AssertSqlSafe(settings)).await?;
+            connection.execute("SET SESSION TRANSACTION READ ONLY").await?;
+            Ok(connection)
+        };
+        Ok(Self(DATABASE.connect(connect).await?))
     }
 
     /// Streams the rows with ids after `after` and up to `last`, by id. Without `last` there is no upper limit.
     /// The ids are text that sorts as UUIDs do.
-    pub(super) fn rows(
-        &mut self,
-        after: Uuid,
-        last: Option<Uuid>,
-    ) -> BoxStream<'_, sqlx::Result<CustomerRows>> {
-        let select = "SELECT customer_id, COUNT(*) AS count,
-                COUNT(CASE WHEN source = 'web-store' THEN 1 END) AS from_web_store
-            FROM customers WHERE customer_id > ? AND customer_id <= ?
-            GROUP BY customer_id ORDER BY customer_id";
+    pub(super) fn rows(&mut self, after: Uuid, last: Option<Uuid>) -> Rows<'_> {
+        let select = format!(
+            "{ROWS} WHERE customer_id > ? AND customer_id <= ? GROUP BY customer_id ORDER BY customer_id"
+        );
         let after = if after.is_nil() { String::new() } else { after.to_string() };
         let last = last.map_or_else(|| "~".to_owned(), |id| id.to_string());
-        sqlx::query_as(select).bind(after).bind(last).fetch(&mut self.0)
+        let select = sqlx::query_as(AssertSqlSafe(select)).bind(after).bind(last);
+        Rows(select.fetch(&mut self.0))
     }
 
-    /// Returns the number of rows of each of `customers`, without those that have no row.
-    pub(super) async fn count(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<(Uuid, i64)>> {
-        let mut select =
-            QueryBuilder::<MySql>::new("SELECT customer_id, COUNT(*) FROM customers WHERE customer_id IN (");
+    /// Returns the rows of `customers`, by id. Customers without a row are left out.
+    pub(super) async fn read(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<(Uuid, CustomerRows)>> {
+        if customers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut select = QueryBuilder::<MySql>::new(ROWS);
+        select.push(" WHERE customer_id IN (");
         let mut ids = select.separated(", ");
         for customer in customers {
             ids.push_bind(customer.to_string());
         }
-        select.push(") GROUP BY customer_id");
-        let rows = select.build_query_as::<(String, i64)>().persistent(false);
-        let rows = with_deadline(NAME, rows.fetch_all(&mut self.0)).await?;
-        rows.into_iter().map(|(id, count)| Ok((id.parse()?, count))).collect()
+        select.push(") GROUP BY customer_id ORDER BY customer_id");
+        let rows = select.build_query_as::<CustomerRows>().persistent(false);
+        let rows = DATABASE.query(rows.fetch_all(&mut self.0)).await?;
+        rows.into_iter().map(|rows| Ok((rows.customer_id.parse()?, rows))).collect()
     }
 }

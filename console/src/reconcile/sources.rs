@@ -16,7 +16,7 @@ pub struct Sources {
     #[arg(long, env = "MARKETING_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub marketing_database_url: MySqlConnectOptions,
 
-    /// Broker, for a user who may read all queues: `amqp://user:password@host:port/vhost`
+    /// Broker, for a user who may read the dead letters: `amqp://user:password@host:port/vhost`
     #[arg(long, env = "BROKER_URL", value_name = "URL", hide_env_values = true)]
     pub broker_url: BrokerUrl,
 
@@ -24,9 +24,10 @@ pub struct Sources {
     #[arg(long, env = "TARGET_BROKER_URL", value_name = "URL", hide_env_values = true)]
     pub target_broker_url: Option<BrokerUrl>,
 
-    /// Time to search for a customer before it counts as missing
+    /// Time to wait until the messages of a run have passed the queues; 0 means one look
     ///
-    /// The default is longer than a broker needs to release the messages of a dead service.
+    /// Customers without evidence at its end are on the way. The default is longer than a broker needs to release the
+    /// messages of a dead service.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub patience: Duration,
 

@@ -1,49 +1,105 @@
 //! Queries on the Web Store's database.
 
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use chrono::{DateTime, Utc};
+use sqlx::{AssertSqlSafe, Connection, Executor, FromRow, PgConnection, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-use super::with_deadline;
+use super::database::{Name, STATEMENT_LIMIT_SECONDS};
 
-const NAME: &str = "the Web Store's database";
+const DATABASE: Name = Name { database: "the Web Store's database", variable: "WEB_STORE_DATABASE_URL" };
 
-/// A customer of the Web Store.
-#[derive(Debug, sqlx::FromRow)]
+/// A customer of the Web Store in the current version.
+#[derive(Debug, Clone, Copy, FromRow)]
 pub(super) struct Customer {
     pub(super) id: Uuid,
-    /// Whether the outbox has an event of any version of the customer.
+    /// Versions grow with each change, but not by 1.
+    pub(super) version: i64,
+    /// The time of the version, by the Web Store's clock.
+    pub(super) since: DateTime<Utc>,
+    /// Whether the outbox has the event of this version.
     pub(super) in_outbox: bool,
 }
+
+/// The columns of [`Customer`].
+const CUSTOMERS: &str = "SELECT id, version::bigint AS version, coalesce(changed_at, registered_at) AS since,
+        outbox.message_id IS NOT NULL AS in_outbox
+    FROM customers LEFT JOIN outbox USING (message_id)";
 
 pub(super) struct WebStore(PgConnection);
 
 impl WebStore {
     pub(super) async fn connect(database: &PgConnectOptions) -> anyhow::Result<Self> {
-        Ok(Self(with_deadline(NAME, PgConnection::connect_with(database)).await?))
+        // By a statement and not by startup parameters, which `PgBouncer` refuses.
+        let settings = format!(
+            "SET default_transaction_read_only = on; SET statement_timeout = '{STATEMENT_LIMIT_SECONDS}s'; SET jit = off"
+        );
+        let connect = async {
+            let mut connection = PgConnection::connect_with(database).await?;
+            connection.execute(AssertSqlSafe(settings)).await?;
+            Ok(connection)
+        };
+        Ok(Self(DATABASE.connect(connect).await?))
     }
 
-    /// Returns up to `limit` customers after `after`, by id.
-    pub(super) async fn customers(&mut self, after: Uuid, limit: u32) -> anyhow::Result<Vec<Customer>> {
-        let select = "SELECT id, outbox.message_id IS NOT NULL
-                OR EXISTS (SELECT FROM customer_versions JOIN outbox USING (message_id) WHERE customer_id = id)
-                AS in_outbox
-            FROM customers LEFT JOIN outbox USING (message_id) WHERE id > $1 ORDER BY id LIMIT $2";
-        let select = sqlx::query_as(select).bind(after).bind(i64::from(limit));
-        with_deadline(NAME, select.fetch_all(&mut self.0)).await
+    /// Returns the time of the server's clock.
+    pub(super) async fn now(&mut self) -> anyhow::Result<DateTime<Utc>> {
+        DATABASE.query(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&mut self.0)).await
     }
 
-    /// Returns those of `customers` that have an event in the outbox.
-    pub(super) async fn in_outbox(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<Uuid>> {
-        let select = "SELECT DISTINCT customer_id FROM versions JOIN outbox USING (message_id)
-            WHERE customer_id = ANY ($1)";
-        with_deadline(NAME, sqlx::query_scalar(select).bind(customers).fetch_all(&mut self.0)).await
+    /// Returns about the number of customers, from the server's statistics.
+    pub(super) async fn approximate_count(&mut self) -> anyhow::Result<u64> {
+        let select = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'customers'::regclass";
+        let count: i64 = DATABASE.query(sqlx::query_scalar(select).fetch_one(&mut self.0)).await?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Returns up to `limit` customers with ids after `after` and up to `last`, by id.
+    pub(super) async fn page(
+        &mut self,
+        after: Uuid,
+        last: Uuid,
+        limit: u32,
+    ) -> anyhow::Result<Vec<Customer>> {
+        let select = format!("{CUSTOMERS} WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3");
+        let select = sqlx::query_as(AssertSqlSafe(select)).bind(after).bind(last).bind(i64::from(limit));
+        DATABASE.query(select.fetch_all(&mut self.0)).await
+    }
+
+    /// Returns up to `limit` customers whose details changed after `after` and up to `until`, by time and id. `after`
+    /// is the time and the id of the last customer before.
+    pub(super) async fn changed(
+        &mut self,
+        after: (DateTime<Utc>, Uuid),
+        until: DateTime<Utc>,
+        limit: u32,
+    ) -> anyhow::Result<Vec<Customer>> {
+        let select = format!(
+            "{CUSTOMERS} WHERE changed_at IS NOT NULL AND (changed_at, id) > ($1, $2) AND changed_at <= $3
+            ORDER BY changed_at, id LIMIT $4"
+        );
+        let select = sqlx::query_as(AssertSqlSafe(select));
+        let select = select.bind(after.0).bind(after.1).bind(until).bind(i64::from(limit));
+        DATABASE.query(select.fetch_all(&mut self.0)).await
+    }
+
+    /// Returns the current versions of those of `customers` that exist, by id.
+    pub(super) async fn read(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<Customer>> {
+        let select = format!("{CUSTOMERS} WHERE id = ANY ($1) ORDER BY id");
+        let select = sqlx::query_as(AssertSqlSafe(select)).bind(customers);
+        DATABASE.query(select.fetch_all(&mut self.0)).await
+    }
+
+    /// Returns those of `customers` that have an event of an earlier version in the outbox.
+    pub(super) async fn with_earlier_event(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<Uuid>> {
+        let select = "SELECT DISTINCT customer_id FROM customer_versions JOIN outbox USING (message_id)
+            WHERE customer_id = ANY ($1) ORDER BY customer_id";
+        DATABASE.query(sqlx::query_scalar(select).bind(customers).fetch_all(&mut self.0)).await
     }
 
     /// Returns the number of `ids` that belong to customers.
     pub(super) async fn count(&mut self, ids: &[Uuid]) -> anyhow::Result<u64> {
         let select = "SELECT count(*) FROM customers WHERE id = ANY ($1)";
-        let count: i64 =
-            with_deadline(NAME, sqlx::query_scalar(select).bind(ids).fetch_one(&mut self.0)).await?;
-        Ok(count.try_into()?)
+        let count: i64 = DATABASE.query(sqlx::query_scalar(select).bind(ids).fetch_one(&mut self.0)).await?;
+        Ok(count.unsigned_abs())
     }
 }

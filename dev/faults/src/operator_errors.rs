@@ -1,9 +1,7 @@
 //! Errors of operators: an empty queue is deleted, or a queue with messages, which is then repaired.
 
-use std::time::Duration;
-
 use anyhow::ensure;
-use console::reconcile::{Report, Sources, reconcile};
+use console::reconcile::{Report, reconcile};
 use contracts::topology::{Queue, TRANSFORMER_CUSTOMER_REGISTERED};
 use stack::{
     command::{child_command, run_tool_with_input},
@@ -55,10 +53,10 @@ impl FaultRun {
         Ok(())
     }
 
-    /// Reconciles both applications. A quiescent system needs little patience.
+    /// Reconciles both applications.
     pub(crate) async fn reconcile(&self) -> anyhow::Result<Report> {
         let sources = reconciliation_sources(self.system.environment.connection_urls())?;
-        Box::pin(reconcile(&Sources { patience: Duration::from_secs(3), ..sources })).await
+        Box::pin(reconcile(&sources)).await
     }
 
     async fn republish(&self, ids: &[Uuid]) -> anyhow::Result<()> {

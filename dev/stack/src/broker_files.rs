@@ -49,7 +49,9 @@ fn settings(port: u16, management_port: u16, definitions: &Path) -> String {
 async fn generate_definitions() -> anyhow::Result<String> {
     let mut script = child_command("sh");
     script.args(["-c", DEFINITIONS_SCRIPT]);
-    for user in ["BROKER_ADMIN", "WEB_STORE_BROKER", "TRANSFORMER_BROKER", "MARKETING_BROKER"] {
+    let users =
+        ["BROKER_ADMIN", "WEB_STORE_BROKER", "TRANSFORMER_BROKER", "MARKETING_BROKER", "CONSOLE_BROKER"];
+    for user in users {
         script.env(format!("{user}_PASSWORD"), PASSWORD);
     }
     run_tool("generation of the broker's definitions", &mut script).await

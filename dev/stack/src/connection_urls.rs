@@ -34,21 +34,23 @@ impl ConnectionUrls {
         }
     }
 
-    /// Returns the URL of the Web Store's database for `web_store`, `web_store_owner`, or `postgres`.
+    /// Returns the URL of the Web Store's database for `web_store`, `web_store_owner`,
+    /// `console`, or `postgres`.
     #[must_use]
     pub fn web_store_database_url(&self, user: &str) -> String {
         let Self { ports, web_store_database, .. } = self;
         format!("postgres://{user}:{PASSWORD}@127.0.0.1:{}/{web_store_database}", ports.postgres)
     }
 
-    /// Returns the URL of Marketing's database for `marketing`, `marketing_owner`, or `root`.
+    /// Returns the URL of Marketing's database for `marketing`, `marketing_owner`, `console`,
+    /// or `root`.
     #[must_use]
     pub fn marketing_database_url(&self, user: &str) -> String {
         let Self { ports, marketing_database, .. } = self;
         format!("mysql://{user}:{PASSWORD}@127.0.0.1:{}/{marketing_database}", ports.mysql)
     }
 
-    /// Returns the URL of the broker for `web-store`, `transformer`, `marketing`, or `admin`.
+    /// Returns the URL of the broker for `web-store`, `transformer`, `marketing`, `console`, or `admin`.
     #[must_use]
     pub fn broker_url(&self, user: &str) -> String {
         let virtual_host = self.virtual_host.replace('/', "%2f");
@@ -74,6 +76,16 @@ impl ConnectionUrls {
                 ("MARKETING_OPERATOR_PASSWORD_HASH", OPERATOR_PASSWORD_HASH.to_owned()),
             ],
         }
+    }
+
+    /// Returns the environment variables that connect the console to the servers.
+    #[must_use]
+    pub fn console_settings(&self) -> [(&'static str, String); 3] {
+        [
+            ("WEB_STORE_DATABASE_URL", self.web_store_database_url("console")),
+            ("MARKETING_DATABASE_URL", self.marketing_database_url("console")),
+            ("BROKER_URL", self.broker_url("console")),
+        ]
     }
 }
 

@@ -6,6 +6,7 @@ mod broker_files;
 pub mod cli;
 pub mod command;
 pub mod connection_urls;
+pub mod console;
 pub mod mysql;
 pub mod ports;
 pub mod postgres;

@@ -137,6 +137,7 @@ async fn set_up_database(data: &Path) -> anyhow::Result<()> {
     script.env("MYSQL_ROOT_PASSWORD", PASSWORD);
     script.env("MARKETING_DATABASE_OWNER_PASSWORD", PASSWORD);
     script.env("MARKETING_DATABASE_PASSWORD", PASSWORD);
+    script.env("CONSOLE_DATABASE_PASSWORD", PASSWORD);
     run_tool("set-up of Marketing's database", &mut script).await?;
     Ok(())
 }

@@ -94,6 +94,7 @@ impl Postgres {
         script.env("PGPASSWORD", PASSWORD).env("PGCONNECT_TIMEOUT", "10");
         script.env("WEB_STORE_DATABASE_OWNER_PASSWORD", PASSWORD);
         script.env("WEB_STORE_DATABASE_PASSWORD", PASSWORD);
+        script.env("CONSOLE_DATABASE_PASSWORD", PASSWORD);
         run_tool("set-up of the Web Store's database", &mut script).await?;
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::{
     env,
     ffi::OsStr,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -13,6 +13,7 @@ use anyhow::{Context, ensure};
 use reqwest::Client;
 use rustix::process::Signal;
 use serde_json::Value;
+use tokio::process::Command;
 
 use crate::{command::child_command, process::Process, terminal::forward_output};
 
@@ -196,22 +197,33 @@ impl Service {
 
 impl Launch {
     fn spawn(&self) -> anyhow::Result<Process> {
-        let name = self.program.name();
-        let mut command = child_command(self.program.path()?);
-        command.env_clear();
-        for variable in INHERITED {
-            command.envs(env::var_os(variable).map(|value| (variable, value)));
-        }
-        command.env(self.program.listen_variable(), self.address.to_string());
-        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
-        match &self.output {
-            Output::File(path) => Process::spawn(name, &mut command, path),
-            Output::Terminal => {
-                command.stdout(Stdio::piped()).stderr(Stdio::piped());
-                let mut process = Process::spawn_piped(name, &mut command)?;
-                forward_output(name, process.child());
-                Ok(process)
-            }
+        spawn(self.program.name(), &self.program.path()?, &self.output, |command| {
+            command.env(self.program.listen_variable(), self.address.to_string());
+            command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        })
+    }
+}
+
+/// Starts a program of this workspace. Its environment has a few inherited variables and those that `set_up` adds.
+pub(crate) fn spawn(
+    name: &'static str,
+    path: &Path,
+    output: &Output,
+    set_up: impl FnOnce(&mut Command),
+) -> anyhow::Result<Process> {
+    let mut command = child_command(path);
+    command.env_clear();
+    for variable in INHERITED {
+        command.envs(env::var_os(variable).map(|value| (variable, value)));
+    }
+    set_up(&mut command);
+    match output {
+        Output::File(path) => Process::spawn(name, &mut command, path),
+        Output::Terminal => {
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut process = Process::spawn_piped(name, &mut command)?;
+            forward_output(name, process.child());
+            Ok(process)
         }
     }
 }

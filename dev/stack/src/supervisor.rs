@@ -5,7 +5,7 @@ use std::{convert::Infallible, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    broker::Broker, mysql::Mysql, postgres::Postgres, process::Process, service::Service,
+    broker::Broker, console::Console, mysql::Mysql, postgres::Postgres, process::Process, service::Service,
     terminal::print_line,
 };
 
@@ -71,6 +71,16 @@ impl Restart for Service {
     async fn restart(&mut self) -> anyhow::Result<()> {
         self.start_again()?;
         self.wait_ready(NO_DEADLINE).await
+    }
+}
+
+impl Restart for Console {
+    fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    async fn restart(&mut self) -> anyhow::Result<()> {
+        self.start_again()
     }
 }
 

@@ -44,6 +44,7 @@ fn color(source: &str) -> u8 {
         "web-store" => 36,
         "transformer" => 35,
         "marketing" => 33,
+        "console" => 32,
         _ => 1,
     }
 }

@@ -10,10 +10,12 @@ use std::{
 
 use anyhow::{Context, bail};
 use futures_util::future::select_all;
+use rustix::process::Signal;
 use tokio::time::sleep;
 
 use crate::{
     banner::{banner, stack_env},
+    console::Console,
     servers::Servers,
     service::{Output, Program, Service},
     stop_signal::StopSignal,
@@ -27,12 +29,16 @@ const READY_DEADLINE: Duration = Duration::from_mins(1);
 /// Services end within 10 seconds after SIGTERM. This is a little more.
 const STOP_DEADLINE: Duration = Duration::from_secs(12);
 
-/// The services' settings that a user can set in the environment of `stack up`.
-const FORWARDED_SETTINGS: [&str; 3] =
-    ["WEB_STORE_REGISTRATIONS_PER_MINUTE", "MARKETING_OPERATOR_PASSWORD_HASH", "TRUSTED_PROXIES"];
+/// The settings of services and of the console that a user can set in the environment of `stack up`.
+const FORWARDED_SETTINGS: [&str; 4] = [
+    "WEB_STORE_REGISTRATIONS_PER_MINUTE",
+    "MARKETING_OPERATOR_PASSWORD_HASH",
+    "TRUSTED_PROXIES",
+    "CONSOLE_REPAIR",
+];
 
-/// Starts the servers and the three services, restarts those that end, and stops all of them at Ctrl-C. The
-/// data is kept.
+/// Starts the servers, the three services, and the console, which repairs losses of messages. Restarts those that end,
+/// and stops all of them at Ctrl-C. The data is kept.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Delete the data of earlier runs first.
@@ -112,7 +118,8 @@ impl Arguments {
 
 /// All running processes.
 struct System {
-    // Services are dropped before servers, so that no service logs a lost connection.
+    // Programs are dropped before servers, so that none logs a lost connection.
+    console: Console,
     services: Vec<Service>,
     servers: Servers,
 }
@@ -135,7 +142,10 @@ impl System {
             let Service { process, .. } = service;
             print_line("stack", &format!("{} is ready (process {})", process.name(), process.pid()));
         }
-        Ok(Self { services, servers })
+        let mut settings: Vec<_> = servers.connection_urls().console_settings().into();
+        settings.extend(forwarded_settings());
+        let console = Console::watch(settings, &Output::Terminal)?;
+        Ok(Self { console, services, servers })
     }
 
     /// Restarts each process that ends by itself.
@@ -143,6 +153,7 @@ impl System {
         let Servers { postgres, mysql, broker } = &mut self.servers;
         tokio::select! {
             (never, ..) = select_all(self.services.iter_mut().map(|service| Box::pin(supervise(service)))) => never,
+            never = supervise(&mut self.console) => never,
             never = supervise(postgres) => never,
             never = supervise(mysql) => never,
             never = supervise(broker) => never,
@@ -150,7 +161,7 @@ impl System {
     }
 
     async fn stop(&mut self) -> anyhow::Result<()> {
-        let mut outcome = Ok(());
+        let mut outcome = self.console.process.stop(Signal::TERM, STOP_DEADLINE).await.map(drop);
         for service in &mut self.services {
             outcome = outcome.and(service.terminate(STOP_DEADLINE).await.map(drop));
         }

@@ -3,6 +3,9 @@
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, PgConnection, Row};
 use stack::connection_urls::ConnectionUrls;
 
+/// The users with permissions on Marketing's database.
+const MARKETING_USERS: [&str; 3] = ["marketing", "marketing_owner", "console"];
+
 /// Creates an environment's two databases. This crate generates their names, so they need no escaping.
 pub(crate) async fn create(main: &ConnectionUrls, urls: &ConnectionUrls) -> anyhow::Result<()> {
     create_web_store(main, &urls.web_store_database).await?;
@@ -17,7 +20,7 @@ pub(crate) async fn drop(main: &ConnectionUrls, urls: &ConnectionUrls) -> anyhow
     let mut mysql = mysql(main).await?;
     let database = &urls.marketing_database;
     execute(&mut mysql, format!("DROP DATABASE IF EXISTS `{database}`")).await?;
-    for user in ["marketing", "marketing_owner"] {
+    for user in MARKETING_USERS {
         // Permissions remain after their database is dropped.
         let revoke = format!("REVOKE ALL ON `{database}`.* FROM '{user}'@'%'");
         execute(&mut mysql, revoke).await?;
@@ -31,7 +34,7 @@ async fn create_web_store(main: &ConnectionUrls, database: &str) -> anyhow::Resu
     for statement in [
         format!("CREATE DATABASE {database} TEMPLATE web_store OWNER web_store_owner"),
         format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC"),
-        format!("GRANT CONNECT ON DATABASE {database} TO web_store"),
+        format!("GRANT CONNECT ON DATABASE {database} TO web_store, console"),
     ] {
         execute(&mut connection, statement).await?;
     }
@@ -44,7 +47,7 @@ async fn create_marketing(main: &ConnectionUrls, database: &str) -> anyhow::Resu
          FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'marketing'";
     let characters: String = sqlx::query_scalar(query).fetch_one(&mut connection).await?;
     execute(&mut connection, format!("CREATE DATABASE `{database}` CHARACTER SET {characters}")).await?;
-    for user in ["marketing", "marketing_owner"] {
+    for user in MARKETING_USERS {
         let grants = format!("SHOW GRANTS FOR '{user}'@'%'");
         for row in connection.fetch_all(AssertSqlSafe(grants)).await? {
             let grant: String = row.try_get(0)?;

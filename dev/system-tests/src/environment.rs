@@ -18,6 +18,7 @@ use sqlx::{
 };
 use stack::{
     connection_urls::ConnectionUrls,
+    console::Console,
     ports::{Ports, free_port},
     servers::Servers,
     service::{Output, Program, Service},
@@ -112,7 +113,7 @@ impl TestEnvironment {
         &self.urls
     }
 
-    /// Returns the broker's URL for `web-store`, `transformer`, `marketing` or `admin`.
+    /// Returns the broker's URL for `web-store`, `transformer`, `marketing`, `console`, or `admin`.
     #[must_use]
     pub fn broker_url(&self, user: &str) -> String {
         self.urls.broker_url(user)
@@ -197,13 +198,23 @@ impl TestEnvironment {
         own.push(("HTTP_MAX_CONNECTIONS_PER_ADDRESS", "1024".to_owned()));
         own.retain(|(name, _)| settings.iter().all(|(other, _)| other != name));
         let more = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
-        let output = Output::File(self.add_log(program));
+        let output = Output::File(self.add_log(program.name()));
         Service::start(program, address, own.into_iter().chain(more), &output)
     }
 
-    fn add_log(&self, program: Program) -> PathBuf {
+    /// Starts `console reconcile --watch` with the console's own users.
+    ///
+    /// # Errors
+    /// Returns an error if the console is not built or cannot be started.
+    pub fn start_console(&self, settings: &[(&str, &str)]) -> anyhow::Result<Console> {
+        let more = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let settings = self.urls.console_settings().into_iter().chain(more);
+        Console::watch(settings, &Output::File(self.add_log("console")))
+    }
+
+    fn add_log(&self, program: &str) -> PathBuf {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-        let log = self.log_directory.path().join(format!("{}-{}.log", program.name(), logs.len() + 1));
+        let log = self.log_directory.path().join(format!("{program}-{}.log", logs.len() + 1));
         logs.push(log.clone());
         log
     }

@@ -80,6 +80,12 @@ impl RegistrationLoad {
         .await
     }
 
+    /// Returns the ids of the customers whose registration has been confirmed.
+    #[must_use]
+    pub fn confirmed_ids(&self) -> Vec<String> {
+        self.confirmed.borrow().clone()
+    }
+
     /// Stops the clients after their current registration and returns the results.
     ///
     /// # Errors

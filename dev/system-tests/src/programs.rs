@@ -54,11 +54,7 @@ pub async fn reconcile(environment: &TestEnvironment, arguments: &[&str]) -> any
 /// Returns an error if the program is not built.
 pub fn reconcile_command(environment: &TestEnvironment) -> anyhow::Result<Command> {
     let mut command = Command::new(sibling_program("console")?);
-    let urls = environment.connection_urls();
-    command.env_clear().env("WEB_STORE_DATABASE_URL", urls.web_store_database_url("web_store"));
-    command.env("MARKETING_DATABASE_URL", urls.marketing_database_url("marketing"));
-    command.env("BROKER_URL", urls.broker_url("admin"));
-    command.arg("reconcile");
+    command.env_clear().envs(environment.connection_urls().console_settings()).arg("reconcile");
     Ok(command)
 }
 

@@ -12,9 +12,9 @@ use stack::connection_urls::ConnectionUrls;
 /// Returns an error if a connection URL is malformed.
 pub fn reconciliation_sources(urls: &ConnectionUrls) -> Result<Sources> {
     Ok(Sources {
-        web_store_database_url: urls.web_store_database_url("web_store_owner").parse()?,
-        marketing_database_url: urls.marketing_database_url("marketing_owner").parse()?,
-        broker_url: urls.broker_url("admin").parse().map_err(anyhow::Error::msg)?,
+        web_store_database_url: urls.web_store_database_url("console").parse()?,
+        marketing_database_url: urls.marketing_database_url("console").parse()?,
+        broker_url: urls.broker_url("console").parse().map_err(anyhow::Error::msg)?,
         target_broker_url: None,
         patience: Duration::from_secs(30),
         page: 10_000,

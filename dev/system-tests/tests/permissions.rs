@@ -84,6 +84,7 @@ async fn service_may_read_its_queues_but_not_its_dead_letters() -> anyhow::Resul
 async fn service_may_not_declare_queues_of_others() -> anyhow::Result<()> {
     let environment = TestEnvironment::new().await?;
     for (service, others) in [
+        ("console", ["web-store.queue", "transformer.queue", "marketing.queue"]),
         ("web-store", ["queue", "transformer.queue", "marketing.queue"]),
         ("transformer", ["web-store.queue", "marketing.queue", "queue"]),
         ("marketing", ["web-store.queue", "transformer.queue", "queue"]),
@@ -113,6 +114,29 @@ async fn service_may_publish_only_what_it_sends() -> anyhow::Result<()> {
                 "{service} to {exchange}: {published:?}"
             );
         }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn console_may_only_read_rows() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    environment.web_store_database().execute("CREATE TABLE notes (note text)").await?;
+    environment.marketing_database().execute("CREATE TABLE notes (note text)").await?;
+    let urls = environment.connection_urls();
+    let mut web_store = PgConnection::connect(&urls.web_store_database_url("console")).await?;
+    let mut marketing = MySqlConnection::connect(&urls.marketing_database_url("console")).await?;
+    web_store.execute("SELECT note FROM notes").await?;
+    marketing.execute("SELECT note FROM notes").await?;
+    for forbidden in [
+        "INSERT INTO notes VALUES ('a')",
+        "UPDATE notes SET note = 'b'",
+        "DELETE FROM notes",
+        "DROP TABLE notes",
+        "CREATE TABLE more (x int)",
+    ] {
+        assert!(web_store.execute(AssertSqlSafe(forbidden)).await.is_err(), "{forbidden}");
+        assert!(marketing.execute(AssertSqlSafe(forbidden)).await.is_err(), "{forbidden}");
     }
     Ok(())
 }
@@ -161,6 +185,26 @@ async fn service_may_mark_gaps_of_its_own_queues() -> anyhow::Result<()> {
         channel.exchange_delete(marker.into(), ExchangeDeleteOptions::default()).await?;
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn console_may_read_dead_letters_but_no_other_queue() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    for service in ["transformer", "marketing"] {
+        let queue = format!("{service}.a-message");
+        let dead_letters = format!("{queue}.dead-letters");
+        declare(&environment, service, &queue).await?;
+        declare(&environment, service, &dead_letters).await?;
+        get(&environment, "console", &dead_letters).await?;
+        assert!(get(&environment, "console", &queue).await.is_err(), "the console read {queue}");
+        assert!(declare(&environment, "console", &format!("{service}.more")).await.is_err(), "{service}");
+        // The depth of a queue needs no permission.
+        let (_connection, channel) = open_channel(&environment, "console").await?;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() };
+        channel.queue_declare(queue.as_str().into(), passive, FieldTable::default()).await?;
+    }
+    declare(&environment, "console", "console.status.1").await?;
+    get(&environment, "console", "console.status.1").await
 }
 
 /// Opens a channel on its own connection, because a refused operation closes the channel.

@@ -1,0 +1,51 @@
+//! Deadlines and errors of both databases. Sessions are read-only.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::time::timeout;
+
+/// The time limit of one query. A query reads one page.
+pub(super) const QUERY_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The limit of a statement on the server, in seconds. It is below [`QUERY_TIMEOUT`], because the client's own deadline
+/// does not end a statement: each retry would leave another one behind.
+pub(super) const STATEMENT_LIMIT_SECONDS: u64 = 50;
+
+/// The time limit of a connection. An address that does not respond must not delay the report for longer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A database, for error messages.
+#[derive(Debug)]
+pub(super) struct Name {
+    pub(super) database: &'static str,
+    /// The environment variable with its URL.
+    pub(super) variable: &'static str,
+}
+
+impl Name {
+    /// Awaits a query, and names the database and the remedy in the error.
+    pub(super) async fn query<T>(&self, query: impl Future<Output = sqlx::Result<T>>) -> anyhow::Result<T> {
+        self.within(QUERY_TIMEOUT, query).await
+    }
+
+    /// Awaits a new connection, and names the database and the remedy in the error.
+    pub(super) async fn connect<T>(
+        &self,
+        connect: impl Future<Output = sqlx::Result<T>>,
+    ) -> anyhow::Result<T> {
+        self.within(CONNECT_TIMEOUT, connect).await
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        operation: impl Future<Output = sqlx::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let Self { database, variable } = self;
+        let remedy =
+            || format!("{database} cannot be read; check that it runs and that {variable} leads to it");
+        let limited = timeout(limit, operation).await.context("no reply in time").with_context(remedy)?;
+        limited.with_context(remedy)
+    }
+}

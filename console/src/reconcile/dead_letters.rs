@@ -1,0 +1,93 @@
+//! Dead letters and the customers that they concern.
+//!
+//! The dead-letter queues have no consumers, so they are read by consuming. All letters return to their places. Each
+//! reading counts as a delivery of each letter, and these queues have practically no delivery limit.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use contracts::{CreateCustomer, CustomerRegistered, Message};
+use messaging::{Incoming, Session};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{flow, report::DeadLetterCounts, sources::Sources};
+
+/// The version that a registration creates.
+const FIRST_VERSION: i64 = 1;
+
+/// A dead letter that concerns a customer.
+#[derive(Debug)]
+pub(super) struct DeadLetter<'a> {
+    pub(super) customer: Uuid,
+    /// The version of the customer in the message, or `None` if the message does not show it.
+    pub(super) version: Option<i64>,
+    pub(super) reason: &'a str,
+}
+
+impl DeadLetter<'_> {
+    /// Returns whether the letter may contain this version of its customer.
+    pub(super) fn explains(&self, version: i64) -> bool {
+        self.version.is_none_or(|own| own == version)
+    }
+}
+
+/// Passes the dead letters of all queues to `visit`, and returns their number.
+///
+/// # Errors
+/// Returns an error if a broker cannot be read.
+pub(super) async fn read(
+    sources: &Sources,
+    mut visit: impl FnMut(&DeadLetter<'_>),
+) -> anyhow::Result<DeadLetterCounts> {
+    let mut counts = DeadLetterCounts::default();
+    for (stage, queue) in flow::queues() {
+        let broker = if stage == 0 { sources.source_broker() } else { sources.target_broker() };
+        let name = queue.dead_letter_queue();
+        let mut reasons = BTreeMap::new();
+        let read = async {
+            let session = Session::open(broker, "console").await?;
+            session
+                .peek(&name, |letter| {
+                    let reason = letter.rejection_code().unwrap_or("no-reason");
+                    *reasons.entry(reason.to_owned()).or_default() += 1;
+                    if let Some((customer, version)) = customer(letter) {
+                        visit(&DeadLetter { customer, version, reason });
+                    }
+                })
+                .await
+        };
+        read.await.with_context(|| format!("{name} cannot be read"))?;
+        if !reasons.is_empty() {
+            counts.insert(name, reasons);
+        }
+    }
+    Ok(counts)
+}
+
+/// Returns the customer and the version in a message of any type.
+fn customer(message: &Incoming) -> Option<(Uuid, Option<i64>)> {
+    #[derive(Deserialize)]
+    struct Body {
+        customer_id: Uuid,
+        version: Option<serde_json::Value>,
+    }
+    let body: Body = serde_json::from_slice(message.body()).ok()?;
+    let first = [CustomerRegistered::TYPE, CreateCustomer::TYPE].contains(&message.message_type());
+    let version = if first { Some(FIRST_VERSION) } else { body.version.and_then(|version| version.as_i64()) };
+    Some((body.customer_id, version))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::DeadLetter;
+
+    #[test]
+    fn letter_explains_only_its_own_version() {
+        let letter = |version| DeadLetter { customer: Uuid::nil(), version, reason: "rule-broken" };
+        assert!(letter(Some(2)).explains(2) && !letter(Some(1)).explains(2));
+        assert!(letter(None).explains(2), "the version is malformed");
+    }
+}
