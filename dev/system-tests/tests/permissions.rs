@@ -204,7 +204,8 @@ async fn console_may_read_dead_letters_but_no_other_queue() -> anyhow::Result<()
         channel.queue_declare(queue.as_str().into(), passive, FieldTable::default()).await?;
     }
     declare(&environment, "console", "console.status.1").await?;
-    get(&environment, "console", "console.status.1").await
+    get(&environment, "console", "console.status.1").await?;
+    Ok(())
 }
 
 /// Opens a channel on its own connection, because a refused operation closes the channel.
