@@ -286,7 +286,7 @@ impl Watcher<'_> {
         self.remove_dead_lettered(lost).await
     }
 
-    /// Removes the customers of whom the Web Store has a newer version meanwhile.
+    /// Removes the customers who have a newer version in the Web Store meanwhile.
     async fn confirm_ahead(&mut self, tables: &mut Tables, lost: &mut Vec<Lost>) -> anyhow::Result<()> {
         let ahead: Vec<Uuid> =
             lost.iter().filter(|lost| lost.state == State::Ahead).map(|lost| lost.id).collect();
