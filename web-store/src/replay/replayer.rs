@@ -135,7 +135,7 @@ impl Replayer {
         // The routing key need not be the name of a queue. Then only a refusal limits the replay.
         if broker.ready_messages(&claim.replay.queue).await?.is_some_and(|ready| ready > MAX_READY_MESSAGES) {
             self.pause(&claim.replay, Obstacle::Full);
-            return Ok(());
+            return Ok(claim.release().await?);
         }
         let page = claim.read_page().await?;
         if let Some(obstacle) = publish(broker, &claim.replay.queue, &page.events).await? {

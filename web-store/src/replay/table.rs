@@ -119,6 +119,8 @@ impl ReplayTable {
             paused,
         );
         let Some(row) = with_deadline(QUERY_TIMEOUT, claim.fetch_optional(&mut *transaction)).await? else {
+            // The connection may be idle afterwards, and an open transaction would delay the cleanup of deleted rows.
+            with_deadline(QUERY_TIMEOUT, transaction.rollback()).await?;
             return Ok(None);
         };
         let replay = RunningReplay {
@@ -231,6 +233,14 @@ impl Claim<'_> {
             with_deadline(QUERY_TIMEOUT, note.execute(&mut *self.transaction)).await?;
         }
         with_deadline(QUERY_TIMEOUT, self.transaction.commit()).await
+    }
+
+    /// Releases the replay without a page, so that other instances can claim it.
+    ///
+    /// # Errors
+    /// Returns [`PostgresError`] if the database is unavailable.
+    pub(super) async fn release(self) -> Result<(), PostgresError> {
+        with_deadline(QUERY_TIMEOUT, self.transaction.rollback()).await
     }
 
     /// Ends the replay without its remaining events.
