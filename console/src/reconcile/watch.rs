@@ -278,7 +278,9 @@ impl Watcher<'_> {
                     Comparison::Different { marketing } => marketing,
                     Comparison::Arrived | Comparison::Duplicated => None,
                 };
-                lost.push(Lost { id: customer.id, version: customer.version, marketing, state });
+                let Customer { id, version, .. } = *customer;
+                let requested_before = self.suspects.was_requested(id);
+                lost.push(Lost { id, version, marketing, state, requested_before });
             }
         }
         self.suspects.remove_absent(&ids, &customers);
@@ -286,7 +288,7 @@ impl Watcher<'_> {
         self.remove_dead_lettered(lost).await
     }
 
-    /// Removes the customers who have a newer version in the Web Store meanwhile.
+    /// Removes the customers that have a newer version in the Web Store meanwhile.
     async fn confirm_ahead(&mut self, tables: &mut Tables, lost: &mut Vec<Lost>) -> anyhow::Result<()> {
         let ahead: Vec<Uuid> =
             lost.iter().filter(|lost| lost.state == State::Ahead).map(|lost| lost.id).collect();

@@ -30,6 +30,21 @@ pub(super) struct Lost {
     /// The version of Marketing, or `None` without a row.
     pub(super) marketing: Option<i64>,
     pub(super) state: State,
+    /// Whether an earlier request for this customer had no effect.
+    pub(super) requested_before: bool,
+}
+
+/// Customers that one request can contain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    /// The event of the registration restores the customer.
+    Registered,
+    /// The event of a later version restores the customer. It contains all details.
+    Changed,
+    /// The Web Store creates a newer version. It rejects a whole request with a version that it cannot exceed.
+    Ahead,
+    /// One of these may have such a version, so each is requested alone.
+    AheadAgain,
 }
 
 /// The command to publish the events of customers again, into one queue.
@@ -64,17 +79,15 @@ impl Replays {
     /// # Errors
     /// Returns an error if the broker does not confirm the request.
     pub(super) async fn request(&self, lost: Vec<Lost>) -> anyhow::Result<Vec<Lost>> {
-        let (registered, changed): (Vec<_>, Vec<_>) = lost.into_iter().partition(Lost::is_registration);
         // A later check requests the others: each customer that was requested pauses.
-        let (queue, event_type, mut customers) = if registered.is_empty() {
-            (TRANSFORMER_CUSTOMER_DETAILS_CHANGED, CustomerDetailsChanged::TYPE, changed)
-        } else {
-            (TRANSFORMER_CUSTOMER_REGISTERED, CustomerRegistered::TYPE, registered)
+        let Some(group) = lost.iter().map(Lost::group).min() else { return Ok(lost) };
+        let (queue, event_type) = match group {
+            Group::Registered => (TRANSFORMER_CUSTOMER_REGISTERED, CustomerRegistered::TYPE),
+            _ => (TRANSFORMER_CUSTOMER_DETAILS_CHANGED, CustomerDetailsChanged::TYPE),
         };
-        customers.truncate(MAX_CUSTOMERS);
-        if !customers.is_empty() {
-            self.publish(queue, event_type, &customers).await.context("cannot request a replay")?;
-        }
+        let limit = if group == Group::AheadAgain { 1 } else { MAX_CUSTOMERS };
+        let customers: Vec<_> = lost.into_iter().filter(|lost| lost.group() == group).take(limit).collect();
+        self.publish(queue, event_type, &customers).await.context("cannot request a replay")?;
         Ok(customers)
     }
 
@@ -112,10 +125,13 @@ impl Replays {
 }
 
 impl Lost {
-    /// Returns whether the event of the registration restores the customer. Otherwise a later version is lost, and its
-    /// event contains all details.
-    fn is_registration(&self) -> bool {
-        self.state == State::Missing && self.version == 1
+    fn group(&self) -> Group {
+        match (self.state, self.version) {
+            (State::Ahead, _) if self.requested_before => Group::AheadAgain,
+            (State::Ahead, _) => Group::Ahead,
+            (State::Missing, 1) => Group::Registered,
+            _ => Group::Changed,
+        }
     }
 
     fn request(&self) -> RequestedCustomer {
@@ -138,12 +154,33 @@ mod tests {
     use serde_json::json;
     use uuid::Uuid;
 
-    use super::{Lost, ReplayCustomers};
+    use super::{Group, Lost, ReplayCustomers};
     use crate::reconcile::report::State;
 
     #[test]
+    fn customer_with_impossible_version_is_finally_requested_alone() {
+        let lost = Lost {
+            id: Uuid::nil(),
+            version: 1,
+            marketing: Some(i64::MAX),
+            state: State::Ahead,
+            requested_before: false,
+        };
+        assert_eq!(lost.group(), Group::Ahead);
+        assert_eq!(Lost { requested_before: true, ..lost }.group(), Group::AheadAgain);
+        assert_eq!(Lost { state: State::Missing, ..lost }.group(), Group::Registered);
+        assert_eq!(Lost { state: State::Missing, version: 2, ..lost }.group(), Group::Changed);
+    }
+
+    #[test]
     fn request_has_version_only_if_marketing_is_ahead() {
-        let lost = |version, marketing, state| Lost { id: Uuid::nil(), version, marketing, state };
+        let lost = |version, marketing, state| Lost {
+            id: Uuid::nil(),
+            version,
+            marketing,
+            state,
+            requested_before: false,
+        };
         let customers = [lost(2, Some(1), State::Behind), lost(2, Some(9), State::Ahead)];
         let command = ReplayCustomers {
             queue: "queue",

@@ -151,6 +151,11 @@ impl Suspects {
         }
     }
 
+    /// Returns whether a replay of this suspect was requested.
+    pub(super) fn was_requested(&self, id: Uuid) -> bool {
+        self.by_id.get(&id).is_some_and(|suspect| suspect.replay_requested)
+    }
+
     /// Logs the number of customers that have arrived after a replay.
     pub(super) fn log_repaired(&mut self) {
         let repaired = std::mem::take(&mut self.repaired);
