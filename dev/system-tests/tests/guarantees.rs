@@ -29,8 +29,8 @@ const COMMAND: &str = include_str!("../../../contracts/samples/marketing.create-
 const MESSAGE_ID: &str = "01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71";
 
 /// The connections of one instance of each service: one of the relay, two of replays, two of each flow of the
-/// transformer, and one of each of Marketing's subscriptions.
-const CONNECTIONS: usize = 11;
+/// transformer, one of each of Marketing's subscriptions, and one for the status reports of each of the six consumers.
+const CONNECTIONS: usize = 17;
 
 struct System {
     web_store: Service,

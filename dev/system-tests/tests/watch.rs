@@ -194,7 +194,6 @@ async fn watch_survives_outages_and_logs_each_once() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the Web Store's replay"]
 async fn purged_queues_are_repaired_under_load() -> anyhow::Result<()> {
     let System { environment, web_store, transformer, marketing } = System::start().await?;
     let management = environment.management();
@@ -219,7 +218,6 @@ async fn purged_queues_are_repaired_under_load() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-#[ignore = "needs the Web Store's replay"]
 async fn expired_messages_are_repaired() -> anyhow::Result<()> {
     let System { environment, web_store, transformer: _transformer, marketing } = System::start().await?;
     let _console = environment.start_console(&[])?;
@@ -237,7 +235,6 @@ async fn expired_messages_are_repaired() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-#[ignore = "needs the Web Store's replay"]
 async fn message_acked_by_mistake_is_repaired() -> anyhow::Result<()> {
     let System { environment, web_store, transformer: _transformer, marketing } = System::start().await?;
     stop(marketing).await?;
@@ -251,7 +248,6 @@ async fn message_acked_by_mistake_is_repaired() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-#[ignore = "needs the Web Store's replay"]
 async fn lost_change_is_repaired() -> anyhow::Result<()> {
     let System { environment, web_store, transformer: _transformer, marketing: _marketing } =
         System::start().await?;
@@ -264,7 +260,6 @@ async fn lost_change_is_repaired() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-#[ignore = "needs the Web Store's replay"]
 async fn customer_that_is_ahead_gets_newer_version() -> anyhow::Result<()> {
     let System { environment, web_store, transformer: _transformer, marketing: _marketing } =
         System::start().await?;
