@@ -27,6 +27,10 @@ use tokio::{
     time::timeout,
 };
 
+/// A replay for a new queue would repair the losses of these tests, and add copies to their numbers.
+const NO_REPLAY: &[(&str, &str)] =
+    &[("TRANSFORMER_REPLAY_ON_NEW_QUEUE", "false"), ("MARKETING_REPLAY_ON_NEW_QUEUE", "false")];
+
 /// Returns the sources with pages of `page` customers.
 fn sources(environment: &TestEnvironment, page: u32) -> anyhow::Result<Sources> {
     Ok(Sources { page, ..reconciliation_sources(environment.connection_urls())? })
@@ -58,8 +62,8 @@ async fn every_customer_has_exactly_one_state() -> anyhow::Result<()> {
     let environment = TestEnvironment::new().await?;
     let management = environment.management();
     let (queue_1, queue_2) = (TRANSFORMER_CUSTOMER_REGISTERED, MARKETING_CREATE_CUSTOMER);
-    let transformer = environment.start_ready(Program::Transformer, &[]).await?;
-    let mut marketing = environment.start_ready(Program::Marketing, &[]).await?;
+    let transformer = environment.start_ready(Program::Transformer, NO_REPLAY).await?;
+    let mut marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
     let web_store = environment.start_ready(Program::WebStore, &[]).await?;
     let table = environment.marketing_database();
     table.execute("ALTER TABLE customers ADD CHECK (full_name <> 'Test')").await?;
@@ -92,7 +96,7 @@ async fn every_customer_has_exactly_one_state() -> anyhow::Result<()> {
     management.wait_for_depth(queue_2.name, 1).await?;
     management.purge(queue_2.name).await?;
     management.wait_for_depth(queue_2.name, 0).await?;
-    marketing = environment.start_ready(Program::Marketing, &[]).await?;
+    marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
 
     let without_message = Report {
         customers: 9,
@@ -290,9 +294,9 @@ async fn second_broker_is_searched_too() -> anyhow::Result<()> {
     let (environment, web_store) = TestEnvironment::with_web_store().await?;
     let target = TestEnvironment::new().await?;
     let (transformer_url, marketing_url) = (target.broker_url("transformer"), target.broker_url("marketing"));
-    let settings = [("MARKETING_BROKER_URL", marketing_url.as_str())];
+    let settings = [&[("MARKETING_BROKER_URL", marketing_url.as_str())], NO_REPLAY].concat();
     stop(environment.start_ready(Program::Marketing, &settings).await?).await?;
-    let settings = [("TRANSFORMER_TARGET_BROKER_URL", transformer_url.as_str())];
+    let settings = [&[("TRANSFORMER_TARGET_BROKER_URL", transformer_url.as_str())], NO_REPLAY].concat();
     let _transformer = environment.start_ready(Program::Transformer, &settings).await?;
     register_many(&web_store, 3).await?;
     target.management().wait_for_depth(MARKETING_CREATE_CUSTOMER.name, 3).await?;
@@ -339,8 +343,8 @@ async fn messages_deleted_under_load_are_found_and_sent_again() -> anyhow::Resul
     let environment = TestEnvironment::new().await?;
     let management = environment.management();
     let (queue_1, queue_2) = (TRANSFORMER_CUSTOMER_REGISTERED.name, MARKETING_CREATE_CUSTOMER.name);
-    let transformer = environment.start_ready(Program::Transformer, &[]).await?;
-    let marketing = environment.start_ready(Program::Marketing, &[]).await?;
+    let transformer = environment.start_ready(Program::Transformer, NO_REPLAY).await?;
+    let marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
     let web_store = environment.start_ready(Program::WebStore, &[]).await?;
     let load = RegistrationLoad::start(&web_store, 8)?;
     let wait_for_50 = async |queue: &str| {
@@ -353,8 +357,8 @@ async fn messages_deleted_under_load_are_found_and_sent_again() -> anyhow::Resul
     stop(transformer).await?;
     wait_for_50(queue_1).await?;
     management.delete_queue(queue_1).await?;
-    let _transformer = environment.start_ready(Program::Transformer, &[]).await?;
-    let _marketing = environment.start_ready(Program::Marketing, &[]).await?;
+    let _transformer = environment.start_ready(Program::Transformer, NO_REPLAY).await?;
+    let _marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
 
     let output = programs::reconcile(&environment, &["--missing-ids"]).await?;
     assert_eq!(output.status, 1, "{}", output.stderr);
