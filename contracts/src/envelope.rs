@@ -20,7 +20,7 @@ pub struct Properties {
     #[serde(rename = "type")]
     #[cfg_attr(feature = "generated", schemars(
         length(max = 255),
-        regex(pattern = crate::patterns::MESSAGE_TYPE),
+        regex(pattern = r"^[a-z0-9-]+\.[a-z0-9-]+\.v[1-9]\d*$"),
         example = "web-store.customer-registered.v1",
         extend("x-personal-data" = "none"),
     ))]

@@ -4,7 +4,7 @@
 //! listed character by character, because `\s` differs between the engines.
 
 /// The type of a message: `<owner>.<message>.v<major version>`.
-pub(crate) const MESSAGE_TYPE: &str = r"^[a-z0-9-]+\.[a-z0-9-]+\.v[1-9]\d*$";
+pub(crate) const MESSAGE_TYPE: &str = r"^[a-z0-9-]+\.[a-z0-9-]+\.v[1-9][0-9]*$";
 
 /// Text without control characters that is not white space alone.
 pub(crate) const LINE: &str = concat!(

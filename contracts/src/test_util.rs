@@ -71,7 +71,9 @@ fn value(schema: &Value) -> BoxedStrategy<Value> {
     match kind {
         "object" => object(schema),
         "array" => {
-            let bound = |name: &str, default| schema[name].as_u64().map_or(default, |limit| limit as usize);
+            let bound = |name: &str, default: usize| {
+                schema[name].as_u64().map_or(default, |limit| limit.try_into().expect("a small limit"))
+            };
             // Longer arrays only take more time.
             let (low, high) = (bound("minItems", 0), bound("maxItems", usize::MAX));
             let items = prop::collection::vec(value(&schema["items"]), low..=high.min(low + 9));

@@ -51,9 +51,10 @@ impl GapStatus {
         if *current == problem {
             return;
         }
-        match &problem {
-            Some(problem) => tracing::warn!(queue = self.queue, "{problem}"),
-            None => tracing::info!(queue = self.queue, "the earlier messages have been requested"),
+        if let Some(problem) = &problem {
+            tracing::warn!(queue = self.queue, "{problem}");
+        } else {
+            tracing::info!(queue = self.queue, "the earlier messages have been requested");
         }
         *current = problem;
     }

@@ -90,7 +90,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let accepting = supervise(&replay_requests, &shutdown, || {
         accept_requests(&database, &broker_url, &replayer, &replay_requests, &shutdown)
     });
-    let replaying = supervise(&replays, &shutdown, || replayer.session(&replays, &shutdown));
+    let sending_again = supervise(&replays, &shutdown, || replayer.session(&replays, &shutdown));
     let checking = async {
         tokio::select! {
             () = report_shared_sessions(&database) => {}
@@ -98,7 +98,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
     };
     let serving = service_kit::serve(listener, router(app), limits, &shutdown);
-    let (served, ..) = tokio::join!(serving, relaying, accepting, replaying, migrating, checking);
+    let (served, ..) = tokio::join!(serving, relaying, accepting, sending_again, migrating, checking);
     served
 }
 

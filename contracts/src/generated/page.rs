@@ -59,7 +59,9 @@ fn envelope() -> String {
 /// Returns a table for each field that is an array of objects.
 fn item_tables(schema: &Value) -> String {
     let arrays = fields(schema).filter(|(_, field)| field["items"]["type"] == "object");
-    arrays.map(|(name, field)| format!("\nEach of `{name}`:\n\n{}", table(&field["items"]))).collect()
+    arrays.fold(String::new(), |all, (name, field)| {
+        all + &format!("\nEach of `{name}`:\n\n{}", table(&field["items"]))
+    })
 }
 
 fn table(schema: &Value) -> String {

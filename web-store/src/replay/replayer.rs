@@ -50,12 +50,12 @@ pub(crate) struct Replayer {
     /// Notified after each stored request.
     pub(super) wake: Notify,
     /// Kept from session to session.
-    paused: Mutex<HashMap<Uuid, Pause>>,
+    paused: Mutex<HashMap<Uuid, WaitingReplay>>,
 }
 
 /// A replay that waits for its queue.
 #[derive(Debug)]
-struct Pause {
+struct WaitingReplay {
     until: Instant,
     full_pause: Duration,
     backoff: Backoff,
@@ -172,7 +172,7 @@ impl Replayer {
 
     fn pause(&self, replay: &RunningReplay, obstacle: Obstacle) {
         let mut paused = self.paused();
-        let pause = paused.entry(replay.id).or_insert_with(|| Pause {
+        let pause = paused.entry(replay.id).or_insert_with(|| WaitingReplay {
             until: Instant::now(),
             full_pause: FULL_PAUSE,
             backoff: Backoff::default(),
@@ -212,7 +212,7 @@ impl Replayer {
         self.paused().values().find_map(|pause| pause.problem.clone())
     }
 
-    fn paused(&self) -> MutexGuard<'_, HashMap<Uuid, Pause>> {
+    fn paused(&self) -> MutexGuard<'_, HashMap<Uuid, WaitingReplay>> {
         self.paused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
