@@ -1,6 +1,6 @@
 //! The process `console reconcile --watch`, which repairs losses of messages.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{
     process::Process,
@@ -44,7 +44,7 @@ impl Console {
     }
 }
 
-fn launch(path: &PathBuf, settings: &[(String, String)], output: &Output) -> anyhow::Result<Process> {
+fn launch(path: &Path, settings: &[(String, String)], output: &Output) -> anyhow::Result<Process> {
     spawn(NAME, path, output, |command| {
         command.args(["reconcile", "--watch"]);
         command.envs(settings.iter().map(|(name, value)| (name, value)));
