@@ -66,7 +66,7 @@ impl Session {
     ///
     /// A new queue is bound only after the broker has written its name to disk. Until then, no message is
     /// routed to it, so none can be confirmed and then lost. Before a new queue exists, its gap is marked. See
-    /// [`crate::gap`].
+    /// `gap.rs`.
     ///
     /// # Errors
     /// Returns an error if the session broke, or if the queue does not exist and cannot be declared.

@@ -335,7 +335,7 @@ impl Watcher<'_> {
         Ok(lost)
     }
 
-    /// Requests a replay of up to [`replay::MAX_CUSTOMERS`] customers of one queue. The other ones stay suspects.
+    /// Requests a replay of up to `MAX_REPLAYED_CUSTOMERS` customers of one queue. The other ones stay suspects.
     async fn repair(&mut self, lost: Vec<Lost>) -> anyhow::Result<()> {
         let (duplicated, lost): (Vec<_>, Vec<_>) =
             lost.into_iter().partition(|lost| lost.state == State::Duplicated);

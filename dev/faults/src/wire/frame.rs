@@ -38,7 +38,7 @@ pub struct Publication {
     pub exchange: Vec<u8>,
     /// The routing key, up to 255 bytes.
     pub routing_key: Vec<u8>,
-    /// The flags and values of the properties, as [`Properties::encode`] returns them.
+    /// The flags and values of the properties, as `Properties::encode` returns them.
     pub properties: Vec<u8>,
     /// The body.
     pub body: Vec<u8>,
@@ -84,7 +84,7 @@ impl Publication {
     }
 }
 
-/// Appends a frame for the channel of a [`Connection`].
+/// Appends a frame for the channel of a `Connection`.
 pub fn push_frame(bytes: &mut Vec<u8>, kind: u8, payload: &[u8]) {
     push_frame_for(CHANNEL, bytes, kind, payload);
 }
