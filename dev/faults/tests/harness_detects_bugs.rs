@@ -200,7 +200,7 @@ fn build() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutations");
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutated-services");
         let copy = directory.join("workspace");
         copy_workspace(&workspace, &copy);
         for mutation in MUTATIONS {
