@@ -53,8 +53,11 @@ fn link(page: &str, relation: &str) -> Option<String> {
 async fn new_customer_is_first_in_list_and_counted() -> anyhow::Result<()> {
     let (environment, marketing) = start().await?;
     let web_store = environment.start_ready(Program::WebStore, &[]).await?;
-    let _transformer = environment.start_transformer()?;
-    let ids = [register(&web_store, "Ann").await?, register(&web_store, "Zoë").await?];
+    let _transformer = environment.start_ready(Program::Transformer, &[]).await?;
+    // One after the other, because messages have no order.
+    let mut ids = vec![register(&web_store, "Ann").await?];
+    wait_for_marketing_rows(&environment, &ids, SOON).await?;
+    ids.push(register(&web_store, "Zoë").await?);
     wait_for_marketing_rows(&environment, &ids, SOON).await?;
     let operator = Operator::log_in(&marketing).await?;
     eventually(SOON, "both customers are listed and counted", async || {
