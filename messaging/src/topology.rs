@@ -160,13 +160,17 @@ impl Session {
         status: &ConnectionStatus,
         mut gap: Option<Gap<'_>>,
     ) -> Infallible {
+        let mut is_declared = true;
         loop {
             let pause = match &mut gap {
-                Some(gap) => gap.close(self).await,
-                None => DECLARE_INTERVAL,
+                // Without its bindings, the queue would miss the messages after the request.
+                Some(gap) if is_declared => gap.close(self).await,
+                _ => DECLARE_INTERVAL,
             };
             sleep(pause).await;
-            match self.declare_queue(queue).await {
+            let declared = self.declare_queue(queue).await;
+            is_declared = declared.is_ok();
+            match declared {
                 Ok(problem) => status.set_problem(problem),
                 // The consumer notices a broken session itself.
                 Err(error) if !error.is_refusal() => {}
