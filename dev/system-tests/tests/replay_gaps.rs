@@ -158,7 +158,9 @@ async fn disabled_request_is_reported_and_later_start_closes_gap() -> anyhow::Re
     let (_connection, channel) = open_channel(&environment).await?;
     tap(&channel, CustomerRegistered::EXCHANGE).await?;
     let web_store = environment.start_ready(Program::WebStore, &[]).await?;
-    let marketing = environment.start_ready(Program::Marketing, &[]).await?;
+    // Its request would fill the queue of the transformer, too.
+    let disabled = [("MARKETING_REPLAY_ON_NEW_QUEUE", "false")];
+    let _marketing = environment.start_ready(Program::Marketing, &disabled).await?;
     let mut ids = register_many(&web_store, 3).await?;
     wait_for_outbox_depth(&environment, 0, SOON).await?;
     let disabled = [("TRANSFORMER_REPLAY_ON_NEW_QUEUE", "false")];
@@ -182,7 +184,7 @@ async fn disabled_request_is_reported_and_later_start_closes_gap() -> anyhow::Re
     wait_for_marketing_rows(&environment, &ids, SOON).await?;
     wait_for_all_checks(&transformer).await?;
     assert!(!has_marker(&environment, &TRANSFORMER_CUSTOMER_REGISTERED).await?);
-    wait_for_all_checks(&marketing).await
+    Ok(())
 }
 
 #[tokio::test]
