@@ -2,18 +2,16 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chrono::Utc;
 use contracts::{
-    CustomersRequested, Message,
+    CustomersRequested,
     topology::{MARKETING_CREATE_CUSTOMER, MARKETING_UPDATE_CUSTOMER, Queue},
 };
 use messaging::{
-    BrokerUrl, BuildRequest, ConnectionStatus, Consumer, Envelope, GapStatus, Handler, Incoming, Outcome,
-    Outgoing, Rejection, Session, Unavailable, child_traceparent,
+    BrokerUrl, BuildRequest, ConnectionStatus, Consumer, GapStatus, Handler, Incoming, Outcome, Outgoing,
+    Rejection, Session, Unavailable,
 };
 use sqlx::mysql::MySqlConnectOptions;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::{
     customer::Customer,
@@ -81,21 +79,8 @@ impl SubscriptionStatus {
 
 /// Returns a new event that asks the senders of a subscription's commands to send them again.
 pub(crate) fn replay_request(subscription: &Subscription) -> Outgoing {
-    let message_id = Uuid::now_v7();
-    let event = CustomersRequested { command_type: subscription.queue.routing_key.to_owned() };
-    Outgoing {
-        exchange: CustomersRequested::EXCHANGE,
-        envelope: Envelope {
-            message_id,
-            message_type: CustomersRequested::TYPE.into(),
-            correlation_id: message_id.to_string(),
-            causation_id: None,
-            traceparent: child_traceparent(None),
-            timestamp: Utc::now(),
-            app_id: "marketing",
-        },
-        body: event.to_json().into_bytes(),
-    }
+    let command_type = subscription.queue.routing_key.to_owned();
+    Outgoing::first(&CustomersRequested { command_type }, "marketing")
 }
 
 /// Runs one session of a subscription until shutdown.

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use axum::Router;
 use futures_util::future::join_all;
-use messaging::{BuildRequest, ConnectionStatus, supervise};
+use messaging::{BuildRequest, ConnectionStatus, GapStatus, supervise};
 use service_kit::{HealthCheck, health, required, write_stdout};
 use sqlx::mysql::MySqlConnectOptions;
 use tokio::time::sleep;
@@ -125,8 +125,7 @@ fn health_routes(database: MySqlConnectOptions, states: Vec<SubscriptionStatus>)
                 check(connection.name(), connection.problem().or_else(|| hold_reason.get()))
             })
             .collect();
-        let gaps: Vec<_> = states.iter().filter_map(|status| status.gap.problem()).collect();
-        let problem = (!gaps.is_empty()).then(|| gaps.join("; "));
+        let problem = GapStatus::problems(states.iter().map(|status| &status.gap));
         let gaps = HealthCheck { name: "replays", problem, optional: true };
         async move { [check("mysql", mysql.problem().await)].into_iter().chain(sessions).chain([gaps]).collect() }
     })

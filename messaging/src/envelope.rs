@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
+use contracts::Message;
 use lapin::{
     BasicProperties,
     types::{AMQPValue, FieldTable, LongString},
 };
 use uuid::Uuid;
+
+use crate::child_traceparent;
 
 pub(crate) const CAUSATION_ID: &str = "causation-id";
 pub(crate) const TRACEPARENT: &str = "traceparent";
@@ -42,6 +45,24 @@ pub struct Outgoing {
     pub envelope: Envelope,
     /// The body: JSON in UTF-8.
     pub body: Vec<u8>,
+}
+
+impl Outgoing {
+    /// Returns the first message of a flow, sent now under a new id.
+    #[must_use]
+    pub fn first<M: Message>(message: &M, app_id: &'static str) -> Self {
+        let message_id = Uuid::now_v7();
+        let envelope = Envelope {
+            message_id,
+            message_type: M::TYPE.into(),
+            correlation_id: message_id.to_string(),
+            causation_id: None,
+            traceparent: child_traceparent(None),
+            timestamp: Utc::now(),
+            app_id,
+        };
+        Self { exchange: M::EXCHANGE, envelope, body: message.to_json().into_bytes() }
+    }
 }
 
 impl Envelope {

@@ -20,7 +20,7 @@ use std::{
 
 use contracts::topology::Queue;
 
-use crate::{Backoff, Outgoing, PublishOutcome, Session, SessionError, topology::DECLARE_INTERVAL};
+use crate::{Backoff, Outgoing, PublishOutcome, Session, SessionError};
 
 /// Builds the request for the messages that a queue has missed. Each gap needs a request with an id of its own.
 pub type BuildRequest<'a> = dyn Fn() -> Outgoing + Send + Sync + 'a;
@@ -43,6 +43,13 @@ impl GapStatus {
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the problems of several queues as one, or `None` if no queue has a gap.
+    #[must_use]
+    pub fn problems<'a>(statuses: impl IntoIterator<Item = &'a Self>) -> Option<String> {
+        let problems: Vec<_> = statuses.into_iter().filter_map(Self::problem).collect();
+        (!problems.is_empty()).then(|| problems.join("; "))
     }
 
     /// Reports the gap, or its end. Logs each change.
@@ -98,20 +105,20 @@ impl<'a> Gap<'a> {
         Self { queue, request, status, backoff: Backoff::default() }
     }
 
-    /// Requests the missed messages if there is a gap. Returns the time until the next check.
+    /// Requests the missed messages if there is a gap. Returns the time until the next attempt if this one failed.
     ///
     /// The caller has declared and bound the queue before, so no message is missed after the request.
-    pub(crate) async fn close(&mut self, session: &Session) -> Duration {
+    pub(crate) async fn close(&mut self, session: &Session) -> Option<Duration> {
         match self.try_close(session).await {
             Ok(()) => {
                 self.backoff = Backoff::default();
                 self.status.set(None);
-                DECLARE_INTERVAL
+                None
             }
             Err(error) => {
                 let is_disabled = matches!(error, GapError::Disabled { .. });
                 self.status.set(Some(error.to_string()));
-                if is_disabled { DECLARE_INTERVAL } else { self.backoff.next_delay() }
+                (!is_disabled).then(|| self.backoff.next_delay())
             }
         }
     }

@@ -9,7 +9,10 @@ use lapin::{
 };
 use tokio::time::timeout;
 
-use crate::{Incoming, Session, SessionError, session::with_reply_timeout};
+use crate::{
+    Incoming, Session, SessionError,
+    session::{close_channel, with_reply_timeout},
+};
 
 /// The maximum of unsettled messages for each consumer. The broker reads this number of messages from its disk
 /// before it sends the first one: with 65,535 that took seconds.
@@ -21,7 +24,7 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The state of a queue, as the broker reports it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueueState {
-    /// The number of messages that no consumer holds.
+    /// The number of messages that no consumer holds. It includes all messages that the broker has confirmed before.
     pub ready_messages: u32,
     /// The number of consumers, including those that are cancelled and still hold messages.
     pub consumers: u32,
@@ -64,17 +67,6 @@ impl Session {
         Ok(())
     }
 
-    /// Returns the number of messages in a queue that no consumer holds, or `None` if the queue does not exist.
-    ///
-    /// Needs no permission, and has no effect on the queue. The number includes all messages that the broker has
-    /// confirmed before the call.
-    ///
-    /// # Errors
-    /// Returns an error if the session broke.
-    pub async fn ready_messages(&self, queue: &str) -> Result<Option<u32>, SessionError> {
-        Ok(self.queue_state(queue).await?.map(|state| state.ready_messages))
-    }
-
     /// Returns the state of a queue, or `None` if it does not exist. This has no effect on the queue, and needs no
     /// permission.
     ///
@@ -83,12 +75,12 @@ impl Session {
     /// # Errors
     /// Returns an error if the session broke.
     pub async fn queue_state(&self, queue: &str) -> Result<Option<QueueState>, SessionError> {
-        let channel = with_reply_timeout("open a channel", self.connection.create_channel()).await?;
+        let channel = self.open_channel().await?;
         let passive = QueueDeclareOptions { passive: true, ..Default::default() };
         let declare = channel.queue_declare(queue.into(), passive, FieldTable::default());
         match with_reply_timeout("inspect a queue", declare).await {
             Ok(found) => {
-                with_reply_timeout("close a channel", channel.close(200, "done".into())).await?;
+                close_channel(&channel).await?;
                 let ready_messages = found.message_count();
                 Ok(Some(QueueState { ready_messages, consumers: found.consumer_count() }))
             }

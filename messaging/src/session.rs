@@ -166,6 +166,11 @@ impl Session {
         }
     }
 
+    /// Opens another channel. A refused operation closes only its own channel.
+    pub(crate) async fn open_channel(&self) -> Result<Channel, SessionError> {
+        with_reply_timeout("open a channel", self.connection.create_channel()).await
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         !self.broken.load(Ordering::Relaxed)
             && self.connection.status().connected()
@@ -181,6 +186,11 @@ impl Session {
     pub(crate) fn is_blocked(&self) -> bool {
         self.connection.status().blocked()
     }
+}
+
+/// Closes a channel of [`Session::open_channel`] after its work.
+pub(crate) async fn close_channel(channel: &Channel) -> Result<(), SessionError> {
+    with_reply_timeout("close a channel", channel.close(200, "done".into())).await
 }
 
 /// Waits for a reply of the broker, with a timeout: a dead connection can leave a reply pending indefinitely.

@@ -4,10 +4,7 @@
 //! Reconciliation needs them because the broker does not reveal which messages a consumer holds, and inspecting a
 //! queue by consuming has side effects.
 
-use std::{
-    convert::Infallible,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::convert::Infallible;
 
 use contracts::{
     operations::{ConsumerStatus, OPERATIONS_STATUS, STATUS_INTERVAL},
@@ -23,7 +20,7 @@ use lapin::{
 use tokio::time::{Duration, MissedTickBehavior, interval, sleep};
 use uuid::Uuid;
 
-use crate::{Backoff, Session, SessionError, session::with_reply_timeout};
+use crate::{Backoff, Session, SessionError, session::with_reply_timeout, transport::MessageCounts};
 
 /// The wait after a refusal. An operator may grant the permission meanwhile.
 const REFUSED_DELAY: Duration = Duration::from_mins(1);
@@ -33,36 +30,18 @@ const MAX_WAITING_REPORTS: i32 = 10_000;
 
 const TRANSIENT: u8 = 1;
 
-/// The messages of one connection since it was opened.
-#[derive(Debug, Default)]
-pub(crate) struct MessageCounts {
-    received: AtomicU64,
-    settled: AtomicU64,
-}
-
-impl MessageCounts {
-    /// Stores the number of all received messages.
-    pub(crate) fn set_received(&self, messages: u64) {
-        self.received.store(messages, Ordering::Release);
-    }
-
-    pub(crate) fn add_settled(&self, messages: u64) {
-        self.settled.fetch_add(messages, Ordering::Release);
-    }
-
-    /// Returns the status of a consumer. A message that is settled meanwhile counts as in flight.
-    fn status(&self, queue: &Queue, consumer: Uuid) -> ConsumerStatus {
-        // In this order, because `received` never falls behind `settled`.
-        let settled = self.settled.load(Ordering::Acquire);
-        let received = self.received.load(Ordering::Acquire);
-        ConsumerStatus {
-            queue: queue.name.to_owned(),
-            consumer,
-            service: queue.consumer().to_owned(),
-            in_flight: received.saturating_sub(settled),
-            received,
-            settled,
-        }
+/// Returns the status of a consumer. A message that is settled meanwhile counts as in flight.
+fn consumer_status(counts: &MessageCounts, queue: &Queue, consumer: Uuid) -> ConsumerStatus {
+    // In this order, because `received` never falls behind `settled`.
+    let settled = counts.settled();
+    let received = counts.received();
+    ConsumerStatus {
+        queue: queue.name.to_owned(),
+        consumer,
+        service: queue.consumer().to_owned(),
+        in_flight: received.saturating_sub(settled),
+        received,
+        settled,
     }
 }
 
@@ -96,12 +75,12 @@ async fn report(session: &Session, queue: &Queue, consumer: Uuid) -> Result<Infa
     let reports = Session::open_publisher(&session.broker, "status").await?;
     reports.declare_exchange(OPERATIONS_STATUS).await?;
     // Not in confirm mode: a lost report is replaced by the next one.
-    let channel = with_reply_timeout("open a channel", reports.connection.create_channel()).await?;
+    let channel = reports.open_channel().await?;
     let mut ticks = interval(STATUS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let status = session.transport.counts().status(queue, consumer);
+        let status = consumer_status(session.transport.counts(), queue, consumer);
         // While an alarm of the broker blocks publishers, the publish waits without a timeout.
         tokio::select! {
             published = publish(&channel, queue, &status) => published?,
@@ -144,7 +123,7 @@ impl Session {
     /// Returns an error if the session broke, or if a permission is missing.
     pub async fn status_reports(&self, application: &str) -> Result<StatusReports, SessionError> {
         self.declare_exchange(OPERATIONS_STATUS).await?;
-        let channel = with_reply_timeout("open a channel", self.connection.create_channel()).await?;
+        let channel = self.open_channel().await?;
         let name = format!("{application}.status.{}", Uuid::new_v4());
         let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
         let mut arguments = FieldTable::default();
@@ -198,7 +177,8 @@ mod tests {
     use contracts::topology::MARKETING_CREATE_CUSTOMER;
     use uuid::Uuid;
 
-    use super::MessageCounts;
+    use super::consumer_status;
+    use crate::transport::MessageCounts;
 
     #[test]
     fn message_in_flight_is_received_and_not_settled() {
@@ -206,7 +186,7 @@ mod tests {
         counts.set_received(5);
         counts.add_settled(2);
         counts.add_settled(1);
-        let status = counts.status(&MARKETING_CREATE_CUSTOMER, Uuid::nil());
+        let status = consumer_status(&counts, &MARKETING_CREATE_CUSTOMER, Uuid::nil());
         assert_eq!((status.received, status.settled, status.in_flight), (5, 3, 2));
         assert_eq!(
             (status.queue.as_str(), status.service.as_str()),

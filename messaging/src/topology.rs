@@ -11,7 +11,10 @@ use lapin::{
 use tokio::time::sleep;
 
 use crate::{
-    ConnectionStatus, Session, SessionError, envelope::string_value, gap::Gap, session::with_reply_timeout,
+    ConnectionStatus, Session, SessionError,
+    envelope::string_value,
+    gap::Gap,
+    session::{close_channel, with_reply_timeout},
 };
 
 /// The number of deliveries after which the broker itself moves a message to the dead letters.
@@ -34,7 +37,7 @@ const DEAD_LETTER_DELIVERY_LIMIT: i32 = 1_000_000_000;
 const QUEUE_NAME_FLUSH_DELAY: Duration = Duration::from_secs(1);
 
 /// The interval in which an owner declares its topology again.
-pub(crate) const DECLARE_INTERVAL: Duration = Duration::from_secs(30);
+const DECLARE_INTERVAL: Duration = Duration::from_secs(30);
 
 impl Session {
     /// Declares a topic exchange. If the broker refuses that, the exchange that exists is used.
@@ -120,14 +123,12 @@ impl Session {
     /// Marks that a queue has missed messages. Without the permission to do so, an operator provides the topology and
     /// requests the messages.
     pub(crate) async fn mark_gap(&self, marker: &str) -> Result<(), SessionError> {
-        let channel = self.open_channel().await?;
-        match Declaration::Exchange(marker, ExchangeKind::Direct).declare(&channel).await {
+        match self.declare(&[Declaration::Exchange(marker, ExchangeKind::Direct)]).await {
             Err(error) if error.is_refusal() => {
                 tracing::warn!(exchange = marker, %error, "cannot mark the gap of a new queue");
                 Ok(())
             }
-            Err(error) => Err(error),
-            Ok(()) => with_reply_timeout("close a channel", channel.close(200, "done".into())).await,
+            declared => declared.map(drop),
         }
     }
 
@@ -136,7 +137,7 @@ impl Session {
         let channel = self.open_channel().await?;
         match Declaration::Exchange(marker, ExchangeKind::Direct).exists(&channel).await {
             Ok(()) => {
-                with_reply_timeout("close a channel", channel.close(200, "done".into())).await?;
+                close_channel(&channel).await?;
                 Ok(true)
             }
             Err(error) if error.is_not_found() => Ok(false),
@@ -149,7 +150,7 @@ impl Session {
         let channel = self.open_channel().await?;
         let delete = channel.exchange_delete(marker.into(), ExchangeDeleteOptions::default());
         with_reply_timeout("delete an exchange", delete).await?;
-        with_reply_timeout("close a channel", channel.close(200, "done".into())).await
+        close_channel(&channel).await
     }
 
     /// Declares the topology of a queue again in an interval, so that objects deleted by hand come back. Reports
@@ -164,7 +165,7 @@ impl Session {
         loop {
             let pause = match &mut gap {
                 // Without its bindings, the queue would miss the messages after the request.
-                Some(gap) if is_declared => gap.close(self).await,
+                Some(gap) if is_declared => gap.close(self).await.unwrap_or(DECLARE_INTERVAL),
                 _ => DECLARE_INTERVAL,
             };
             sleep(pause).await;
@@ -200,12 +201,8 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
-        with_reply_timeout("close a channel", channel.close(200, "done".into())).await?;
+        close_channel(&channel).await?;
         Ok(problem)
-    }
-
-    async fn open_channel(&self) -> Result<Channel, SessionError> {
-        with_reply_timeout("open a channel", self.connection.create_channel()).await
     }
 }
 

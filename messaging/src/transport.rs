@@ -32,7 +32,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::{frame_filter::FrameFilter, status::MessageCounts};
+use crate::frame_filter::FrameFilter;
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 16 * 1024;
@@ -96,6 +96,32 @@ impl TransportControl {
         self.flow.counts.add_settled(messages);
         self.flow.settled.fetch_add(bytes, Ordering::Release);
         self.flow.reader.wake();
+    }
+}
+
+/// The messages of one connection since it was opened.
+#[derive(Debug, Default)]
+pub(crate) struct MessageCounts {
+    received: AtomicU64,
+    settled: AtomicU64,
+}
+
+impl MessageCounts {
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn settled(&self) -> u64 {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    /// Stores the number of all received messages.
+    pub(crate) fn set_received(&self, messages: u64) {
+        self.received.store(messages, Ordering::Release);
+    }
+
+    pub(crate) fn add_settled(&self, messages: u64) {
+        self.settled.fetch_add(messages, Ordering::Release);
     }
 }
 

@@ -1,9 +1,7 @@
 //! Requests that the Web Store sends events again.
 
-use chrono::Utc;
-use contracts::{Message, ReplayCustomers};
-use messaging::{Envelope, Outgoing, child_traceparent};
-use uuid::Uuid;
+use contracts::ReplayCustomers;
+use messaging::Outgoing;
 
 use crate::flow::FlowEntry;
 
@@ -20,18 +18,5 @@ pub(crate) fn replay_into(flow: &FlowEntry) -> ReplayCustomers {
 
 /// Returns a new request for the events that the queue of a flow has missed.
 pub(crate) fn request_for(flow: &FlowEntry) -> Outgoing {
-    let message_id = Uuid::now_v7();
-    Outgoing {
-        exchange: ReplayCustomers::EXCHANGE,
-        envelope: Envelope {
-            message_id,
-            message_type: ReplayCustomers::TYPE.into(),
-            correlation_id: message_id.to_string(),
-            causation_id: None,
-            traceparent: child_traceparent(None),
-            timestamp: Utc::now(),
-            app_id: "transformer",
-        },
-        body: replay_into(flow).to_json().into_bytes(),
-    }
+    Outgoing::first(&replay_into(flow), "transformer")
 }

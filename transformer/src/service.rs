@@ -1,7 +1,7 @@
 //! The transformer's process: one supervised session for each flow, beside the health routes.
 
 use futures_util::future::join_all;
-use messaging::ConnectionStatus;
+use messaging::{ConnectionStatus, GapStatus};
 use service_kit::{HealthCheck, health};
 
 use crate::{
@@ -42,9 +42,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         };
         let connections = reported.iter().flat_map(|flow| [&flow.source, &flow.target]);
         let mut checks: Vec<_> = connections.map(check).collect();
-        let gaps: Vec<_> = reported.iter().filter_map(|flow| flow.gap.problem()).collect();
         // The service works with a gap: it lacks earlier events.
-        let problem = (!gaps.is_empty()).then(|| gaps.join("; "));
+        let problem = GapStatus::problems(reported.iter().map(|flow| &flow.gap));
         checks.push(HealthCheck { name: "replays", problem, optional: true });
         async { checks }
     });

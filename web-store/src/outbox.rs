@@ -25,17 +25,12 @@ use sqlx::{Connection, PgConnection, PgTransaction, postgres::PgConnectOptions};
 use uuid::Uuid;
 
 use crate::{
-    postgres::{PostgresError, connect, with_deadline},
+    postgres::{PostgresError, USE_INDEXES, connect, with_deadline},
     schema,
 };
 
 /// The limit for one step of the relay. After it, the session ends and the relay connects again.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Reads in the order of an index, regardless of statistics: they are often of an empty outbox. A plan that sorts
-/// reads all rows for each claim.
-const USE_INDEXES: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
-                           SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off";
 
 /// One row of the outbox: an event and its envelope.
 ///
@@ -53,6 +48,23 @@ pub struct OutboxEvent {
     pub occurred_at: DateTime<Utc>,
     /// JSON.
     pub body: String,
+}
+
+impl OutboxEvent {
+    /// Returns the event as a message to an exchange.
+    #[must_use]
+    pub fn into_message(self, exchange: &'static str) -> Outgoing {
+        let envelope = Envelope {
+            message_id: self.message_id,
+            message_type: self.message_type.into(),
+            correlation_id: self.message_id.to_string(),
+            causation_id: None,
+            traceparent: self.traceparent,
+            timestamp: self.occurred_at,
+            app_id: "web-store",
+        };
+        Outgoing { exchange, envelope, body: self.body.into_bytes() }
+    }
 }
 
 /// Inserts events in one commit, except those that are still in the outbox. Returns how many it inserted.

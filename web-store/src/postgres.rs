@@ -20,6 +20,11 @@ const KEEP_ALIVE: &str = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_inter
 
 const SHARED_SESSION_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Settings of a session that reads in the order of an index, regardless of statistics: they are often of an empty
+/// table. A plan that sorts reads all rows for each batch.
+pub(crate) const USE_INDEXES: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+                                      SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off";
+
 /// `lock_not_available`: the limit on waiting for a lock.
 pub(crate) const LOCK_TIMEOUT: &str = "55P03";
 

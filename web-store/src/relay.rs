@@ -140,15 +140,28 @@ impl Relay {
             let pause = progress.parked.next_due().map_or(POLL_INTERVAL, |due| {
                 due.saturating_duration_since(Instant::now()).min(POLL_INTERVAL)
             });
-            tokio::select! {
-                () = self.wake.notified() => {}
-                () = sleep(pause) => {}
-                () = shutdown.cancelled() => {}
-                () = broker.wait_closed() => return Err(SessionError::Lost.into()),
-            }
+            wait_for_work(&self.wake, pause, &broker, shutdown).await?;
         }
         broker.close().await;
         Ok(())
+    }
+}
+
+/// Waits for a notification, for the end of the pause, or for shutdown.
+///
+/// # Errors
+/// Returns [`SessionError::Lost`] if the session closes meanwhile.
+pub(crate) async fn wait_for_work(
+    wake: &Notify,
+    pause: Duration,
+    broker: &Session,
+    shutdown: &CancellationToken,
+) -> Result<(), SessionError> {
+    tokio::select! {
+        () = wake.notified() => Ok(()),
+        () = sleep(pause) => Ok(()),
+        () = shutdown.cancelled() => Ok(()),
+        () = broker.wait_closed() => Err(SessionError::Lost),
     }
 }
 

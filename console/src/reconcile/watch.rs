@@ -195,10 +195,7 @@ impl Watcher<'_> {
             let page = tables.web_store.changed(after, until, self.sources.page).await?;
             let read_at = Instant::now();
             let is_last = page.len() < self.sources.page as usize;
-            let versions: Vec<_> = page.iter().map(|customer| (customer.id, customer.version)).collect();
-            let mut comparisons = Vec::with_capacity(page.len());
-            let visit = |_, comparison| comparisons.push(comparison);
-            compare_customers(&mut tables.marketing, &versions, visit).await?;
+            let comparisons = tables.compare(&page).await?;
             for (customer, comparison) in page.iter().zip(comparisons) {
                 self.suspects.note(customer, comparison, read_at);
             }
@@ -258,27 +255,19 @@ impl Watcher<'_> {
         let customers = tables.web_store.read(&ids).await?;
         let read_at = Instant::now();
         let mut lost = Vec::new();
-        let versions: Vec<_> = customers.iter().map(|customer| (customer.id, customer.version)).collect();
-        let mut comparisons = Vec::with_capacity(customers.len());
-        let visit = |_, comparison| comparisons.push(comparison);
-        compare_customers(&mut tables.marketing, &versions, visit).await?;
-        for (customer, comparison) in customers.iter().zip(&comparisons) {
-            let evidence = self.suspects.note(customer, *comparison, read_at);
-            let state = match *comparison {
+        for (customer, comparison) in customers.iter().zip(tables.compare(&customers).await?) {
+            let evidence = self.suspects.note(customer, comparison, read_at);
+            let Customer { id, version, .. } = *customer;
+            let (state, marketing) = match comparison {
                 Comparison::Arrived => continue,
-                Comparison::Duplicated => State::Duplicated,
-                Comparison::Different { marketing: None } => State::Missing,
-                Comparison::Different { marketing: Some(marketing) } if marketing < customer.version => {
-                    State::Behind
+                Comparison::Duplicated => (State::Duplicated, None),
+                Comparison::Different { marketing: None } => (State::Missing, None),
+                Comparison::Different { marketing: Some(other) } if other < version => {
+                    (State::Behind, Some(other))
                 }
-                Comparison::Different { .. } => State::Ahead,
+                Comparison::Different { marketing } => (State::Ahead, marketing),
             };
             if evidence == Evidence::Kept {
-                let marketing = match *comparison {
-                    Comparison::Different { marketing } => marketing,
-                    Comparison::Arrived | Comparison::Duplicated => None,
-                };
-                let Customer { id, version, .. } = *customer;
                 let requested_before = self.suspects.was_requested(id);
                 lost.push(Lost { id, version, marketing, state, requested_before });
             }
@@ -368,6 +357,15 @@ impl Tables {
             web_store: WebStore::connect(&sources.web_store_database_url).await?,
             marketing: Marketing::connect(&sources.marketing_database_url).await?,
         })
+    }
+
+    /// Returns the comparison of each customer with Marketing, in order.
+    async fn compare(&mut self, customers: &[Customer]) -> anyhow::Result<Vec<Comparison>> {
+        let versions: Vec<_> = customers.iter().map(|customer| (customer.id, customer.version)).collect();
+        let mut comparisons = Vec::with_capacity(customers.len());
+        let visit = |_, comparison| comparisons.push(comparison);
+        compare_customers(&mut self.marketing, &versions, visit).await?;
+        Ok(comparisons)
     }
 }
 

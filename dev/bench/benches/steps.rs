@@ -12,7 +12,7 @@ use std::{env, fmt, hint::black_box};
 use contracts::topology;
 use divan::Bencher;
 use marketing::{consumer::SUBSCRIPTIONS, customer::Customer as MarketingCustomer, store::statement};
-use messaging::{Envelope, Incoming, Outgoing, child_traceparent};
+use messaging::{Incoming, Outgoing, child_traceparent};
 use transformer::flows::FLOWS;
 use uuid::Uuid;
 use web_store::{RegistrationForm, customer::Customer, version::CustomerVersion};
@@ -94,20 +94,9 @@ fn customer() -> Customer {
 
 /// Returns an event as the relay reads it from the outbox.
 fn event() -> Outgoing {
-    let event = CustomerVersion::first(customer()).event(Uuid::now_v7(), child_traceparent(None));
-    Outgoing {
-        exchange: topology::WEB_STORE_EVENTS,
-        envelope: Envelope {
-            message_id: event.message_id,
-            message_type: event.message_type.into(),
-            correlation_id: event.message_id.to_string(),
-            causation_id: None,
-            traceparent: event.traceparent,
-            timestamp: event.occurred_at,
-            app_id: "web-store",
-        },
-        body: event.body.into_bytes(),
-    }
+    CustomerVersion::first(customer())
+        .event(Uuid::now_v7(), child_traceparent(None))
+        .into_message(topology::WEB_STORE_EVENTS)
 }
 
 fn command(event: &Incoming) -> Outgoing {

@@ -22,6 +22,10 @@ pub use reconciliation::reconciliation_sources;
 /// A deadline for everything that normally takes less than a second, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);
 
+/// Settings of services that request no replay for a new queue: it would repair losses, and add copies to numbers.
+pub const NO_REPLAY: &[(&str, &str)] =
+    &[("TRANSFORMER_REPLAY_ON_NEW_QUEUE", "false"), ("MARKETING_REPLAY_ON_NEW_QUEUE", "false")];
+
 /// Polls until `poll` returns a value, and returns that value.
 ///
 /// # Errors

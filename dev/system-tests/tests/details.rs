@@ -13,7 +13,7 @@ use reqwest::{Response, StatusCode, header};
 use serde_json::{Value, json};
 use stack::service::{Program, Service};
 use system_tests::{
-    SOON, TestEnvironment,
+    NO_REPLAY, SOON, TestEnvironment,
     broker_client::{open_channel, properties, publish},
     customers::{email, http_client, post_form, wait_for_marketing_rows, wait_for_outbox_depth},
     eventually,
@@ -277,9 +277,7 @@ async fn republished_versions_are_same_events() -> anyhow::Result<()> {
 #[tokio::test]
 async fn customer_with_waiting_older_version_counts_as_in_outbox() -> anyhow::Result<()> {
     let (environment, web_store) = TestEnvironment::with_web_store().await?;
-    // A replay would repair the loss.
-    let settings = [("MARKETING_REPLAY_ON_NEW_QUEUE", "false")];
-    let _marketing = environment.start_ready(Program::Marketing, &settings).await?;
+    let _marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
     let (link, id) = register(&web_store, "Ann").await?;
     assert_eq!(edit(&link, "Ann B", true).await?.status(), StatusCode::OK);
     // Simulates an event of the second version that was sent and then lost.
@@ -293,8 +291,7 @@ async fn customer_with_waiting_older_version_counts_as_in_outbox() -> anyhow::Re
     let before = report().await?;
     assert_eq!((&before["in_outbox"], &before["missing"]), (&json!(1), &json!(0)), "{before}");
 
-    let settings = [("TRANSFORMER_REPLAY_ON_NEW_QUEUE", "false")];
-    let _transformer = environment.start(Program::Transformer, &settings)?;
+    let _transformer = environment.start(Program::Transformer, NO_REPLAY)?;
     wait_for_row(&environment, &id, Row::new(1, "Ann", &email("Ann"), true)).await?;
     assert_eq!(report().await?["behind_ids"], json!([id]));
     assert_eq!(republish(&environment, &["--customer", &id], "").await?.status, 0);

@@ -12,7 +12,7 @@ use lapin::{
 use serde_json::{Value, json};
 use stack::service::{Program, Service};
 use system_tests::{
-    SOON, TestEnvironment,
+    NO_REPLAY, SOON, TestEnvironment,
     broker_client::{open_channel, properties, publish},
     customers::{
         http_client, outbox_depth, register, register_at, register_many, wait_for_marketing_rows,
@@ -109,18 +109,15 @@ async fn nacked_event_waits_in_outbox() -> anyhow::Result<()> {
 async fn messages_wait_in_queue_while_their_consumer_is_down() -> anyhow::Result<()> {
     let environment = TestEnvironment::new().await?;
     let management = environment.management();
-    // A replay for a new queue would add copies to the numbers below.
-    let no_replay =
-        [("TRANSFORMER_REPLAY_ON_NEW_QUEUE", "false"), ("MARKETING_REPLAY_ON_NEW_QUEUE", "false")];
     let web_store = environment.start_ready(Program::WebStore, &[]).await?;
-    let transformer = environment.start_ready(Program::Transformer, &no_replay).await?;
-    let marketing = environment.start_ready(Program::Marketing, &no_replay).await?;
+    let transformer = environment.start_ready(Program::Transformer, NO_REPLAY).await?;
+    let marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
     stop(transformer).await?;
     let mut ids = register_many(&web_store, 3).await?;
     management.wait_for_depth(TRANSFORMER_CUSTOMER_REGISTERED.name, 3).await?;
 
     stop(marketing).await?;
-    let _transformer = environment.start_ready(Program::Transformer, &no_replay).await?;
+    let _transformer = environment.start_ready(Program::Transformer, NO_REPLAY).await?;
     management.wait_for_depth(MARKETING_CREATE_CUSTOMER.name, 3).await?;
 
     ids.push(register(&web_store, "Ann").await?);

@@ -9,14 +9,13 @@ use contracts::{
 use faults::wire::{Connection, Delivery, Field, Outcome, Properties, Property, Publication, Table};
 use serde_json::{Value, json};
 use stack::{
-    connection_urls::PASSWORD,
     resource_usage::peak_memory,
     servers::Servers,
     service::{Program, Service},
 };
 use system_tests::{
     SOON, TestEnvironment,
-    customers::{http_client, marketing_ids, register},
+    customers::{marketing_ids, register},
     eventually,
 };
 
@@ -89,16 +88,8 @@ async fn dead_letters(environment: &TestEnvironment, count: usize) -> anyhow::Re
 }
 
 async fn set_delivery_limit(environment: &TestEnvironment) -> anyhow::Result<()> {
-    let urls = environment.connection_urls();
-    let virtual_host = urls.virtual_host.replace('/', "%2f");
-    let url = format!("http://127.0.0.1:{}/api/policies/{virtual_host}/limit", urls.ports.management);
-    let policy = json!({
-        "pattern": "^marketing.create-customer$", "apply-to": "queues",
-        "definition": { "delivery-limit": DELIVERY_LIMIT },
-    });
-    let request = http_client()?.put(url).basic_auth("admin", Some(PASSWORD)).json(&policy);
-    request.send().await?.error_for_status()?;
-    Ok(())
+    let limit = json!({ "delivery-limit": DELIVERY_LIMIT });
+    environment.management().set_policy("limit", "^marketing.create-customer$", limit).await
 }
 
 async fn wait_for_rows(environment: &TestEnvironment, customers: &[String]) -> anyhow::Result<()> {

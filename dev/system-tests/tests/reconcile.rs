@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, Executor, MySqlConnection};
 use stack::{ports::free_port, servers::Servers, service::Program};
 use system_tests::{
-    SOON, TestEnvironment,
+    NO_REPLAY, SOON, TestEnvironment,
     broker_client::{open_channel, properties, publish},
     customers::{
         insert_customers, marketing_ids, register, register_many, wait_for_marketing_rows,
@@ -26,10 +26,6 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     time::timeout,
 };
-
-/// A replay for a new queue would repair the losses of these tests, and add copies to their numbers.
-const NO_REPLAY: &[(&str, &str)] =
-    &[("TRANSFORMER_REPLAY_ON_NEW_QUEUE", "false"), ("MARKETING_REPLAY_ON_NEW_QUEUE", "false")];
 
 /// Returns the sources with pages of `page` customers.
 fn sources(environment: &TestEnvironment, page: u32) -> anyhow::Result<Sources> {

@@ -4,12 +4,12 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use contracts::topology::WEB_STORE_REPLAYS;
-use messaging::{Envelope, Outgoing, child_traceparent};
+use messaging::{Outgoing, child_traceparent};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::request::EventFilter;
 use crate::version::{CustomerVersion, StoredVersion};
 
 /// The largest number of customers of one page. Each has one or two events.
@@ -30,6 +30,34 @@ pub(super) struct Page {
     pub(super) end: Option<Uuid>,
     /// Whether the page ends the replay.
     pub(super) is_last: bool,
+}
+
+/// The events of a customer that a replay sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EventFilter {
+    pub(super) with_registrations: bool,
+    pub(super) with_changes: bool,
+    pub(super) since: Option<DateTime<Utc>>,
+    pub(super) until: Option<DateTime<Utc>>,
+}
+
+impl EventFilter {
+    /// Returns whether the filter selects only some of the customers, so that a page reads more rows than it sends.
+    pub(super) fn is_sparse(&self) -> bool {
+        !self.with_registrations || self.since.is_some() || self.until.is_some()
+    }
+
+    pub(super) fn has_registration_at(&self, time: DateTime<Utc>) -> bool {
+        self.with_registrations && self.has_time(time)
+    }
+
+    pub(super) fn has_change_at(&self, time: DateTime<Utc>) -> bool {
+        self.with_changes && self.has_time(time)
+    }
+
+    fn has_time(&self, time: DateTime<Utc>) -> bool {
+        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
+    }
 }
 
 impl Page {
@@ -157,15 +185,7 @@ async fn registrations(
 /// Returns the event of a version as it was sent first: with its original id, time, and body.
 fn event(stored: StoredVersion, traceparent: &str) -> Outgoing {
     let message_id = stored.message_id;
-    let event = CustomerVersion::from(stored).event(message_id, child_traceparent(Some(traceparent)));
-    let envelope = Envelope {
-        message_id: event.message_id,
-        message_type: event.message_type.into(),
-        correlation_id: event.message_id.to_string(),
-        causation_id: None,
-        traceparent: event.traceparent,
-        timestamp: event.occurred_at,
-        app_id: "web-store",
-    };
-    Outgoing { exchange: WEB_STORE_REPLAYS, envelope, body: event.body.into_bytes() }
+    CustomerVersion::from(stored)
+        .event(message_id, child_traceparent(Some(traceparent)))
+        .into_message(WEB_STORE_REPLAYS)
 }

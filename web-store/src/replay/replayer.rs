@@ -13,15 +13,12 @@ use messaging::{
     child_traceparent,
 };
 use sqlx::postgres::PgConnectOptions;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep},
-};
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::table::{Claim, ReplayTable, RunningReplay};
-use crate::relay::Relay;
+use crate::relay::{Relay, wait_for_work};
 
 /// A replay adds nothing to a queue with more ready messages.
 ///
@@ -101,14 +98,8 @@ impl Replayer {
             let pause =
                 if self.relay.has_backlog() { LIVE_PAUSE } else { self.turn(&mut table, &broker).await? };
             status.set_problem(self.problem());
-            if pause.is_zero() {
-                continue;
-            }
-            tokio::select! {
-                () = self.wake.notified() => {}
-                () = sleep(pause) => {}
-                () = shutdown.cancelled() => {}
-                () = broker.wait_closed() => return Err(SessionError::Lost.into()),
+            if !pause.is_zero() {
+                wait_for_work(&self.wake, pause, &broker, shutdown).await?;
             }
         }
         broker.close().await;
@@ -133,7 +124,8 @@ impl Replayer {
 
     async fn send_page(&self, mut claim: Claim<'_>, broker: &Session) -> anyhow::Result<()> {
         // The routing key need not be the name of a queue. Then only a refusal limits the replay.
-        if broker.ready_messages(&claim.replay.queue).await?.is_some_and(|ready| ready > MAX_READY_MESSAGES) {
+        let queue = broker.queue_state(&claim.replay.queue).await?;
+        if queue.is_some_and(|queue| queue.ready_messages > MAX_READY_MESSAGES) {
             self.pause(&claim.replay, Obstacle::Full);
             return Ok(claim.release().await?);
         }

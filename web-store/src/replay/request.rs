@@ -13,9 +13,12 @@ use messaging::{
 };
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use super::{Replayer, table};
+use super::{
+    Replayer,
+    page::EventFilter,
+    table::{self, KnownCustomer, ReplayRequest},
+};
 use crate::{postgres::Pool, version::clock_number};
 
 /// The limit for storing one request.
@@ -24,36 +27,6 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A version that a subscriber has is at most this much above the clock. A higher one would use up the numbers of later
 /// changes.
 const VERSION_TOLERANCE: TimeDelta = TimeDelta::days(1);
-
-/// A valid request, with the properties of its envelope.
-#[derive(Debug)]
-pub(super) struct ReplayRequest {
-    /// The `message_id` of the command.
-    pub(super) id: Uuid,
-    pub(super) queue: String,
-    pub(super) filter: EventFilter,
-    /// `None` for all customers.
-    pub(super) customers: Option<Vec<KnownCustomer>>,
-    pub(super) reply_to: Option<String>,
-    pub(super) correlation_id: String,
-    pub(super) traceparent: String,
-}
-
-/// The events of a customer that a replay sends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct EventFilter {
-    pub(super) with_registrations: bool,
-    pub(super) with_changes: bool,
-    pub(super) since: Option<DateTime<Utc>>,
-    pub(super) until: Option<DateTime<Utc>>,
-}
-
-/// A requested customer, and the version that the subscriber has. 0 if the subscriber did not name one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KnownCustomer {
-    pub(super) id: Uuid,
-    pub(super) version: i32,
-}
 
 /// The reason why a request can never succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -215,23 +188,6 @@ impl EventFilter {
         }
         let [with_registrations, with_changes] = known.map(|known| types.iter().any(|one| one == known));
         Ok(Self { with_registrations, with_changes, since, until })
-    }
-
-    /// Returns whether the filter selects only some of the customers, so that a page reads more rows than it sends.
-    pub(super) fn is_sparse(&self) -> bool {
-        !self.with_registrations || self.since.is_some() || self.until.is_some()
-    }
-
-    pub(super) fn has_registration_at(&self, time: DateTime<Utc>) -> bool {
-        self.with_registrations && self.has_time(time)
-    }
-
-    pub(super) fn has_change_at(&self, time: DateTime<Utc>) -> bool {
-        self.with_changes && self.has_time(time)
-    }
-
-    fn has_time(&self, time: DateTime<Utc>) -> bool {
-        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
     }
 }
 

@@ -5,12 +5,9 @@ use std::time::Duration;
 use sqlx::{Connection, PgConnection, PgTransaction, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-use super::{
-    page::{self, Page},
-    request::{EventFilter, ReplayRequest},
-};
+use super::page::{self, EventFilter, Page};
 use crate::{
-    postgres::{PostgresError, connect, with_deadline},
+    postgres::{PostgresError, USE_INDEXES, connect, with_deadline},
     schema,
     store::insert_version,
     version::{CustomerVersion, StoredVersion},
@@ -19,10 +16,26 @@ use crate::{
 /// The limit for one step. After it, the session ends and the replayer connects again.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads customers in the order of their key, whatever the statistics are. A plan that sorts reads all rows for each
-/// page.
-const USE_INDEXES: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
-                           SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off";
+/// A valid request, with the properties of its envelope.
+#[derive(Debug)]
+pub(super) struct ReplayRequest {
+    /// The `message_id` of the command.
+    pub(super) id: Uuid,
+    pub(super) queue: String,
+    pub(super) filter: EventFilter,
+    /// `None` for all customers.
+    pub(super) customers: Option<Vec<KnownCustomer>>,
+    pub(super) reply_to: Option<String>,
+    pub(super) correlation_id: String,
+    pub(super) traceparent: String,
+}
+
+/// A requested customer, and the version that the subscriber has. 0 if the subscriber did not name one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KnownCustomer {
+    pub(super) id: Uuid,
+    pub(super) version: i32,
+}
 
 /// Inserts a request, unless it is a copy. Returns whether it was new.
 pub(super) async fn insert(connection: &mut PgConnection, request: &ReplayRequest) -> sqlx::Result<bool> {

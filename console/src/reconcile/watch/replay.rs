@@ -1,25 +1,18 @@
 //! Requests for replays, and the log of lost customers.
 
 use anyhow::{Context, ensure};
-use chrono::Utc;
 use contracts::{
-    CustomerDetailsChanged, CustomerRegistered, Message,
+    CustomerDetailsChanged, CustomerRegistered, MAX_REPLAYED_CUSTOMERS, Message, ReplayCustomers,
+    ReplayedCustomer,
     topology::{Queue, TRANSFORMER_CUSTOMER_DETAILS_CHANGED, TRANSFORMER_CUSTOMER_REGISTERED},
 };
-use messaging::{BrokerUrl, Envelope, Outgoing, PublishOutcome, Session, child_traceparent};
-use serde::Serialize;
+use messaging::{BrokerUrl, Outgoing, PublishOutcome, Session};
 use uuid::Uuid;
 
 use crate::reconcile::report::State;
 
-/// The maximum of customers in one request.
-const MAX_CUSTOMERS: usize = 1000;
-
 /// The maximum of ids in one line of the log.
 const MAX_LOGGED_IDS: usize = 20;
-
-const EXCHANGE: &str = "web-store.commands";
-const MESSAGE_TYPE: &str = "web-store.replay-customers.v1";
 
 /// A customer without a message.
 #[derive(Debug, Clone, Copy)]
@@ -47,22 +40,6 @@ enum Group {
     AheadAgain,
 }
 
-/// The command to publish the events of customers again, into one queue.
-#[derive(Debug, Serialize)]
-struct ReplayCustomers {
-    queue: &'static str,
-    event_types: [&'static str; 1],
-    customers: Vec<RequestedCustomer>,
-}
-
-#[derive(Debug, Serialize)]
-struct RequestedCustomer {
-    customer_id: Uuid,
-    /// The subscriber's version, if it is newer than the Web Store's. The Web Store then continues from it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<i64>,
-}
-
 /// Sends requests to the Web Store.
 #[derive(Debug)]
 pub(super) struct Replays {
@@ -74,7 +51,7 @@ impl Replays {
         Self { broker: broker.clone() }
     }
 
-    /// Requests a replay of up to [`MAX_CUSTOMERS`] customers of one queue, and returns them.
+    /// Requests a replay of up to [`MAX_REPLAYED_CUSTOMERS`] customers of one queue, and returns them.
     ///
     /// # Errors
     /// Returns an error if the broker does not confirm the request.
@@ -85,7 +62,7 @@ impl Replays {
             Group::Registered => (TRANSFORMER_CUSTOMER_REGISTERED, CustomerRegistered::TYPE),
             _ => (TRANSFORMER_CUSTOMER_DETAILS_CHANGED, CustomerDetailsChanged::TYPE),
         };
-        let limit = if group == Group::AheadAgain { 1 } else { MAX_CUSTOMERS };
+        let limit = if group == Group::AheadAgain { 1 } else { MAX_REPLAYED_CUSTOMERS };
         let customers: Vec<_> = lost.into_iter().filter(|lost| lost.group() == group).take(limit).collect();
         self.publish(queue, event_type, &customers).await.context("cannot request a replay")?;
         Ok(customers)
@@ -97,22 +74,7 @@ impl Replays {
         event_type: &'static str,
         customers: &[Lost],
     ) -> anyhow::Result<()> {
-        let command = ReplayCustomers {
-            queue: queue.name,
-            event_types: [event_type],
-            customers: customers.iter().map(Lost::request).collect(),
-        };
-        let message_id = Uuid::now_v7();
-        let envelope = Envelope {
-            message_id,
-            message_type: MESSAGE_TYPE.into(),
-            correlation_id: message_id.to_string(),
-            causation_id: None,
-            traceparent: child_traceparent(None),
-            timestamp: Utc::now(),
-            app_id: "console",
-        };
-        let message = Outgoing { exchange: EXCHANGE, envelope, body: serde_json::to_vec(&command)? };
+        let message = Outgoing::first(&command(queue.name, event_type, customers), "console");
         let session = Session::open_publisher(&self.broker, "console").await?;
         let outcomes = session.publish(&[message]).await?;
         session.close().await;
@@ -121,6 +83,17 @@ impl Replays {
             "no queue takes the request; check that a Web Store runs that supports replays"
         );
         Ok(())
+    }
+}
+
+/// Returns the command to publish one event of each customer again, into one queue.
+fn command(queue: &str, event_type: &str, customers: &[Lost]) -> ReplayCustomers {
+    ReplayCustomers {
+        queue: queue.to_owned(),
+        event_types: Some(vec![event_type.to_owned()]),
+        since: None,
+        until: None,
+        customers: Some(customers.iter().map(Lost::request).collect()),
     }
 }
 
@@ -134,9 +107,14 @@ impl Lost {
         }
     }
 
-    fn request(&self) -> RequestedCustomer {
+    /// Returns the customer as the command names it: with Marketing's version if the Web Store must exceed it.
+    fn request(&self) -> ReplayedCustomer {
         let version = self.marketing.filter(|_| self.state == State::Ahead);
-        RequestedCustomer { customer_id: self.id, version }
+        // Marketing's column has no larger numbers.
+        ReplayedCustomer {
+            customer_id: self.id,
+            version: version.and_then(|version| version.try_into().ok()),
+        }
     }
 }
 
@@ -154,7 +132,7 @@ mod tests {
     use serde_json::json;
     use uuid::Uuid;
 
-    use super::{Group, Lost, ReplayCustomers};
+    use super::{Group, Lost, command};
     use crate::reconcile::report::State;
 
     #[test]
@@ -182,11 +160,7 @@ mod tests {
             requested_before: false,
         };
         let customers = [lost(2, Some(1), State::Behind), lost(2, Some(9), State::Ahead)];
-        let command = ReplayCustomers {
-            queue: "queue",
-            event_types: ["type"],
-            customers: customers.iter().map(Lost::request).collect(),
-        };
+        let command = command("queue", "type", &customers);
         let id = Uuid::nil();
         let expected = json!({
             "queue": "queue", "event_types": ["type"],
