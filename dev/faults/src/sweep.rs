@@ -3,9 +3,10 @@
 mod points;
 mod tally;
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use anyhow::Context;
+use futures_util::future::try_join_all;
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use stack::{servers::Servers, service::Program};
 use system_tests::customers::register_at;
@@ -23,6 +24,9 @@ use crate::{link::Link, system::System};
 /// The relay polls the outbox every second, which adds frames on the link to PostgreSQL. On a busy machine, the
 /// counted registrations take longer and contain more polls. This time includes three polls.
 const LAST_FRAME_TIMEOUT: Duration = Duration::from_millis(3500);
+
+/// The number of systems, each with a part of the points. A visit mostly waits.
+const SYSTEMS: usize = 6;
 
 /// Injects a fault at every frame of one registration.
 ///
@@ -53,23 +57,29 @@ pub async fn sweep(
     arguments: SweepArguments,
     log: impl Fn(&str),
 ) -> anyhow::Result<Tally> {
-    let mut sweep = Sweep { system: System::start(servers).await?, tally: Tally::default() };
-    let mut points = count_points(&sweep.system, &log).await?;
+    let systems = try_join_all((0..SYSTEMS).map(|_| System::start(servers))).await?;
+    let mut points = count_points(&systems[0], &log).await?;
     points.retain(|point| arguments.link.is_none_or(|link| link == point.link));
     if let Some(sample) = arguments.sample {
         points.shuffle(&mut StdRng::seed_from_u64(arguments.seed));
         points.truncate(sample);
     }
-    for point in points {
-        let violation = sweep.visit(&point, &log).await.with_context(|| format!("at {point}"))?;
-        if let Some(violation) = violation {
-            log(&format!("{violation} at {point}"));
-            if arguments.fail_fast {
+    let ended = Cell::new(false);
+    let parts = systems.into_iter().enumerate().map(async |(n, system)| {
+        let mut sweep = Sweep { system, tally: Tally::default() };
+        for point in points.iter().skip(n).step_by(SYSTEMS) {
+            if ended.get() {
                 break;
             }
+            let violation = sweep.visit(point, &log).await.with_context(|| format!("at {point}"))?;
+            if let Some(violation) = violation {
+                log(&format!("{violation} at {point}"));
+                ended.set(arguments.fail_fast);
+            }
         }
-    }
-    Ok(sweep.tally)
+        anyhow::Ok(sweep.tally)
+    });
+    Ok(try_join_all(parts).await?.into_iter().sum())
 }
 
 struct Sweep {

@@ -1,6 +1,9 @@
 //! The outcomes of a sweep.
 
-use std::fmt::{self, Display, Formatter};
+use std::{
+    fmt::{self, Display, Formatter},
+    iter::Sum,
+};
 
 use anyhow::ensure;
 
@@ -57,6 +60,19 @@ impl Tally {
         }
         ensure!(rows == stored, "Marketing has a row, but the Web Store has not stored the customer");
         Ok(None)
+    }
+}
+
+impl Sum for Tally {
+    fn sum<I: Iterator<Item = Self>>(tallies: I) -> Self {
+        tallies.fold(Self::default(), |sum, tally| Self {
+            points: sum.points + tally.points,
+            cut: sum.cut + tally.cut,
+            killed: sum.killed + tally.killed,
+            passed_over: sum.passed_over + tally.passed_over,
+            lost: sum.lost + tally.lost,
+            duplicated: sum.duplicated + tally.duplicated,
+        })
     }
 }
 
