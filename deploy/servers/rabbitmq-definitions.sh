@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints the users of the broker and their permissions, as definitions that RabbitMQ loads when it starts.
+# Prints the users of the broker, their permissions, and the policy of their queues, as definitions that RabbitMQ loads when it starts.
 set -eu
 
 : "${BROKER_ADMIN_PASSWORD:?}" "${WEB_STORE_BROKER_PASSWORD:?}"
@@ -23,6 +23,11 @@ esac
 #
 # Every consumer reports its messages in flight to the exchange `operations.status`. The console subscribes to the
 # reports and requests replays. It may not read the queues of the services.
+#
+# A message that was delivered 20 times without a settlement becomes a dead letter. The consumer isolates a message that
+# ends its session, so only this message reaches the limit. A release can change a policy, unlike the arguments of a
+# queue. Dead letters are exempt: at the limit the broker would drop them. Only one policy applies to a queue, and one
+# that an operator adds has a higher priority.
 cat <<JSON
 {
   "vhosts": [{ "name": "/" }],
@@ -61,6 +66,13 @@ cat <<JSON
       "configure": "^(console\\\\..+|operations\\\\.status)\$",
       "write": "^(console\\\\..+|web-store\\\\.commands)\$",
       "read": "^(console\\\\..+|operations\\\\.status|.+\\\\..+\\\\.dead-letters)\$"
+    }
+  ],
+  "policies": [
+    {
+      "vhost": "/", "name": "delivery-limit", "priority": -1, "apply-to": "queues",
+      "pattern": "^(web-store|transformer|marketing)\\\\.(?!.*\\\\.dead-letters\$).+\$",
+      "definition": { "delivery-limit": 20 }
     }
   ]
 }

@@ -144,6 +144,12 @@ impl Management {
         self.send(Method::PUT, &self.path(&format!("policies/{{}}/{name}")), Some(policy)).await.map(drop)
     }
 
+    /// Returns the definition of the policy that applies to a queue.
+    pub async fn effective_policy(&self, queue: &str) -> anyhow::Result<Value> {
+        let state = self.get::<Value>(&self.path(&format!("queues/{{}}/{queue}"))).await?;
+        Ok(state["effective_policy_definition"].clone())
+    }
+
     /// Deletes a policy, if it exists.
     pub async fn delete_policy(&self, name: &str) -> anyhow::Result<()> {
         self.delete(&format!("policies/{{}}/{name}")).await
@@ -192,18 +198,25 @@ impl Management {
         Ok(names.len())
     }
 
-    /// Creates the virtual host, with the same permissions as `/`.
-    pub(crate) async fn create_virtual_host(&self) -> anyhow::Result<()> {
+    /// Creates the virtual host, with the same permissions and policies as `/`.
+    pub async fn create_virtual_host(&self) -> anyhow::Result<()> {
         self.send(Method::PUT, &self.path("vhosts/{}"), None).await?;
         let permissions: Vec<Value> = self.get("vhosts/%2f/permissions").await?;
         for permission in permissions {
             let user = permission["user"].as_str().context("a permission without a user")?;
             self.set_permissions(user, permission.clone()).await?;
         }
+        let policies: Vec<Value> = self.get("policies/%2f").await?;
+        for policy in policies {
+            let name = policy["name"].as_str().context("a policy without a name")?;
+            self.send(Method::PUT, &self.path(&format!("policies/{{}}/{name}")), Some(policy.clone()))
+                .await?;
+        }
         Ok(())
     }
 
-    pub(crate) async fn delete_virtual_host(&self) -> anyhow::Result<()> {
+    /// Deletes the virtual host with all its queues and messages.
+    pub async fn delete_virtual_host(&self) -> anyhow::Result<()> {
         self.send(Method::DELETE, &self.path("vhosts/{}"), None).await.map(drop)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use contracts::{
     CustomerRegistered, Message,
-    topology::{MARKETING_CREATE_CUSTOMER, TRANSFORMER_CUSTOMER_REGISTERED, WEB_STORE_EVENTS},
+    topology::{MARKETING_CREATE_CUSTOMER, QUEUES, TRANSFORMER_CUSTOMER_REGISTERED, WEB_STORE_EVENTS},
 };
 use lapin::{
     options::{ExchangeDeleteOptions, QueueDeclareOptions},
@@ -117,6 +117,30 @@ async fn queue_with_other_settings_is_used_and_reported_with_fix() -> anyhow::Re
         assert!(problem.contains(part), "{part} in {problem}");
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn shipped_policy_limits_deliveries_of_messages_and_not_of_dead_letters() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let _system = start(&environment).await?;
+    let management = environment.management();
+    for queue in QUEUES {
+        // The management API has no policy of a queue in its first second.
+        eventually(SOON, &format!("the policy of {}", queue.name), async || {
+            let messages = management.effective_policy(queue.name).await.ok()?;
+            let dead_letters = management.effective_policy(&queue.dead_letter_queue()).await.ok()?;
+            (messages == json!({ "delivery-limit": 20 }) && dead_letters == json!({})).then_some(())
+        })
+        .await?;
+    }
+    // An operator's policy replaces it, without a priority of its own.
+    management.set_policy("own", "^marketing\\.create-customer$", json!({ "max-length": 5 })).await?;
+    let queue = MARKETING_CREATE_CUSTOMER.name;
+    eventually(SOON, "the operator's policy applies", async || {
+        let policy = management.effective_policy(queue).await.ok()?;
+        (policy == json!({ "max-length": 5 })).then_some(())
+    })
+    .await
 }
 
 #[tokio::test]
