@@ -4,6 +4,7 @@ mod broker;
 mod databases;
 mod description;
 mod links;
+mod losses;
 mod messages;
 mod neighbors;
 mod processes;
@@ -19,8 +20,9 @@ use std::{
 pub(crate) use self::description::Company;
 pub(crate) use self::description::Description;
 use self::{
-    broker::BrokerFault, databases::DatabaseFault, links::LinkFault, messages::MessageFault,
-    neighbors::NeighborFault, processes::ProcessFault, releases::ReleaseFault, topology::TopologyFault,
+    broker::BrokerFault, databases::DatabaseFault, links::LinkFault, losses::LossFault,
+    messages::MessageFault, neighbors::NeighborFault, processes::ProcessFault, releases::ReleaseFault,
+    topology::TopologyFault,
 };
 use crate::fault_run::FaultRun;
 
@@ -35,6 +37,7 @@ pub(crate) enum Kind {
     Database(DatabaseFault),
     Release(ReleaseFault),
     Message(MessageFault),
+    Loss(LossFault),
 }
 
 /// A fault of a schedule.
@@ -56,7 +59,19 @@ impl Kind {
         all.extend(DatabaseFault::all().into_iter().map(Self::Database));
         all.extend(ReleaseFault::all().into_iter().map(Self::Release));
         all.extend(MessageFault::all().into_iter().map(Self::Message));
+        all.extend(LossFault::all().into_iter().map(Self::Loss));
         all
+    }
+
+    /// Returns whether the kind is part of a run with a console that watches, or of one without.
+    ///
+    /// Only the console repairs all losses. With it, no operator repairs them.
+    pub(crate) fn is_in_run(self, with_console: bool) -> bool {
+        match self {
+            Self::Loss(_) => with_console,
+            Self::Topology(TopologyFault::DeleteFullQueue(_)) => !with_console,
+            _ => true,
+        }
     }
 
     pub(crate) fn describe(self) -> Description {
@@ -69,6 +84,7 @@ impl Kind {
             Self::Database(fault) => fault.describe(),
             Self::Release(fault) => fault.describe(),
             Self::Message(fault) => fault.describe(),
+            Self::Loss(fault) => fault.describe(),
         }
     }
 }
@@ -89,6 +105,7 @@ impl Fault {
             Kind::Database(fault) => Box::pin(fault.inject(run, duration)).await,
             Kind::Release(fault) => Box::pin(fault.inject(run, duration)).await,
             Kind::Message(fault) => Box::pin(fault.inject(run, duration)).await,
+            Kind::Loss(fault) => Box::pin(fault.inject(run)).await,
         }
     }
 }

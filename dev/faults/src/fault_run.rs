@@ -2,6 +2,9 @@
 
 use std::sync::{Mutex, MutexGuard};
 
+use chrono::{DateTime, NaiveDateTime};
+use stack::console::Console;
+
 use crate::{
     bad_messages::BadMessage, load::Load, locked_servers::LockedServers, poison::PoisonMessages,
     system::System,
@@ -14,11 +17,29 @@ pub(crate) struct FaultRun {
     pub(crate) load: Load,
     bad_messages: Mutex<Vec<BadMessage>>,
     pub(crate) poison: PoisonMessages,
+    /// The process that repairs losses of messages, if the run has one.
+    pub(crate) console: Option<Console>,
+    /// All customers who were registered until this time have had a row. Known only with a console.
+    pub(crate) checked_until: tokio::sync::Mutex<NaiveDateTime>,
 }
 
 impl FaultRun {
-    pub(crate) fn new(system: System, servers: LockedServers, load: Load, seed: u64) -> Self {
-        Self { system, servers, load, bad_messages: Mutex::default(), poison: PoisonMessages::new(seed) }
+    pub(crate) fn new(
+        system: System,
+        servers: LockedServers,
+        load: Load,
+        seed: u64,
+        console: Option<Console>,
+    ) -> Self {
+        Self {
+            system,
+            servers,
+            load,
+            bad_messages: Mutex::default(),
+            poison: PoisonMessages::new(seed),
+            console,
+            checked_until: DateTime::UNIX_EPOCH.naive_utc().into(),
+        }
     }
 
     /// Locks the list of all bad messages so far.

@@ -16,6 +16,7 @@ mod poison;
 pub mod proxy;
 mod quiescence;
 mod recoveries;
+mod restore;
 mod run;
 mod schedule;
 mod sweep;
@@ -29,7 +30,10 @@ use anyhow::Context;
 use service_kit::write_stdout;
 use stack::{servers::Servers, stop_signal::StopSignal, terminal::print_line};
 
-use crate::{fuzz::FuzzArguments, hold::HoldArguments, memory::MemoryArguments, run::RunArguments};
+use crate::{
+    fuzz::FuzzArguments, hold::HoldArguments, memory::MemoryArguments, restore::RestoreArguments,
+    run::RunArguments,
+};
 pub use crate::{
     link::Link,
     sweep::{SweepArguments, Tally, sweep},
@@ -50,6 +54,7 @@ enum Command {
     Memory(MemoryArguments),
     Fuzz(FuzzArguments),
     Hold(HoldArguments),
+    Restore(RestoreArguments),
 }
 
 /// Runs a check on private servers and prints its result. The exit status is 0 only if the check passes.
@@ -100,6 +105,11 @@ async fn check(command: &Command) -> anyhow::Result<bool> {
             let is_flat = hold::run(&servers, arguments, log).await?;
             servers.stop().await?;
             Ok(is_flat)
+        }
+        Command::Restore(arguments) => {
+            let is_clean = restore::run(&servers, *arguments, log).await?;
+            servers.stop().await?;
+            Ok(is_clean)
         }
     }
 }

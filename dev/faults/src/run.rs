@@ -1,11 +1,12 @@
 //! A fault run: injects faults under load, waits for the recovery from each, and evaluates the result.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use anyhow::{Context, bail};
 use chrono::{NaiveDateTime, Utc};
 use futures_util::future::try_join_all;
 use stack::{servers::Servers, service::Program};
+use system_tests::eventually;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -48,6 +49,11 @@ pub(crate) struct RunArguments {
     /// Checks all customers after each fault, and stops when one is lost or duplicated
     #[arg(long)]
     fail_fast: bool,
+    /// Runs `console reconcile --watch` beside the services, and adds faults that lose messages
+    ///
+    /// The system has then recovered only when each customer has a row who was registered before the fault ended.
+    #[arg(long)]
+    watch: bool,
 }
 
 fn parse_kind(text: &str) -> Result<String, String> {
@@ -65,10 +71,11 @@ pub(crate) async fn run(
     arguments: &RunArguments,
     log: impl Fn(&str),
 ) -> anyhow::Result<Verdict> {
+    let mut schedule = FaultSchedule::new(arguments.seed, &arguments.only, arguments.watch)?;
     let system = System::start(&servers).await?;
     let load = Load::start(system.url(Program::WebStore), arguments.rate)?;
-    let run = FaultRun::new(system, LockedServers::new(servers), load, arguments.seed);
-    let mut schedule = FaultSchedule::new(arguments.seed, &arguments.only);
+    let console = arguments.watch.then(|| system.environment.start_console(&[])).transpose()?;
+    let run = FaultRun::new(system, LockedServers::new(servers), load, arguments.seed, console);
     let mut recoveries = Recoveries::default();
     let started = Instant::now();
     let duration = Duration::from_secs_f64(arguments.minutes * 60.0);
@@ -92,6 +99,12 @@ pub(crate) async fn run(
     }
     run.load.pause().await;
     run.system.wait_until_quiescent().await?;
+    if run.console.is_some() {
+        // The last customers may be part of a loss.
+        let all_have_arrived = async || run.all_have_arrived(Utc::now().naive_utc()).await.then_some(());
+        eventually(RECOVERY_TIMEOUT, "all customers have arrived", all_have_arrived).await?;
+        run.system.wait_until_quiescent().await?;
+    }
     let verdict = run.evaluate(arguments.seed, recoveries).await?;
     run.servers.stop().await?;
     Ok(verdict)
@@ -99,7 +112,7 @@ pub(crate) async fn run(
 
 impl FaultRun {
     /// Injects all faults simultaneously. Returns the time from their end until a customer who was registered after
-    /// it has a row in Marketing.
+    /// it has a row in Marketing. With a console that repairs losses, all earlier customers have one, too.
     ///
     /// The next row would prove nothing: messages behind a deleted exchange or binding still arrive.
     async fn inject_and_recover(&self, faults: &[Fault]) -> anyhow::Result<Duration> {
@@ -107,7 +120,9 @@ impl FaultRun {
         let restored = Instant::now();
         let restored_at = Utc::now().naive_utc();
         while restored.elapsed() < RECOVERY_TIMEOUT {
-            if self.newest_registration().await.is_some_and(|registered| registered > restored_at) {
+            if self.newest_registration().await.is_some_and(|registered| registered > restored_at)
+                && (self.console.is_none() || self.all_have_arrived(restored_at).await)
+            {
                 return Ok(restored.elapsed());
             }
             sleep(Duration::from_millis(10)).await;
@@ -126,6 +141,37 @@ impl FaultRun {
         let select = "SELECT MAX(customer_since)
             FROM (SELECT customer_since FROM customers ORDER BY received_at DESC LIMIT 20) AS newest";
         sqlx::query_scalar(select).fetch_one(&self.system.marketing_database).await.ok()?
+    }
+
+    /// Returns whether each customer who was registered until `time` has a row, or `false` if a server is unavailable.
+    ///
+    /// Customers who have arrived once are not checked again until the end of the run.
+    async fn all_have_arrived(&self, time: NaiveDateTime) -> bool {
+        let mut checked = self.checked_until.lock().await;
+        match self.missing_customers(*checked, time).await {
+            Ok(0) => {
+                *checked = time;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    async fn missing_customers(&self, since: NaiveDateTime, until: NaiveDateTime) -> anyhow::Result<usize> {
+        let stored = "SELECT id::text FROM customers WHERE registered_at > $1 AND registered_at <= $2";
+        let stored: Vec<String> = sqlx::query_scalar(stored)
+            .bind(since.and_utc())
+            .bind(until.and_utc())
+            .fetch_all(&self.system.web_store_database)
+            .await?;
+        let rows = "SELECT customer_id FROM customers WHERE customer_since > ? AND customer_since <= ?";
+        let rows: Vec<String> = sqlx::query_scalar(rows)
+            .bind(since)
+            .bind(until)
+            .fetch_all(&self.system.marketing_database)
+            .await?;
+        let rows: HashSet<_> = rows.into_iter().collect();
+        Ok(stored.iter().filter(|id| !rows.contains(*id)).count())
     }
 
     /// Pauses the load until the system is quiescent, and returns whether no customer is lost or duplicated.

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::ensure;
 use rand::{
     RngExt, SeedableRng,
     rngs::StdRng,
@@ -29,19 +30,28 @@ pub(crate) struct FaultSchedule {
     kinds: BTreeMap<String, Vec<Kind>>,
     /// The names that come next, from the end.
     deck: Vec<String>,
+    /// Whether the console repairs combinations that lose messages.
+    with_console: bool,
 }
 
 impl FaultSchedule {
     /// Returns the schedule of a seed, limited to the kinds of fault whose name contains `only`.
-    pub(crate) fn new(seed: u64, only: &str) -> Self {
+    ///
+    /// With a console that repairs losses of messages, the schedule contains them.
+    ///
+    /// # Errors
+    /// Returns an error if no kind is left.
+    pub(crate) fn new(seed: u64, only: &str, with_console: bool) -> anyhow::Result<Self> {
         let mut kinds: BTreeMap<String, Vec<Kind>> = BTreeMap::new();
         for kind in Kind::all() {
             let name = kind.describe().name;
-            if name.contains(only) {
+            if name.contains(only) && kind.is_in_run(with_console) {
                 kinds.entry(name).or_default().push(kind);
             }
         }
-        Self { random: StdRng::seed_from_u64(seed), kinds, deck: Vec::new() }
+        let option = if with_console { "without" } else { "with" };
+        ensure!(!kinds.is_empty(), "{only:?} selects only faults of runs {option} --watch");
+        Ok(Self { random: StdRng::seed_from_u64(seed), kinds, deck: Vec::new(), with_console })
     }
 
     /// Returns a pause, and one or two faults that follow it.
@@ -53,7 +63,8 @@ impl FaultSchedule {
         if self.random.random_ratio(1, 3) {
             let next = self.draw();
             let second = self.fault(&next);
-            if next != name && first.kind.describe().company.allows(second.kind.describe().company) {
+            let [company, next_company] = [first, second].map(|fault| fault.kind.describe().company);
+            if next != name && company.allows(next_company, self.with_console) {
                 faults.push(second);
             } else {
                 self.deck.push(next);
@@ -86,14 +97,15 @@ mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
     use super::{FaultSchedule, names};
-    use crate::fault::{Company, Fault};
+    use crate::fault::{Company, Fault, Kind};
 
     /// Returns the pauses and faults until each kind has occurred once.
-    fn one_deck(seed: u64) -> Vec<(Duration, Vec<Fault>)> {
-        let mut schedule = FaultSchedule::new(seed, "");
+    fn one_deck(seed: u64, with_console: bool) -> Vec<(Duration, Vec<Fault>)> {
+        let mut schedule = FaultSchedule::new(seed, "", with_console).unwrap();
+        let names = schedule.kinds.len();
         let mut count = 0;
         let steps = std::iter::from_fn(|| {
-            let step = (count < names().len()).then(|| schedule.next())?;
+            let step = (count < names).then(|| schedule.next())?;
             count += step.1.len();
             Some(step)
         });
@@ -102,7 +114,7 @@ mod tests {
 
     #[test]
     fn seed_determines_schedule() {
-        let schedule = |seed| format!("{:?}", one_deck(seed));
+        let schedule = |seed| format!("{:?}", one_deck(seed, false));
         assert_eq!(schedule(7), schedule(7));
         assert_ne!(schedule(7), schedule(8));
     }
@@ -111,25 +123,26 @@ mod tests {
     fn names_contain_each_fault_of_each_program_and_server() {
         // For each program: kill, terminate, freeze, second instance. For each server: kill, freeze. A silent server
         // for each link. 4 of links, 1 of a NAT, 7 of the broker, 6 of the topology, 2 of neighbors, 7 states of
-        // databases, 3 of releases, 3 of messages.
-        assert_eq!(names().len(), 12 + 6 + 6 + 4 + 1 + 7 + 6 + 2 + 7 + 3 + 3);
+        // databases, 3 of releases, 3 of messages, 5 losses of messages.
+        assert_eq!(names().len(), 12 + 6 + 6 + 4 + 1 + 7 + 6 + 2 + 7 + 3 + 3 + 5);
     }
 
     #[test]
     fn schedule_contains_each_kind_before_it_repeats_one() {
-        for seed in 0..20 {
-            let steps = one_deck(seed);
-            let faults = steps.iter().flat_map(|(_, faults)| faults);
-            let first: BTreeSet<_> =
-                faults.take(names().len()).map(|fault| fault.kind.describe().name).collect();
-            assert_eq!(first, names());
+        for (seed, with_console) in (0..20).zip([false, true].into_iter().cycle()) {
+            let steps = one_deck(seed, with_console);
+            let faults: Vec<_> = steps.iter().flat_map(|(_, faults)| faults).collect();
+            let in_run = Kind::all().into_iter().filter(|kind| kind.is_in_run(with_console));
+            let expected: BTreeSet<_> = in_run.map(|kind| kind.describe().name).collect();
+            let first = faults.iter().take(expected.len()).map(|fault| fault.kind.describe().name);
+            assert_eq!(first.collect::<BTreeSet<_>>(), expected);
         }
     }
 
     #[test]
     fn run_of_fifteen_minutes_has_time_for_each_kind() {
         for seed in 0..20 {
-            let steps = one_deck(seed);
+            let steps = one_deck(seed, false);
             let durations = |faults: &[Fault]| faults.iter().filter_map(|fault| fault.duration).max();
             let planned: Duration =
                 steps.iter().map(|(pause, faults)| *pause + durations(faults).unwrap_or_default()).sum();
@@ -142,7 +155,7 @@ mod tests {
     #[test]
     fn faults_that_lose_messages_together_do_not_coincide() {
         for seed in 0..100 {
-            for (_, faults) in one_deck(seed) {
+            for (_, faults) in one_deck(seed, false) {
                 let companies: Vec<_> = faults.iter().map(|fault| fault.kind.describe().company).collect();
                 let has = |company| companies.contains(&company);
                 assert!(companies.len() == 1 || !has(Company::Alone), "{faults:?}");

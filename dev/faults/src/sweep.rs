@@ -26,7 +26,7 @@ use crate::{link::Link, system::System};
 const LAST_FRAME_TIMEOUT: Duration = Duration::from_millis(3500);
 
 /// The number of systems, each with a part of the points. A visit mostly waits.
-const SYSTEMS: usize = 6;
+const SYSTEMS: usize = 10;
 
 /// Injects a fault at every frame of one registration.
 ///

@@ -13,7 +13,10 @@ use tokio::{io::AsyncWriteExt, process::Command};
 /// Returns the path of an installed program, from `PATH` or `/usr/sbin`.
 ///
 /// The `PATH` of an ordinary user often lacks `/usr/sbin`.
-pub(crate) fn find_program(program: &str) -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// Returns an error if the program is not installed.
+pub fn find_program(program: &str) -> anyhow::Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain([PathBuf::from("/usr/sbin")])
@@ -36,7 +39,7 @@ pub fn child_command(program: impl AsRef<OsStr>) -> Command {
 ///
 /// # Errors
 /// Returns an error with the last lines of its standard error if the tool does not start or fails.
-pub(crate) async fn run_tool(operation: &str, command: &mut Command) -> anyhow::Result<String> {
+pub async fn run_tool(operation: &str, command: &mut Command) -> anyhow::Result<String> {
     run_tool_with_input(operation, command, "").await
 }
 

@@ -54,15 +54,13 @@ impl Description {
 }
 
 impl Company {
-    /// Returns whether two faults may coincide.
-    pub(crate) fn allows(self, other: Self) -> bool {
-        !matches!(
-            (self, other),
-            (Self::Alone, _)
-                | (_, Self::Alone)
-                | (Self::Taker, Self::NoTakers)
-                | (Self::NoTakers, Self::Taker)
-        )
+    /// Returns whether two faults may coincide. Messages that they lose together are lost only without a console.
+    pub(crate) fn allows(self, other: Self, with_console: bool) -> bool {
+        match (self, other) {
+            (Self::Alone, _) | (_, Self::Alone) => false,
+            (Self::Taker, Self::NoTakers) | (Self::NoTakers, Self::Taker) => with_console,
+            _ => true,
+        }
     }
 }
 

@@ -1,9 +1,7 @@
 //! Deleted queues, exchanges, and bindings.
 //!
-//! A message for which no queue is bound is returned to its sender, which keeps it. Combinations that lose messages
-//! by definition are not part of the schedule: a deleted queue, exchange, or binding while another application's
-//! queue takes the message, a purged queue, and a policy `message-ttl`. Add them here, each followed by a replay, as
-//! [`TopologyFault::DeleteFullQueue`] is followed by `republish`.
+//! A message for which no queue is bound is returned to its sender, which keeps it. If another application's queue takes
+//! it, it is lost until a replay. See [`super::losses`] for losses of messages that already wait in a queue.
 
 use contracts::topology::Queue;
 
@@ -14,6 +12,7 @@ use crate::{fault_run::FaultRun, system::REGISTRATION_QUEUES};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TopologyFault {
     DeleteEmptyQueue(Queue),
+    /// Deletes a queue with messages. An operator republishes the events.
     DeleteFullQueue(Queue),
     /// Deletes the exchange of a queue, and with it all its bindings.
     DeleteExchange(Queue),

@@ -52,8 +52,10 @@ pub(crate) struct Account {
     dead_letters: HashMap<u64, Vec<DeadLetter>>,
     /// The number of dead letters without an id, by queue.
     anonymous: HashMap<&'static str, usize>,
-    /// The bodies of dead letters that are not from the fuzzer.
+    /// The bodies of dead letters that are not from the fuzzer and did not expire.
     others: Vec<String>,
+    /// The number of dead letters that are not from the fuzzer and expired.
+    expired: usize,
     /// Dead letters that break a rule of dead letters.
     malformed: Vec<String>,
     pub(super) processes_died: Vec<String>,
@@ -74,6 +76,8 @@ impl Account {
             self.dead_letters.entry(number).or_default().push(DeadLetter { queue, by_broker });
         } else if !letter.body.starts_with(b"{\"") {
             *self.anonymous.entry(queue).or_default() += 1;
+        } else if letter.properties.header("x-first-death-reason") == Some(b"expired") {
+            self.expired += 1;
         } else {
             self.others.push(String::from_utf8_lossy(&letter.body).into_owned());
         }
@@ -97,7 +101,8 @@ impl Account {
     pub(crate) fn report_bad(&self, rows: &HashSet<u64>) -> Report {
         let mut report = Report::default();
         self.account_for_bad(rows, &mut report);
-        report.good_dead_lettered = self.others.len();
+        report.good_dead_lettered = self.others.len() + self.expired;
+        report.good_expired = self.expired;
         let dead = self.others.iter().take(EXAMPLES);
         report.findings.extend(dead.map(|body| format!("a good message is a dead letter: {body:.300}")));
         report.malformed = self.malformed.len();

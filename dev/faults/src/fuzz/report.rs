@@ -48,6 +48,8 @@ pub(crate) struct Report {
     pub(super) lost: usize,
     pub(super) doubled: usize,
     pub(crate) good_dead_lettered: usize,
+    /// Those of them that a policy of the broker has expired.
+    pub(crate) good_expired: usize,
     pub(crate) strayed: usize,
     pub(crate) malformed: usize,
     pub(super) processes_died: usize,
