@@ -1,6 +1,6 @@
 //! The throughput of each server alone, with a minimal client, on the tables and queues of the services.
 
-mod broker;
+pub(crate) mod broker;
 mod mysql;
 mod postgres;
 mod queues;

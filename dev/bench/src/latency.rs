@@ -27,7 +27,7 @@ pub(crate) const P50_AT_50: &str = "registered to visible row, at 50/s: p50";
 pub(crate) const P99_AT_50: &str = "registered to visible row, at 50/s: p99";
 
 /// Registrations per second of a shop on an ordinary day.
-const ORDINARY_RATE: f64 = 50.0;
+pub(crate) const ORDINARY_RATE: f64 = 50.0;
 
 /// Each poll for a row costs MySQL a little. At higher rates, only this many registrations per second are
 /// observed.
@@ -70,7 +70,7 @@ async fn measure_at(
 }
 
 /// Registers customers at a steady rate. Returns how long the rows of the observed ones took.
-async fn observe(bench: &Bench, pipeline: &Pipeline, rate: f64) -> anyhow::Result<Vec<Duration>> {
+pub(crate) async fn observe(bench: &Bench, pipeline: &Pipeline, rate: f64) -> anyhow::Result<Vec<Duration>> {
     let arrivals = Arrivals::from_now(&pipeline.marketing_database).await?;
     let (sender, registered) = unbounded_channel();
     let one_in = (1..u32::MAX).find(|n| rate / f64::from(*n) <= MAX_OBSERVED_RATE).unwrap_or(1);

@@ -16,6 +16,7 @@ mod load;
 mod measurement;
 mod pipeline;
 mod ratios;
+mod replay;
 mod report;
 mod run;
 mod scale;

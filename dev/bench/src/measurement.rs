@@ -25,6 +25,8 @@ pub(crate) enum Measurement {
     Backlog,
     /// Rows per second with more instances of each service
     Replicas,
+    /// Events per second of a replay of all customers, and live registrations meanwhile
+    Replay,
     /// Rows per second as messages grow
     Payload,
     /// Rows per second as Marketing's table grows, in turns with those of a small one

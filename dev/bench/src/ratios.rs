@@ -3,7 +3,7 @@
 use crate::{
     baselines, drain, end_to_end,
     figures::{Figures, Summary},
-    http, latency,
+    http, latency, replay,
     report::group_thousands,
     scale::Scale,
     scaling,
@@ -25,6 +25,11 @@ pub(crate) fn ratios(figures: &Figures, scale: &Scale) -> Vec<Summary> {
             "registered to visible row at 50/s ÷ the servers' part, p99",
             latency::P99_AT_50,
             baselines::STEPS_P99,
+        ),
+        (
+            "registered to visible row at 50/s, during a replay ÷ before, p99",
+            replay::P99_DURING,
+            replay::P99_WITHOUT,
         ),
     ];
     let mut ratios: Vec<_> = over_baselines

@@ -19,6 +19,7 @@ use crate::{
     http, latency,
     measurement::Measurement,
     ratios::ratios,
+    replay,
     report::Report,
     scaling, start,
     workers::Workers,
@@ -98,6 +99,7 @@ async fn execute(measurement: Measurement, bench: &Bench, figures: &mut Figures)
         Measurement::Start => start::measure(bench, figures).await,
         Measurement::Backlog => scaling::measure_backlogs(bench, figures).await,
         Measurement::Replicas => scaling::measure_replicas(bench, figures).await,
+        Measurement::Replay => replay::measure(bench, figures).await,
         Measurement::Payload => scaling::measure_payloads(bench, figures).await,
         Measurement::Table => scaling::measure_tables(bench, figures).await,
     }

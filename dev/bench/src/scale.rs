@@ -20,6 +20,9 @@ pub(crate) struct Scale {
     /// Events that wait in the outbox before a drain.
     #[arg(long, default_value_t = 100_000)]
     pub(crate) waiting: u32,
+    /// Customers that a replay sends.
+    #[arg(long, default_value_t = 200_000)]
+    pub(crate) replayed: u32,
     /// The largest backlog. The others are the powers of ten from 1,000.
     #[arg(long, default_value_t = 1_000_000)]
     pub(crate) largest_backlog: u32,

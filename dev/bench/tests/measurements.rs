@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Figures of each measurement, by the beginning of their names.
-const FIGURES: [&str; 21] = [
+const FIGURES: [&str; 23] = [
     "PostgreSQL alone, 32 clients",
     "RabbitMQ alone, one quorum queue",
     "RabbitMQ alone, two quorum queues",
@@ -25,16 +25,19 @@ const FIGURES: [&str; 21] = [
     "size of the binary: transformer",
     "drain of 20 waiting events: rows",
     "end to end, 3 of each service: rows",
+    "replay of 300 customers: events",
+    "registered to visible row, at 50/s, during a replay",
     "end to end, events of",
     "end to end, 10,000 rows in Marketing: rows",
 ];
 
 /// All ratios, by the beginning of their names.
-const RATIOS: [&str; 6] = [
+const RATIOS: [&str; 7] = [
     "accepted over HTTP ÷ PostgreSQL alone",
     "end to end ÷ PostgreSQL alone",
     "drain ÷ two queues in a row alone",
     "registered to visible row at 50/s ÷ the servers' part",
+    "registered to visible row at 50/s, during a replay ÷ before",
     "rows/s with 20 ÷ with 20 waiting",
     "rows/s with 10,000 ÷ with 1,000 rows in Marketing",
 ];
@@ -78,7 +81,16 @@ fn bench(arguments: &[&str]) -> Vec<u8> {
         "--messages",
         "300",
     ]);
-    bench.args(["--waiting", "60", "--largest-backlog", "20", "--largest-table", "10000"]);
+    bench.args([
+        "--waiting",
+        "60",
+        "--largest-backlog",
+        "20",
+        "--largest-table",
+        "10000",
+        "--replayed",
+        "300",
+    ]);
     let output = bench.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout

@@ -10,24 +10,24 @@ use lapin::{
     message::Delivery,
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-        QueuePurgeOptions,
+        QueueBindOptions, QueueDeclareOptions, QueuePurgeOptions,
     },
     types::{AMQPValue, FieldTable},
 };
 use uuid::Uuid;
 
 /// The largest batch and the prefetch of the services' own consumers.
-pub(super) const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 256;
 const PREFETCH: u16 = 512;
 
 /// A connection with one channel. Dropping it closes the connection.
-pub(super) struct BrokerClient {
+pub(crate) struct BrokerClient {
     channel: Channel,
     _connection: Connection,
 }
 
 impl BrokerClient {
-    pub(super) async fn connect(url: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(url: &str) -> anyhow::Result<Self> {
         let connection = Connection::connect(url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
@@ -35,7 +35,7 @@ impl BrokerClient {
     }
 
     /// Publishes messages of type `M`, and does not wait for their confirms.
-    pub(super) async fn publish<M: Message>(
+    pub(crate) async fn publish<M: Message>(
         &self,
         bodies: &[&[u8]],
     ) -> anyhow::Result<Vec<PublisherConfirm>> {
@@ -48,25 +48,34 @@ impl BrokerClient {
         self.channel.basic_publish(M::EXCHANGE.into(), M::TYPE.into(), options, body, properties::<M>()).await
     }
 
+    /// Declares a durable queue, and binds it to an exchange under its own name.
+    pub(crate) async fn declare_bound_queue(&self, queue: &str, exchange: &str) -> anyhow::Result<()> {
+        let arguments = FieldTable::default();
+        self.channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments.clone()).await?;
+        let options = QueueBindOptions::default();
+        self.channel.queue_bind(queue.into(), exchange.into(), queue.into(), options, arguments).await?;
+        Ok(())
+    }
+
     /// Publishes a message and waits for its confirm.
-    pub(super) async fn publish_confirmed<M: Message>(&self, body: &[u8]) -> anyhow::Result<()> {
+    pub(crate) async fn publish_confirmed<M: Message>(&self, body: &[u8]) -> anyhow::Result<()> {
         let confirms = self.publish::<M>(&[body]).await?;
         await_confirms(&mut confirms.into_iter().map(|confirm| (confirm, ())).collect(), 0).await?;
         Ok(())
     }
 
-    pub(super) async fn consume(&self, queue: &str) -> anyhow::Result<lapin::Consumer> {
+    pub(crate) async fn consume(&self, queue: &str) -> anyhow::Result<lapin::Consumer> {
         self.channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
         let options = BasicConsumeOptions::default();
         Ok(self.channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?)
     }
 
     /// Acks all deliveries up to this one.
-    pub(super) async fn ack_up_to(&self, delivery_tag: u64) -> anyhow::Result<()> {
+    pub(crate) async fn ack_up_to(&self, delivery_tag: u64) -> anyhow::Result<()> {
         Ok(self.channel.basic_ack(delivery_tag, BasicAckOptions { multiple: true }).await?)
     }
 
-    pub(super) async fn purge(&self, queue: &str) -> anyhow::Result<()> {
+    pub(crate) async fn purge(&self, queue: &str) -> anyhow::Result<()> {
         self.channel.queue_purge(queue.into(), QueuePurgeOptions::default()).await?;
         Ok(())
     }
@@ -92,7 +101,7 @@ fn properties<M: Message>() -> BasicProperties {
 /// Waits for confirms, oldest first, until at most `outstanding` are left.
 ///
 /// Returns the value that is paired with the last confirm received.
-pub(super) async fn await_confirms<T>(
+pub(crate) async fn await_confirms<T>(
     pending: &mut VecDeque<(PublisherConfirm, T)>,
     outstanding: usize,
 ) -> anyhow::Result<Option<T>> {
@@ -111,7 +120,7 @@ pub(super) async fn await_confirms<T>(
 }
 
 /// Waits for a delivery. Returns it with those that are available without waiting, up to [`BATCH`].
-pub(super) async fn next_batch(consumer: &mut lapin::Consumer) -> anyhow::Result<Vec<Delivery>> {
+pub(crate) async fn next_batch(consumer: &mut lapin::Consumer) -> anyhow::Result<Vec<Delivery>> {
     let mut batch = Vec::with_capacity(BATCH);
     let mut next = consumer.next().await;
     while let Some(delivery) = next {
