@@ -253,7 +253,8 @@ async fn read_only_server_is_reported_and_left() -> anyhow::Result<()> {
     // The sessions of this server are read-only from here on, also after it accepts writes again.
     execute(
         &mut administrator,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'web_store'",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE usename = 'web_store' AND datname = current_database()",
     )
     .await?;
     let reported = eventually(SOON, "health reports the read-only server", async || {
