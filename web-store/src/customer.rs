@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use chrono::{DateTime, SubsecRound, Utc};
 use idna::AsciiDenyList;
 use thiserror::Error;
-use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use uuid::Uuid;
 
 use name_characters::{is_visible, isolates_direction};
@@ -85,8 +85,8 @@ impl Name {
     /// control that is not closed.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let text = text.trim();
-        // ASCII has the form already.
-        let name: String = if text.is_ascii() { text.to_owned() } else { text.nfc().collect() };
+        let has_form = text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes;
+        let name: String = if has_form { text.to_owned() } else { text.nfc().collect() };
         if name.chars().count() > NAME_CHARACTERS {
             Err(NameError::TooLong)
         } else if name.contains(char::is_control) {
