@@ -139,41 +139,41 @@ const MUTATIONS: [&Mutation; 7] = [
 ];
 
 #[test]
-fn ack_before_commit_is_detected() {
+fn harness_detects_ack_before_commit() {
     let output = run_faults(&ACK_BEFORE_COMMIT, &["sweep", "--link", "marketing-to-mysql"]);
     assert_loss_is_reported(&output);
 }
 
 #[test]
-fn delete_before_confirm_is_detected() {
+fn harness_detects_delete_before_confirm() {
     let output = run_faults(&DELETE_BEFORE_CONFIRM, &["sweep", "--link", "web-store-to-broker"]);
     assert_loss_is_reported(&output);
 }
 
 #[test]
-fn returned_message_counted_as_delivered_is_detected() {
+fn harness_detects_returned_message_counted_as_delivered() {
     let arguments = ["run", "--minutes", "0.1", "--rate", "50", "--only", "empty queue deleted"];
     assert_loss_is_reported(&run_faults(&RETURNED_IS_DELIVERED, &arguments));
 }
 
 #[test]
-fn replay_with_skipped_page_is_detected() {
+fn harness_detects_replay_with_skipped_page() {
     assert_test_fails(&SKIPPED_PAGE, "replay", "concurrent_replays_each_send_every_event");
 }
 
 #[test]
-fn replay_under_new_ids_is_detected() {
+fn harness_detects_replay_under_new_ids() {
     let test = "replayed_events_are_original_registration_and_newest_change";
     assert_test_fails(&NEW_IDS, "replay", test);
 }
 
 #[test]
-fn ignored_version_of_subscriber_is_detected() {
+fn harness_detects_ignored_version_of_subscriber() {
     assert_test_fails(&IGNORED_VERSION, "replay", "lower_version_is_replaced_by_higher_one");
 }
 
 #[test]
-fn gap_without_request_is_detected() {
+fn harness_detects_gap_without_request() {
     let test = "late_transformer_receives_existing_customers";
     assert_test_fails(&GAP_WITHOUT_REQUEST, "replay_gaps", test);
 }
