@@ -3,7 +3,7 @@
 mod points;
 mod tally;
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, num::NonZeroUsize, time::Duration};
 
 use anyhow::Context;
 use futures_util::future::try_join_all;
@@ -25,14 +25,11 @@ use crate::{link::Link, system::System};
 /// counted registrations take longer and contain more polls. This time includes three polls.
 const LAST_FRAME_TIMEOUT: Duration = Duration::from_millis(3500);
 
-/// The number of systems, each with a part of the points. A visit mostly waits.
-const SYSTEMS: usize = 10;
-
 /// Injects a fault at every frame of one registration.
 ///
 /// Stops each link between a service and a server before each of its frames. Cuts the link there, and in
 /// another registration kills the service there.
-#[derive(Debug, Clone, Copy, Default, clap::Args)]
+#[derive(Debug, Clone, Copy, clap::Args)]
 pub struct SweepArguments {
     /// Limits the sweep to a random sample of points
     #[arg(long, value_name = "POINTS")]
@@ -46,6 +43,19 @@ pub struct SweepArguments {
     /// Stops after the first point at which a customer is lost or duplicated
     #[arg(long)]
     pub fail_fast: bool,
+    /// Number of systems, each with a part of the points
+    ///
+    /// A visit mostly waits, so several systems are faster than one.
+    #[arg(long, default_value = "6")]
+    pub systems: NonZeroUsize,
+}
+
+impl Default for SweepArguments {
+    /// All points, in six systems.
+    fn default() -> Self {
+        let systems = NonZeroUsize::new(6).expect("six is not zero");
+        Self { sample: None, seed: 1, link: None, fail_fast: false, systems }
+    }
 }
 
 /// Visits the points, with one registration for each, and returns the counts of their outcomes.
@@ -57,7 +67,8 @@ pub async fn sweep(
     arguments: SweepArguments,
     log: impl Fn(&str),
 ) -> anyhow::Result<Tally> {
-    let systems = try_join_all((0..SYSTEMS).map(|_| System::start(servers))).await?;
+    let count = arguments.systems.get();
+    let systems = try_join_all((0..count).map(|_| System::start(servers))).await?;
     let mut points = count_points(&systems[0], &log).await?;
     points.retain(|point| arguments.link.is_none_or(|link| link == point.link));
     if let Some(sample) = arguments.sample {
@@ -67,7 +78,7 @@ pub async fn sweep(
     let ended = Cell::new(false);
     let parts = systems.into_iter().enumerate().map(async |(n, system)| {
         let mut sweep = Sweep { system, tally: Tally::default() };
-        for point in points.iter().skip(n).step_by(SYSTEMS) {
+        for point in points.iter().skip(n).step_by(count) {
             if ended.get() {
                 break;
             }

@@ -173,7 +173,8 @@ async fn marketing_holds_messages_while_mysql_is_down() -> anyhow::Result<()> {
     eventually(SOON, "Marketing holds messages, and the others wait", async || {
         let queues = management.queues().await.ok()?;
         let held = queues.get(queue.name)?;
-        (held.messages == 20 && held.messages_unacknowledged > 0).then_some(())
+        // A replay for the new queue may have added a copy of the first one.
+        (held.messages >= 20 && held.messages_unacknowledged > 0).then_some(())
     })
     .await?;
     servers.mysql.restart().await?;
