@@ -91,11 +91,11 @@ async fn wait_for_version(environment: &TestEnvironment, id: &str, version: u32)
     .await
 }
 
-/// Waits until a queue whose consumer is stopped holds 50 messages.
-async fn wait_for_50(environment: &TestEnvironment, queue: Queue) -> anyhow::Result<()> {
+/// Waits until a queue whose consumer is stopped holds at least `count` messages.
+async fn wait_for_messages(environment: &TestEnvironment, queue: Queue, count: u64) -> anyhow::Result<()> {
     let management = environment.management();
-    let holds_50 = async || (management.depth(queue.name).await.ok()? >= 50).then_some(());
-    eventually(SOON, "a queue holds 50 messages", holds_50).await
+    let holds = async || (management.depth(queue.name).await.ok()? >= count).then_some(());
+    eventually(SOON, &format!("{count} messages in {}", queue.name), holds).await
 }
 
 /// Subscribes to the commands for the Web Store, with a queue of its own.
@@ -205,10 +205,10 @@ async fn purged_queues_are_repaired_under_load() -> anyhow::Result<()> {
     let _console = environment.start_console(&[])?;
     let load = RegistrationLoad::start(&web_store, 4)?;
     stop(marketing).await?;
-    wait_for_50(&environment, MARKETING_CREATE_CUSTOMER).await?;
+    wait_for_messages(&environment, MARKETING_CREATE_CUSTOMER, 50).await?;
     management.purge(MARKETING_CREATE_CUSTOMER.name).await?;
     stop(transformer).await?;
-    wait_for_50(&environment, TRANSFORMER_CUSTOMER_REGISTERED).await?;
+    wait_for_messages(&environment, TRANSFORMER_CUSTOMER_REGISTERED, 50).await?;
     management.delete_queue(TRANSFORMER_CUSTOMER_REGISTERED.name).await?;
     let _transformer = environment.start_ready(Program::Transformer, &[]).await?;
     let _marketing = environment.start_ready(Program::Marketing, &[]).await?;
@@ -245,7 +245,7 @@ async fn message_acked_by_mistake_is_repaired() -> anyhow::Result<()> {
     stop(marketing).await?;
     let ids = register_many(&web_store, 3).await?;
     let management = environment.management();
-    management.wait_for_depth(MARKETING_CREATE_CUSTOMER.name, 3).await?;
+    wait_for_messages(&environment, MARKETING_CREATE_CUSTOMER, 3).await?;
     assert_eq!(management.take(MARKETING_CREATE_CUSTOMER.name, 2).await?.len(), 2);
     let _marketing = environment.start_ready(Program::Marketing, &[]).await?;
     let _console = environment.start_console(&[])?;
