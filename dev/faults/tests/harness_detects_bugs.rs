@@ -140,19 +140,14 @@ const MUTATIONS: [&Mutation; 7] = [
 
 #[test]
 fn harness_detects_ack_before_commit() {
-    let output = run_faults(
-        &ACK_BEFORE_COMMIT,
-        &["sweep", "--link", "marketing-to-mysql", "--systems", "1", "--fail-fast"],
-    );
+    let output = run_faults(&ACK_BEFORE_COMMIT, &["sweep", "--link", "marketing-to-mysql", "--systems", "1"]);
     assert_loss_is_reported(&output);
 }
 
 #[test]
 fn harness_detects_delete_before_confirm() {
-    let output = run_faults(
-        &DELETE_BEFORE_CONFIRM,
-        &["sweep", "--link", "web-store-to-broker", "--systems", "1", "--fail-fast"],
-    );
+    let output =
+        run_faults(&DELETE_BEFORE_CONFIRM, &["sweep", "--link", "web-store-to-broker", "--systems", "1"]);
     assert_loss_is_reported(&output);
 }
 
