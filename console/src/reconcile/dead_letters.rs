@@ -30,6 +30,12 @@ impl DeadLetter<'_> {
     pub(super) fn explains(&self, version: i64) -> bool {
         self.version.is_none_or(|own| own == version)
     }
+
+    /// Returns whether a consumer rejected the message, or could not process it. A policy of the broker says nothing
+    /// about the message: it expired, or its queue was long.
+    pub(super) fn is_about_message(&self) -> bool {
+        !["expired", "maxlen"].contains(&self.reason)
+    }
 }
 
 /// Passes the dead letters of all queues to `visit`, and returns their number.
@@ -89,5 +95,12 @@ mod tests {
         let letter = |version| DeadLetter { customer: Uuid::nil(), version, reason: "rule-broken" };
         assert!(letter(Some(2)).explains(2) && !letter(Some(1)).explains(2));
         assert!(letter(None).explains(2), "the version is malformed");
+    }
+
+    #[test]
+    fn policy_of_the_broker_is_not_about_the_message() {
+        let letter = |reason| DeadLetter { customer: Uuid::nil(), version: None, reason };
+        assert!(letter("rule-broken").is_about_message() && letter("delivery_limit").is_about_message());
+        assert!(!letter("expired").is_about_message() && !letter("maxlen").is_about_message());
     }
 }

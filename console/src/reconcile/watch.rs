@@ -293,7 +293,8 @@ impl Watcher<'_> {
         Ok(())
     }
 
-    /// Removes the customers whose message is a dead letter. An operator decides about them.
+    /// Removes the customers whose message is a dead letter. An operator decides about them, unless only a policy of
+    /// the broker has moved the message.
     async fn remove_dead_lettered(&mut self, mut lost: Vec<Lost>) -> anyhow::Result<Vec<Lost>> {
         if lost.is_empty() {
             return Ok(lost);
@@ -307,7 +308,8 @@ impl Watcher<'_> {
         let mut dead_lettered = Vec::new();
         let counts = dead_letters::read(self.sources, |letter| {
             let index = lost.binary_search_by_key(&letter.customer, |lost| lost.id);
-            if index.is_ok_and(|index| letter.explains(lost[index].version)) {
+            let explains = index.is_ok_and(|index| letter.explains(lost[index].version));
+            if explains && letter.is_about_message() {
                 dead_lettered.push(letter.customer);
             }
         })

@@ -240,6 +240,24 @@ async fn expired_messages_are_repaired() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn customers_whose_expired_messages_are_dead_letters_are_repaired() -> anyhow::Result<()> {
+    let System { environment, web_store, transformer: _transformer, marketing } = System::start().await?;
+    let _console = environment.start_console(&[])?;
+    stop(marketing).await?;
+    let management = environment.management();
+    let queue = MARKETING_CREATE_CUSTOMER;
+    management.set_policy("expiry", "^marketing\\.create-customer$", json!({ "message-ttl": 1000 })).await?;
+    let ids = register_many(&web_store, 20).await?;
+    eventually(SOON, "all messages are dead letters", async || {
+        (management.depth(&queue.dead_letter_queue()).await.ok()? >= 20).then_some(())
+    })
+    .await?;
+    management.delete_policy("expiry").await?;
+    let _marketing = environment.start_ready(Program::Marketing, &[]).await?;
+    wait_for_marketing_rows(&environment, &ids, REPAIR).await
+}
+
+#[tokio::test]
 async fn message_acked_by_mistake_is_repaired() -> anyhow::Result<()> {
     let System { environment, web_store, transformer: _transformer, marketing } = System::start().await?;
     stop(marketing).await?;
