@@ -23,7 +23,7 @@ use stack::{
     service::{Program, Service},
 };
 use system_tests::{
-    SOON, TestEnvironment,
+    NO_REPLAY, SOON, TestEnvironment,
     broker_client::open_channel,
     customers::{http_client, marketing_ids, register, register_many, wait_for_marketing_rows},
     eventually,
@@ -50,8 +50,8 @@ impl System {
         let environment = TestEnvironment::new().await?;
         Ok(Self {
             web_store: environment.start_ready(Program::WebStore, &[]).await?,
-            transformer: environment.start_ready(Program::Transformer, &[]).await?,
-            marketing: environment.start_ready(Program::Marketing, &[]).await?,
+            transformer: environment.start_ready(Program::Transformer, NO_REPLAY).await?,
+            marketing: environment.start_ready(Program::Marketing, NO_REPLAY).await?,
             environment,
         })
     }
@@ -112,18 +112,13 @@ async fn subscribe_to_commands(channel: &Channel) -> anyhow::Result<lapin::Consu
     Ok(channel.basic_consume(queue.into(), "".into(), options, arguments).await?)
 }
 
-/// Returns the next command for the Web Store that names customers. The services' requests for new queues do not.
+/// Returns the next command for the Web Store.
 async fn next_command(commands: &mut lapin::Consumer) -> anyhow::Result<Value> {
-    loop {
-        let delivery = timeout(REPAIR, commands.next()).await?.unwrap()?;
-        let kind = delivery.properties.kind().as_ref().map(ToString::to_string);
-        assert_eq!((kind.as_deref(), delivery.routing_key.as_str()), (Some(REPLAY_TYPE), REPLAY_TYPE));
-        assert!(delivery.properties.message_id().is_some());
-        let command: Value = serde_json::from_slice(&delivery.data)?;
-        if command.get("customers").is_some() {
-            return Ok(command);
-        }
-    }
+    let delivery = timeout(REPAIR, commands.next()).await?.unwrap()?;
+    let kind = delivery.properties.kind().as_ref().map(ToString::to_string);
+    assert_eq!((kind.as_deref(), delivery.routing_key.as_str()), (Some(REPLAY_TYPE), REPLAY_TYPE));
+    assert!(delivery.properties.message_id().is_some());
+    Ok(serde_json::from_slice(&delivery.data)?)
 }
 
 #[tokio::test]
@@ -190,7 +185,7 @@ async fn watch_survives_outages_and_logs_each_once() -> anyhow::Result<()> {
         eventually(SOON, line, async || environment.logs_contain(line).then_some(())).await?;
     }
     let _web_store = environment.start_ready(Program::WebStore, &[]).await?;
-    let _marketing = environment.start_ready(Program::Marketing, &[]).await?;
+    let _marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
     let line = "checking the customers succeeds again";
     eventually(SOON, line, async || environment.logs_contain(line).then_some(())).await?;
     assert_eq!(environment.log().matches("checking the customers failed").count(), 1);
@@ -210,8 +205,8 @@ async fn purged_queues_are_repaired_under_load() -> anyhow::Result<()> {
     stop(transformer).await?;
     wait_for_messages(&environment, TRANSFORMER_CUSTOMER_REGISTERED, 50).await?;
     management.delete_queue(TRANSFORMER_CUSTOMER_REGISTERED.name).await?;
-    let _transformer = environment.start_ready(Program::Transformer, &[]).await?;
-    let _marketing = environment.start_ready(Program::Marketing, &[]).await?;
+    let _transformer = environment.start_ready(Program::Transformer, NO_REPLAY).await?;
+    let _marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
     let lost = load.confirmed_ids();
     eventually(REPAIR, "the lost customers arrive under load", async || {
         let arrived = marketing_ids(&environment).await.ok()?;
@@ -234,7 +229,7 @@ async fn expired_messages_are_repaired() -> anyhow::Result<()> {
     for queue in [MARKETING_CREATE_CUSTOMER.name.to_owned(), MARKETING_CREATE_CUSTOMER.dead_letter_queue()] {
         management.wait_for_depth(&queue, 0).await?;
     }
-    let _marketing = environment.start_ready(Program::Marketing, &[]).await?;
+    let _marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
     wait_for_marketing_rows(&environment, &ids, REPAIR).await?;
     set_policy(&environment, None).await
 }
@@ -253,7 +248,7 @@ async fn customers_whose_expired_messages_are_dead_letters_are_repaired() -> any
     })
     .await?;
     management.delete_policy("expiry").await?;
-    let _marketing = environment.start_ready(Program::Marketing, &[]).await?;
+    let _marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
     wait_for_marketing_rows(&environment, &ids, REPAIR).await
 }
 
@@ -265,7 +260,7 @@ async fn message_acked_by_mistake_is_repaired() -> anyhow::Result<()> {
     let management = environment.management();
     wait_for_messages(&environment, MARKETING_CREATE_CUSTOMER, 3).await?;
     assert_eq!(management.take(MARKETING_CREATE_CUSTOMER.name, 2).await?.len(), 2);
-    let _marketing = environment.start_ready(Program::Marketing, &[]).await?;
+    let _marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
     let _console = environment.start_console(&[])?;
     wait_for_marketing_rows(&environment, &ids, REPAIR).await
 }
