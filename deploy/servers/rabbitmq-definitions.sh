@@ -1,5 +1,6 @@
 #!/bin/sh
-# Prints the users of the broker, their permissions, and the policy of their queues, as definitions that RabbitMQ loads when it starts.
+# Prints the users of the broker, their permissions, and the policy of their queues, as definitions that RabbitMQ loads
+# when it starts.
 set -eu
 
 : "${BROKER_ADMIN_PASSWORD:?}" "${WEB_STORE_BROKER_PASSWORD:?}"

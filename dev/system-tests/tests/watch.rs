@@ -15,7 +15,6 @@ use lapin::{
     options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::FieldTable,
 };
-use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Executor;
 use stack::{
@@ -25,7 +24,7 @@ use stack::{
 use system_tests::{
     NO_REPLAY, SOON, TestEnvironment,
     broker_client::open_channel,
-    customers::{http_client, marketing_ids, register, register_many, wait_for_marketing_rows},
+    customers::{marketing_ids, register, register_many, wait_for_marketing_rows},
     eventually,
     load::RegistrationLoad,
     programs::stop,
@@ -55,18 +54,6 @@ impl System {
             environment,
         })
     }
-}
-
-/// Puts a policy on all queues of an environment, or removes it.
-async fn set_policy(environment: &TestEnvironment, definition: Option<Value>) -> anyhow::Result<()> {
-    let urls = environment.connection_urls();
-    let virtual_host = urls.virtual_host.replace('/', "%2f");
-    let url = format!("http://127.0.0.1:{}/api/policies/{virtual_host}/loss", urls.ports.management);
-    let method = if definition.is_some() { Method::PUT } else { Method::DELETE };
-    let policy = json!({ "pattern": ".*", "apply-to": "queues", "definition": definition });
-    let request = http_client()?.request(method, url).basic_auth("admin", Some(PASSWORD)).json(&policy);
-    request.send().await?.error_for_status()?;
-    Ok(())
 }
 
 /// Changes a customer's version in the Web Store, without an event.
@@ -223,15 +210,15 @@ async fn expired_messages_are_repaired() -> anyhow::Result<()> {
     let _console = environment.start_console(&[])?;
     stop(marketing).await?;
     // The policy also covers the dead letters, so expired messages leave no trace.
-    set_policy(&environment, Some(json!({ "message-ttl": 1000 }))).await?;
-    let ids = register_many(&web_store, 20).await?;
     let management = environment.management();
+    management.set_policy("loss", ".*", json!({ "message-ttl": 1000 })).await?;
+    let ids = register_many(&web_store, 20).await?;
     for queue in [MARKETING_CREATE_CUSTOMER.name.to_owned(), MARKETING_CREATE_CUSTOMER.dead_letter_queue()] {
         management.wait_for_depth(&queue, 0).await?;
     }
     let _marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
     wait_for_marketing_rows(&environment, &ids, REPAIR).await?;
-    set_policy(&environment, None).await
+    management.delete_policy("loss").await
 }
 
 #[tokio::test]
@@ -258,7 +245,7 @@ async fn message_acked_by_mistake_is_repaired() -> anyhow::Result<()> {
     stop(marketing).await?;
     let ids = register_many(&web_store, 3).await?;
     let management = environment.management();
-    wait_for_messages(&environment, MARKETING_CREATE_CUSTOMER, 3).await?;
+    management.wait_for_depth(MARKETING_CREATE_CUSTOMER.name, 3).await?;
     assert_eq!(management.take(MARKETING_CREATE_CUSTOMER.name, 2).await?.len(), 2);
     let _marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
     let _console = environment.start_console(&[])?;
