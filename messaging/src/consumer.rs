@@ -181,7 +181,8 @@ impl<'a> Consumer<'a> {
         }
         if let Some(last) = batch.last() {
             let options = BasicAckOptions { multiple: true };
-            let ack = self.session.channel.basic_ack(last.delivery.delivery_tag, options);
+            let channel = self.session.channel();
+            let ack = channel.basic_ack(last.delivery.delivery_tag, options);
             with_reply_timeout("ack", ack).await?;
         }
         self.deliveries.settled(batch).await?;
@@ -227,7 +228,8 @@ impl<'a> Consumer<'a> {
                         "the broker refuses a dead letter; it dead-letters the original without a reason"
                     );
                     let options = BasicRejectOptions { requeue: false };
-                    let reject = self.session.channel.basic_reject(letter.0.delivery.delivery_tag, options);
+                    let channel = self.session.channel();
+                    let reject = channel.basic_reject(letter.0.delivery.delivery_tag, options);
                     with_reply_timeout("reject", reject).await?;
                     return Ok(Some(()));
                 }

@@ -91,8 +91,8 @@ impl<'a> Deliveries<'a> {
         if self.prefetch < MAX_PREFETCH && !redelivered && !self.cancelled {
             self.prefetch = (self.prefetch * 2).min(MAX_PREFETCH);
             self.cancelled = true;
-            let cancel =
-                self.session.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
+            let channel = self.session.channel();
+            let cancel = channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
             with_reply_timeout("cancel", cancel).await?;
         }
         Ok(())
@@ -100,7 +100,7 @@ impl<'a> Deliveries<'a> {
 }
 
 async fn consume(session: &Session, queue: &Queue, prefetch: u16) -> Result<lapin::Consumer, SessionError> {
-    let channel = &session.channel;
+    let channel = session.channel();
     with_reply_timeout("prefetch", channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
     let options = BasicConsumeOptions::default();
     let consume = channel.basic_consume(queue.name.into(), "".into(), options, FieldTable::default());

@@ -42,15 +42,16 @@ impl Session {
     pub async fn peek(self, queue: &str, mut visit: impl FnMut(&Incoming)) -> Result<(), SessionError> {
         let Some(state) = self.queue_state(queue).await? else { return Ok(()) };
         let has_other_consumers = state.consumers > 0;
+        let channel = self.channel();
         let options = BasicQosOptions::default();
-        with_reply_timeout("prefetch", self.channel.basic_qos(PREFETCH, options)).await?;
+        with_reply_timeout("prefetch", channel.basic_qos(PREFETCH, options)).await?;
         let mut consumers = Vec::new();
         let mut remaining = state.ready_messages;
         // The consumers run one after another, so that only one consumer's messages are in memory. Each holds
         // its messages unsettled until the session closes.
         'queue: while remaining > 0 {
             let options = BasicConsumeOptions::default();
-            let consume = self.channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
+            let consume = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
             let mut consumer = with_reply_timeout("consume", consume).await?;
             for _ in 0..remaining.min(PREFETCH.into()) {
                 match timeout(SILENCE_TIMEOUT, consumer.next()).await {

@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use lapin::{
-    BasicProperties, Confirmation, PublisherConfirm, message::BasicReturnMessage,
+    BasicProperties, Channel, Confirmation, PublisherConfirm, message::BasicReturnMessage,
     options::BasicPublishOptions,
 };
 use tokio::time::timeout;
@@ -70,6 +70,9 @@ impl Session {
             body: &message.body,
         });
         let confirmations = self.publish_all(publications).await?;
+        if confirmations.iter().any(|confirmation| matches!(confirmation, Confirmation::Nack(_))) {
+            self.replace_channel().await.inspect_err(|_| self.mark_broken())?;
+        }
         let returned = returned_ids(&confirmations);
         let outcome = |(message, confirmation): (&Outgoing, &Confirmation)| match confirmation {
             Confirmation::Ack(_) if returned.contains(&message.envelope.message_id.to_string()) => {
@@ -100,7 +103,9 @@ impl Session {
         &self,
         publications: impl Iterator<Item = Publication<'a>>,
     ) -> Result<Vec<Confirmation>, SessionError> {
-        let mut sending: FuturesOrdered<_> = publications.map(|publication| self.send(publication)).collect();
+        let channel = self.channel();
+        let mut sending: FuturesOrdered<_> =
+            publications.map(|publication| send(&channel, publication)).collect();
         let mut pending = Vec::with_capacity(sending.len());
         while let Some(sent) = self.with_confirm_timeout("publish", sending.next()).await? {
             pending.push(sent?);
@@ -110,12 +115,6 @@ impl Session {
             confirmations.push(self.with_confirm_timeout("confirm", confirm).await??);
         }
         Ok(confirmations)
-    }
-
-    async fn send(&self, publication: Publication<'_>) -> lapin::Result<PublisherConfirm> {
-        let Publication { exchange, routing_key, properties, body } = publication;
-        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-        self.channel.basic_publish(exchange.into(), routing_key.into(), options, body, properties).await
     }
 
     /// Waits for the broker with a timeout, which does not apply while the broker blocks publishers.
@@ -132,6 +131,12 @@ impl Session {
             }
         }
     }
+}
+
+async fn send(channel: &Channel, publication: Publication<'_>) -> lapin::Result<PublisherConfirm> {
+    let Publication { exchange, routing_key, properties, body } = publication;
+    let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+    channel.basic_publish(exchange.into(), routing_key.into(), options, body, properties).await
 }
 
 /// Returns the `message_id`s of the returned messages of a batch.

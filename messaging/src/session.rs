@@ -1,7 +1,11 @@
 //! A session: one connection with one channel in confirm mode. It works or fails as a whole.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    mem,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,7 +14,7 @@ use lapin::{
     options::ConfirmSelectOptions,
     protocol::{AMQPErrorKind, AMQPSoftError},
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     BrokerUrl,
@@ -32,6 +36,9 @@ const CONSUMER_FRAME_MAX: u32 = 131_072;
 /// into one frame and may exceed 8 KiB, so consumers need the larger limit.
 const PUBLISHER_FRAME_MAX: u32 = 8_192;
 
+/// The minimum age of a channel that is replaced, so that a queue that refuses each message costs little.
+const MIN_CHANNEL_AGE: Duration = Duration::from_secs(1);
+
 const STATUS_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A connection to the broker with its channel.
@@ -39,12 +46,18 @@ const STATUS_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// After any error it is unusable: drop it and let the supervisor open another.
 pub struct Session {
     pub(crate) connection: Connection,
-    pub(crate) channel: Channel,
+    current: Mutex<OpenChannel>,
     pub(crate) transport: TransportControl,
     pub(crate) broker: BrokerUrl,
     /// Whether the session has declared a queue that did not exist, so that earlier messages never reached it.
     pub(crate) created_queue: AtomicBool,
     broken: AtomicBool,
+}
+
+/// A channel in confirm mode.
+struct OpenChannel {
+    channel: Channel,
+    opened: Instant,
 }
 
 /// The reason for the end of a session.
@@ -113,6 +126,14 @@ fn has_code(error: &lapin::Error, code: AMQPSoftError) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == AMQPErrorKind::Soft(code))
 }
 
+impl OpenChannel {
+    async fn open(connection: &Connection) -> Result<Self, SessionError> {
+        let channel = with_reply_timeout("open a channel", connection.create_channel()).await?;
+        with_reply_timeout("confirm mode", channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        Ok(Self { channel, opened: Instant::now() })
+    }
+}
+
 impl Session {
     /// Connects to consume and to publish. The broker's management page shows `name`.
     ///
@@ -140,11 +161,10 @@ impl Session {
                 SessionError::Broken(reason) | SessionError::Forbidden(reason) => unreachable(reason),
                 other => other,
             })?;
-        let channel = with_reply_timeout("open a channel", connection.create_channel()).await?;
-        with_reply_timeout("confirm mode", channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let current = OpenChannel::open(&connection).await?;
         Ok(Self {
             connection,
-            channel,
+            current: Mutex::new(current),
             transport,
             broker: broker.clone(),
             created_queue: AtomicBool::new(false),
@@ -166,6 +186,28 @@ impl Session {
         }
     }
 
+    /// Returns the channel that publishes and consumes.
+    pub(crate) fn channel(&self) -> Channel {
+        self.current().channel.clone()
+    }
+
+    /// Replaces the channel after nacks. The session must not consume, and no confirm may be pending.
+    ///
+    /// RabbitMQ keeps for each channel and queue whether the queue refuses messages. It does not notice when the limit
+    /// of a full quorum queue is removed, so the old channel would get nacks until it closes (seen with 3.10).
+    pub(crate) async fn replace_channel(&self) -> Result<(), SessionError> {
+        if self.current().opened.elapsed() < MIN_CHANNEL_AGE {
+            return Ok(());
+        }
+        let new = OpenChannel::open(&self.connection).await?;
+        let old = mem::replace(&mut *self.current(), new);
+        close_channel(&old.channel).await
+    }
+
+    fn current(&self) -> MutexGuard<'_, OpenChannel> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Opens another channel. A refused operation closes only its own channel.
     pub(crate) async fn open_channel(&self) -> Result<Channel, SessionError> {
         with_reply_timeout("open a channel", self.connection.create_channel()).await
@@ -174,7 +216,7 @@ impl Session {
     pub(crate) fn is_open(&self) -> bool {
         !self.broken.load(Ordering::Relaxed)
             && self.connection.status().connected()
-            && self.channel.status().connected()
+            && self.current().channel.status().connected()
     }
 
     /// Marks a failed session as closed, although its connection may still look open.

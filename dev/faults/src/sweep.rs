@@ -25,6 +25,8 @@ use crate::{link::Link, system::System};
 /// counted registrations take longer and contain more polls. This time includes three polls.
 const LAST_FRAME_TIMEOUT: Duration = Duration::from_millis(3500);
 
+const DEFAULT_SYSTEMS: NonZeroUsize = NonZeroUsize::new(6).expect("6 is not zero");
+
 /// Injects a fault at every frame of one registration.
 ///
 /// Stops each link between a service and a server before each of its frames. Cuts the link there, and in
@@ -46,15 +48,14 @@ pub struct SweepArguments {
     /// Number of systems, each with a part of the points
     ///
     /// A visit mostly waits, so several systems are faster than one.
-    #[arg(long, default_value = "6")]
+    #[arg(long, default_value_t = DEFAULT_SYSTEMS)]
     pub systems: NonZeroUsize,
 }
 
 impl Default for SweepArguments {
-    /// All points, in six systems.
+    /// All points.
     fn default() -> Self {
-        let systems = NonZeroUsize::new(6).expect("six is not zero");
-        Self { sample: None, seed: 1, link: None, fail_fast: false, systems }
+        Self { sample: None, seed: 1, link: None, fail_fast: false, systems: DEFAULT_SYSTEMS }
     }
 }
 

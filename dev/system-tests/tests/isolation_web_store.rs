@@ -104,6 +104,33 @@ async fn full_queue_of_another_application_delays_no_event() -> anyhow::Result<(
     Ok(())
 }
 
+/// RabbitMQ continues to refuse messages on the channels that it refused before.
+#[tokio::test]
+async fn events_leave_after_the_limit_of_a_full_queue_is_removed() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let web_store = ready(environment.start_web_store()).await?;
+    let mut transformer = ready(environment.start_transformer()).await?;
+    let management = environment.management();
+    transformer.terminate(SOON).await?;
+    let limit = json!({"max-length": 2, "overflow": "reject-publish"});
+    management.set_policy("limit", "^transformer[.]customer-registered$", limit).await?;
+    let ids = register_many(&web_store, 20).await?;
+    let refused = "SELECT count(*) FROM outbox WHERE last_refusal = 'nacked' AND attempts > 1";
+    let database = environment.web_store_database();
+    eventually(SOON, "a refused retry", async || {
+        (row::<i64>(&database, refused).await.ok()? > 0).then_some(())
+    })
+    .await?;
+
+    // The queue is still full, and only the limit is gone.
+    management.delete_policy("limit").await?;
+    wait_for_outbox_depth(&environment, 0, MINUTE).await?;
+    let _transformer = ready(environment.start_transformer()).await?;
+    let _marketing = ready(environment.start_marketing()).await?;
+    wait_for_marketing_rows(&environment, &ids, SOON).await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn event_without_a_queue_delays_no_event_of_another_type() -> anyhow::Result<()> {
     let environment = TestEnvironment::new().await?;
