@@ -1,4 +1,4 @@
-//! The HTTP interface: routes, and what the handlers share. Only here does input become a customer.
+//! The HTTP interface: routes, and shared parts of the handlers. Only here does input become a customer.
 
 mod details;
 mod edit_link;
@@ -112,7 +112,7 @@ fn read_form(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result
     Ok(decode(&body)?)
 }
 
-/// Returns the `traceparent` for what the request causes, in the trace of the request if it has one.
+/// Returns the `traceparent` for the messages that the request causes, in the trace of the request if it has one.
 fn traceparent(headers: &HeaderMap) -> String {
     child_traceparent(headers.get("traceparent").and_then(|value| value.to_str().ok()))
 }

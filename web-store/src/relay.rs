@@ -1,4 +1,4 @@
-//! The relay: moves events from the outbox to the broker, and deletes only what the broker confirmed.
+//! The relay: moves events from the outbox to the broker, and deletes only confirmed events.
 //!
 //! A refusal never holds up other events. A nack reports that *some* queue refused the event, and a return that no
 //! queue is bound. Refused events are parked and retried by [`parked`].

@@ -31,7 +31,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// What an operator would not wait longer for.
+/// The longest time that an operator would wait.
 const MINUTE: Duration = Duration::from_mins(1);
 
 async fn ready(service: anyhow::Result<Service>) -> anyhow::Result<Service> {

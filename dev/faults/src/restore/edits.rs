@@ -1,4 +1,4 @@
-//! Changes of details under load, with a record of what the Web Store has confirmed.
+//! Changes of details under load, with a record of the confirmed ones.
 
 use std::{
     collections::HashMap,
@@ -56,7 +56,7 @@ impl Edits {
         Ok(Self { shared, task })
     }
 
-    /// Forgets what was confirmed until now. From now on, only every second customer changes.
+    /// Forgets the changes until now. From now on, only every second customer changes.
     pub(super) fn forget_confirmed(&self) {
         self.shared.restored.store(true, Ordering::SeqCst);
         self.shared.confirmed().clear();
