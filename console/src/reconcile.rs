@@ -15,7 +15,7 @@ mod web_store;
 
 use std::{mem, process::ExitCode};
 
-use service_kit::Logging;
+use service_kit::{Logging, MetricsEndpoint};
 use tokio::sync;
 use uuid::Uuid;
 
@@ -73,6 +73,8 @@ pub struct Arguments {
     )]
     repair: bool,
     #[command(flatten)]
+    metrics: MetricsEndpoint,
+    #[command(flatten)]
     logging: Logging,
 }
 
@@ -84,12 +86,11 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if arguments.watch {
         arguments.logging.init()?;
+        let metrics_listener = arguments.metrics.bind().await?;
         let shutdown = service_kit::shutdown_on_signal()?;
         let repair = arguments.repair && !arguments.no_repair;
-        tokio::select! {
-            never = watch::watch(&arguments.sources, repair) => match never {},
-            () = shutdown.cancelled() => return Ok(ExitCode::SUCCESS),
-        }
+        watch::watch(&arguments.sources, repair, metrics_listener, &shutdown).await?;
+        return Ok(ExitCode::SUCCESS);
     }
     let ids = if arguments.missing_ids { Some(State::Missing) } else { arguments.ids };
     let mut output = Output::new(ids, arguments.progress);

@@ -107,4 +107,9 @@ pub struct Headers {
         extend("x-personal-data" = "none"),
     ))]
     pub causation_id: Option<Uuid>,
+    /// Whether the message was sent before and is sent again, for example at the request of a subscriber. Only
+    /// measurements of the time that a message takes need it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "generated", schemars(with = "bool", example = true, extend("x-personal-data" = "none")))]
+    pub replay: Option<bool>,
 }

@@ -30,7 +30,7 @@ pub struct Queue {
     pub name: &'static str,
     /// The exchange that the queue is bound to.
     pub exchange: &'static str,
-    /// The routing key of the binding, which is a message type.
+    /// The routing key of its messages, which is their type.
     pub routing_key: &'static str,
     /// The consumer's direct exchange for dead letters. Their routing key is the queue's name.
     pub dead_letter_exchange: &'static str,
@@ -66,6 +66,12 @@ impl Queue {
     #[must_use]
     pub fn consumer(&self) -> &'static str {
         self.name.split('.').next().unwrap_or(self.name)
+    }
+
+    /// Returns the pattern of the queue's binding: the messages, and their probes.
+    #[must_use]
+    pub fn binding_key(&self) -> String {
+        format!("{}.#", self.routing_key)
     }
 
     /// Returns the name of the queue that keeps rejected messages: `<name>.dead-letters`.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{ArgAction, Parser, Subcommand};
 use messaging::BrokerUrl;
-use service_kit::{HttpLimits, Logging, TrustedProxies};
+use service_kit::{HttpLimits, Logging, MetricsEndpoint, TrustedProxies};
 use sqlx::mysql::MySqlConnectOptions;
 
 use crate::operator::PasswordHash;
@@ -49,6 +49,9 @@ pub struct Config {
 
     #[command(flatten)]
     pub(crate) http: HttpLimits,
+
+    #[command(flatten)]
+    pub(crate) metrics: MetricsEndpoint,
 
     #[command(flatten)]
     pub(crate) logging: Logging,

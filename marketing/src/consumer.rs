@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use contracts::{
     CustomersRequested,
+    operations::is_probe_of,
     topology::{MARKETING_CREATE_CUSTOMER, MARKETING_UPDATE_CUSTOMER, Queue},
 };
 use messaging::{
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     customer::Customer,
+    metrics::{Metrics, Occurrence},
     mysql::MysqlError,
     schema,
     store::{SaveError, Store},
@@ -98,41 +100,73 @@ pub(crate) async fn session(
     broker: &BrokerUrl,
     replay_request: Option<&BuildRequest<'_>>,
     status: &SubscriptionStatus,
+    metrics: &Metrics,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     status.hold_reason.set(None);
     schema::check(database).await?;
     let session = Session::open(broker, "marketing").await?;
-    let consumer = Consumer::start(&session, &subscription.queue, &status.connection).await?;
+    let (queue, connection) = (&subscription.queue, &status.connection);
+    let consumer = Consumer::start(&session, queue, connection, &metrics.messaging).await?;
     let consumer = consumer.with_replay_request(replay_request, &status.gap);
     let store = Store::new(database.clone());
-    let mut handler =
-        SaveCustomers { parse: subscription.parse, store, hold_reason: status.hold_reason.clone() };
+    let mut handler = SaveCustomers { subscription, store, hold_reason: status.hold_reason.clone(), metrics };
     consumer.run(&mut handler, shutdown).await?;
     session.close().await;
     Ok(())
 }
 
 /// Saves the customers of a batch, and returns one outcome per message.
-struct SaveCustomers {
-    parse: fn(&Incoming) -> Result<Customer, Rejection>,
+struct SaveCustomers<'a> {
+    subscription: &'a Subscription,
     store: Store,
     hold_reason: HoldReason,
+    metrics: &'a Metrics,
 }
 
-impl Handler for SaveCustomers {
+impl Handler for SaveCustomers<'_> {
     async fn handle(&mut self, batch: &[Incoming]) -> Result<Vec<Outcome>, Unavailable> {
-        let outcomes = self.save(batch).await;
-        self.hold_reason.set(outcomes.as_ref().err().map(ToString::to_string));
-        outcomes.map_err(Unavailable::from_error)
+        let Queue { name, routing_key, .. } = self.subscription.queue;
+        let is_probe = |message: &&Incoming| is_probe_of(routing_key, message.message_type());
+        let commands: Vec<_> = batch.iter().filter(|message| !is_probe(message)).collect();
+        let saved = if commands.is_empty() {
+            // Without commands, a probe shows that the database accepts writes.
+            schema::check(self.store.database()).await.map(|()| Vec::new()).map_err(Unavailable::from_error)
+        } else {
+            self.save(&commands).await.map_err(Unavailable::from_error)
+        };
+        self.hold_reason.set(saved.as_ref().err().map(ToString::to_string));
+        let mut saved = saved?.into_iter();
+        let outcomes = batch.iter().map(|message| {
+            if is_probe(&message) {
+                self.metrics.probes.arrived(name, message)
+            } else {
+                saved.next().expect("each command has an outcome")
+            }
+        });
+        Ok(outcomes.collect())
     }
 }
 
-impl SaveCustomers {
+impl SaveCustomers<'_> {
     /// Saves the batch in one statement. If MySQL rejects the batch, saves the customers individually, so
     /// that a rejected customer does not affect the others.
-    async fn save(&mut self, batch: &[Incoming]) -> Result<Vec<Outcome>, MysqlError> {
-        let customers: Vec<_> = batch.iter().map(self.parse).collect();
+    async fn save(&mut self, commands: &[&Incoming]) -> Result<Vec<Outcome>, MysqlError> {
+        let customers: Vec<_> = commands.iter().map(|message| (self.subscription.parse)(message)).collect();
+        let occurrence = |(message, customer): (&&Incoming, &Result<Customer, Rejection>)| {
+            customer.as_ref().ok().map(|customer| Occurrence::of(message, customer))
+        };
+        let occurrences: Vec<_> = commands.iter().zip(&customers).map(occurrence).collect();
+        let outcomes = self.save_customers(customers).await?;
+        let saved = occurrences.into_iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+        self.metrics.committed(&self.subscription.queue, saved.filter_map(|(occurrence, _)| occurrence));
+        Ok(outcomes)
+    }
+
+    async fn save_customers(
+        &mut self,
+        customers: Vec<Result<Customer, Rejection>>,
+    ) -> Result<Vec<Outcome>, MysqlError> {
         let valid: Vec<&Customer> = customers.iter().flatten().collect();
         match self.store.save(&valid).await {
             Ok(()) => Ok(customers.into_iter().map(|customer| customer.map(drop)).collect()),

@@ -6,9 +6,11 @@ mod count_cache;
 pub mod customer;
 mod http;
 mod list;
+mod metrics;
 mod mysql;
 mod name;
 mod operator;
+mod probes;
 mod readiness;
 pub mod schema;
 mod segment;
@@ -18,12 +20,12 @@ pub use config::Config;
 pub use mysql::MysqlError;
 pub use operator::hash_password;
 
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
 use axum::Router;
 use futures_util::future::join_all;
-use messaging::{BuildRequest, ConnectionStatus, GapStatus, supervise};
-use service_kit::{HealthCheck, health, required, write_stdout};
+use messaging::{BuildRequest, ConnectionStatus, GapStatus, register_connections, supervise};
+use service_kit::{HealthCheck, health, metrics_registry, required, serve_metrics, write_stdout};
 use sqlx::mysql::MySqlConnectOptions;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +34,8 @@ use config::Command;
 use consumer::{SUBSCRIPTIONS, SubscriptionStatus, replay_request};
 use http::{App, router};
 use list::CustomerList;
+use metrics::Metrics;
+use probes::Probes;
 use readiness::SharedCheck;
 
 /// Time between two checks of a schema that another process brings up to date.
@@ -60,11 +64,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let broker = required::<Config, _>(config.broker_url, "--broker-url <URL>");
     config.logging.init()?;
     service_kit::fix_mmap_threshold();
-    let listener = service_kit::bind(config.listen).await?;
+    let listener = service_kit::bind(config.listen, "--listen").await?;
+    let metrics_listener = config.metrics.bind().await?;
     let shutdown = service_kit::shutdown_on_signal()?;
+    let mut registry = metrics_registry(env!("CARGO_PKG_VERSION"));
+    let metrics = Metrics::register(&mut registry);
 
     let schema_status = ConnectionStatus::new("schema");
     let states: Vec<_> = SUBSCRIPTIONS.iter().map(SubscriptionStatus::new).collect();
+    register_connections(&mut registry, states.iter().map(|status| status.connection.clone()));
     let requests: Vec<_> =
         SUBSCRIPTIONS.iter().map(|subscription| move || replay_request(subscription)).collect();
     let migrated = CancellationToken::new();
@@ -78,10 +86,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         wait_for_schema(&database, &migrated).await;
         let sessions =
             SUBSCRIPTIONS.iter().zip(&states).zip(&requests).map(|((subscription, status), request)| {
-                let (database, broker, shutdown) = (&database, &broker, &shutdown);
+                let (database, broker, metrics, shutdown) = (&database, &broker, &metrics, &shutdown);
                 let request = config.replay_on_new_queue.then_some(request as &BuildRequest<'_>);
-                let session =
-                    move || consumer::session(subscription, database, broker, request, status, shutdown);
+                let session = move || {
+                    consumer::session(subscription, database, broker, request, status, metrics, shutdown)
+                };
                 supervise(&status.connection, shutdown, session)
             });
         join_all(sessions).await;
@@ -89,11 +98,25 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     let list = CustomerList::new(database.clone());
     let limits = config.http.with_proxies(&config.proxies);
-    let app = config.operator_password_hash.map(|hash| App::new(list, hash, config.proxies));
-    let router = router(app, health_routes(database.clone(), states.clone()));
+    let app = config.operator_password_hash.map(|hash| App::new(list.clone(), hash, config.proxies));
+    let router = metrics
+        .http
+        .measure(router(app, health_routes(database.clone(), states.clone(), metrics.probes.clone())));
     let serving = service_kit::serve(listener, router, limits, &shutdown);
-    let (served, (), ()) = tokio::join!(serving, migrating, consuming);
-    served
+    let measured = metrics.clone();
+    let refresh = move || {
+        measured.refresh(&list);
+        ready(())
+    };
+    let measuring = serve_metrics(metrics_listener, registry, refresh, &shutdown);
+    let watching = async {
+        tokio::select! {
+            () = metrics.probes.watch() => {}
+            () = shutdown.cancelled() => {}
+        }
+    };
+    let (served, measured, ..) = tokio::join!(serving, measuring, migrating, consuming, watching);
+    served.and(measured)
 }
 
 /// Waits until this process has migrated the schema, or until the schema is sufficient without that.
@@ -110,8 +133,9 @@ async fn wait_for_schema(database: &MySqlConnectOptions, migrated: &Cancellation
 }
 
 /// Returns the health routes. Marketing is ready if MySQL and the session of each subscription are available,
-/// and if no subscription holds its batch. It stays ready with a gap: it lacks earlier commands then.
-fn health_routes(database: MySqlConnectOptions, states: Vec<SubscriptionStatus>) -> Router {
+/// and if no subscription holds its batch. It stays ready with a gap, when it lacks earlier commands, and without
+/// probes.
+fn health_routes(database: MySqlConnectOptions, states: Vec<SubscriptionStatus>, probes: Probes) -> Router {
     let check = |name, problem| HealthCheck { name, problem, optional: false };
     let mysql = SharedCheck::new(readiness::INTERVAL, move || {
         let database = database.clone();
@@ -127,6 +151,13 @@ fn health_routes(database: MySqlConnectOptions, states: Vec<SubscriptionStatus>)
             .collect();
         let problem = GapStatus::problems(states.iter().map(|status| &status.gap));
         let gaps = HealthCheck { name: "replays", problem, optional: true };
-        async move { [check("mysql", mysql.problem().await)].into_iter().chain(sessions).chain([gaps]).collect() }
+        let probes = HealthCheck { name: "probes", problem: probes.problem(), optional: true };
+        async move {
+            [check("mysql", mysql.problem().await)]
+                .into_iter()
+                .chain(sessions)
+                .chain([gaps, probes])
+                .collect()
+        }
     })
 }

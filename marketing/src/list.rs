@@ -106,6 +106,12 @@ impl CustomerList {
         Self { pool }
     }
 
+    /// Returns the numbers of connections that are idle and in use.
+    pub(crate) fn connections(&self) -> (u32, u32) {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        (idle, self.pool.size().saturating_sub(idle))
+    }
+
     /// Returns up to `limit` customers whose name, last word of the name, or e-mail address begins with
     /// `search`. An empty search matches all customers. Letter case and accents make no difference.
     ///

@@ -53,6 +53,11 @@ impl Store {
         Self { database, connected: None }
     }
 
+    /// Returns the settings of the connection.
+    pub(crate) fn database(&self) -> &MySqlConnectOptions {
+        &self.database
+    }
+
     /// Saves all customers or none, and returns after the commit.
     ///
     /// The highest version of each customer stays in the table, in whatever order the versions arrive.

@@ -9,7 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Backoff, BuildRequest, ConnectionStatus, GapStatus, Incoming, Rejection, Session, SessionError,
-    dead_letters::DeadLetters, deliveries::Deliveries, gap::Gap, session::with_reply_timeout,
+    dead_letters::DeadLetters,
+    deliveries::Deliveries,
+    gap::Gap,
+    metrics::{MessagingMetrics, QueueMetrics},
+    session::with_reply_timeout,
     status::keep_reporting,
 };
 
@@ -60,10 +64,11 @@ pub struct Consumer<'a> {
     deliveries: Deliveries<'a>,
     dead_letters: DeadLetters,
     gap: Option<Gap<'a>>,
+    metrics: QueueMetrics,
 }
 
 impl<'a> Consumer<'a> {
-    /// Declares the queue, starts to consume from it, and marks `status` as up.
+    /// Declares the queue, starts to consume from it, marks `status` as up, and counts in `metrics`.
     ///
     /// # Errors
     /// Returns an error if the session broke, or if the queue does not exist and cannot be declared.
@@ -71,13 +76,15 @@ impl<'a> Consumer<'a> {
         session: &'a Session,
         queue: &'a Queue,
         status: &'a ConnectionStatus,
+        metrics: &MessagingMetrics,
     ) -> Result<Self, SessionError> {
         let problem = session.declare_queue(queue).await?;
         let deliveries = Deliveries::start(session, queue).await?;
         status.up();
         status.set_problem(problem);
         let dead_letters = DeadLetters::new(&session.broker);
-        Ok(Self { session, queue, status, deliveries, dead_letters, gap: None })
+        let metrics = metrics.of_queue(queue);
+        Ok(Self { session, queue, status, deliveries, dead_letters, gap: None, metrics })
     }
 
     /// Returns the consumer with a request for earlier messages. The consumer publishes it if it had to create its
@@ -120,7 +127,9 @@ impl<'a> Consumer<'a> {
         shutdown: &CancellationToken,
     ) -> Result<(), SessionError> {
         while let Some(batch) = self.next_batch(shutdown).await? {
+            let started = Instant::now();
             let Some(outcomes) = self.handle(handler, &batch, shutdown).await? else { break };
+            self.metrics.processed(batch.len(), started.elapsed());
             let Some(()) = self.settle(&batch, outcomes, shutdown).await? else { break };
         }
         Ok(())
@@ -156,7 +165,10 @@ impl<'a> Consumer<'a> {
         batch: &[Incoming],
         shutdown: &CancellationToken,
     ) -> Result<Option<Vec<Outcome>>, SessionError> {
-        handle_with_retries(self.queue.name, handler, batch, shutdown, self.session.wait_closed()).await
+        let outcomes =
+            handle_with_retries(&self.metrics, handler, batch, shutdown, self.session.wait_closed()).await;
+        self.metrics.hold(0);
+        outcomes
     }
 
     /// Publishes the dead letters, and then settles the whole batch with one ack. Returns `None` if shutdown
@@ -171,6 +183,7 @@ impl<'a> Consumer<'a> {
         shutdown: &CancellationToken,
     ) -> Result<Option<()>, SessionError> {
         assert_eq!(batch.len(), outcomes.len(), "a handler returns one outcome for each message");
+        let started = Instant::now();
         let rejected: Vec<_> = batch
             .iter()
             .zip(outcomes)
@@ -185,6 +198,8 @@ impl<'a> Consumer<'a> {
             let ack = channel.basic_ack(last.delivery.delivery_tag, options);
             with_reply_timeout("ack", ack).await?;
         }
+        let rejections = rejected.iter().map(|(_, rejection)| rejection);
+        self.metrics.settled(batch.len(), rejections, started.elapsed());
         self.deliveries.settled(batch).await?;
         Ok(Some(()))
     }
@@ -248,12 +263,13 @@ impl<'a> Consumer<'a> {
 /// Meanwhile the batch stays unsettled, and beyond the prefetch the broker sends no more messages. Logs one
 /// line when it starts to hold the batch, and one line when the batch has been processed.
 async fn handle_with_retries(
-    queue: &str,
+    metrics: &QueueMetrics,
     handler: &mut impl Handler,
     batch: &[Incoming],
     shutdown: &CancellationToken,
     session_closed: impl Future<Output = ()>,
 ) -> Result<Option<Vec<Outcome>>, SessionError> {
+    let queue = metrics.queue;
     let mut session_closed = pin!(session_closed);
     let mut backoff = Backoff::default();
     let mut held_since: Option<Instant> = None;
@@ -268,6 +284,7 @@ async fn handle_with_retries(
             }
             Err(unavailable) if held_since.is_none() => {
                 tracing::warn!(queue, messages = batch.len(), %unavailable, "holding messages; trying again");
+                metrics.hold(batch.len());
                 held_since = Some(Instant::now());
             }
             Err(_) => {}
@@ -289,12 +306,17 @@ mod tests {
     };
 
     use chrono::Utc;
+    use contracts::topology::MARKETING_CREATE_CUSTOMER;
+    use prometheus_client::registry::Registry;
     use tokio_util::sync::CancellationToken;
     use tracing::subscriber::{DefaultGuard, set_default};
     use uuid::Uuid;
 
     use super::{Handler, Outcome, Unavailable, handle_with_retries};
-    use crate::{Envelope, Incoming, Outgoing, SessionError};
+    use crate::{
+        Envelope, Incoming, Outgoing, SessionError,
+        metrics::{MessagingMetrics, QueueMetrics},
+    };
 
     /// Is unavailable for a number of calls.
     struct UnavailableFor(usize);
@@ -337,6 +359,10 @@ mod tests {
         }
     }
 
+    fn metrics() -> QueueMetrics {
+        MessagingMetrics::register(&mut Registry::default()).of_queue(&MARKETING_CREATE_CUSTOMER)
+    }
+
     fn batch() -> Vec<Incoming> {
         let envelope = Envelope {
             message_id: Uuid::nil(),
@@ -346,6 +372,7 @@ mod tests {
             traceparent: String::new(),
             timestamp: Utc::now(),
             app_id: "test",
+            is_replay: false,
         };
         let message = Outgoing { exchange: "test", envelope, body: Vec::new() };
         vec![Incoming::from_outgoing(&message), Incoming::from_outgoing(&message)]
@@ -356,14 +383,14 @@ mod tests {
         let (log, _guard) = Log::start();
         let token = CancellationToken::new();
         let outcomes =
-            handle_with_retries("test.queue", &mut UnavailableFor(3), &batch(), &token, pending()).await;
+            handle_with_retries(&metrics(), &mut UnavailableFor(3), &batch(), &token, pending()).await;
         assert_eq!(outcomes.unwrap(), Some(vec![Ok(()), Ok(())]));
         let lines = log.lines();
         assert_eq!(lines.len(), 2, "{lines:#?}");
         assert!(lines[0].contains("WARN") && lines[0].contains("holding messages"), "{}", lines[0]);
         assert!(lines[0].contains("the database is down"), "{}", lines[0]);
         assert!(lines[1].contains("INFO") && lines[1].contains("processing messages again"), "{}", lines[1]);
-        for field in ["queue=\"test.queue\"", "messages=2", "held_for=0."] {
+        for field in ["queue=\"marketing.create-customer\"", "messages=2", "held_for=0."] {
             assert!(lines[1].contains(field), "{field} in {}", lines[1]);
         }
     }
@@ -373,7 +400,7 @@ mod tests {
         let (log, _guard) = Log::start();
         let token = CancellationToken::new();
         let outcomes =
-            handle_with_retries("test.queue", &mut UnavailableFor(0), &batch(), &token, pending()).await;
+            handle_with_retries(&metrics(), &mut UnavailableFor(0), &batch(), &token, pending()).await;
         assert_eq!(outcomes.unwrap(), Some(vec![Ok(()), Ok(())]));
         assert!(log.lines().is_empty(), "{:#?}", log.lines());
     }
@@ -383,7 +410,7 @@ mod tests {
         let token = CancellationToken::new();
         token.cancel();
         let mut handler = UnavailableFor(usize::MAX);
-        let outcomes = handle_with_retries("test.queue", &mut handler, &batch(), &token, pending()).await;
+        let outcomes = handle_with_retries(&metrics(), &mut handler, &batch(), &token, pending()).await;
         assert_eq!(outcomes.unwrap(), None);
     }
 
@@ -391,7 +418,7 @@ mod tests {
     async fn closed_session_ends_holding_with_error() {
         let token = CancellationToken::new();
         let mut handler = UnavailableFor(usize::MAX);
-        let outcomes = handle_with_retries("test.queue", &mut handler, &batch(), &token, ready(())).await;
+        let outcomes = handle_with_retries(&metrics(), &mut handler, &batch(), &token, ready(())).await;
         assert!(matches!(outcomes, Err(SessionError::Lost)));
     }
 }

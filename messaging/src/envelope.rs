@@ -14,6 +14,7 @@ use crate::child_traceparent;
 
 pub(crate) const CAUSATION_ID: &str = "causation-id";
 pub(crate) const TRACEPARENT: &str = "traceparent";
+pub(crate) const REPLAY: &str = "replay";
 
 const PERSISTENT: u8 = 2;
 
@@ -34,6 +35,8 @@ pub struct Envelope {
     pub timestamp: DateTime<Utc>,
     /// The sending application.
     pub app_id: &'static str,
+    /// Whether the message was sent before, so that the time since the fact is not the time of its way.
+    pub is_replay: bool,
 }
 
 /// An outgoing message.
@@ -60,6 +63,7 @@ impl Outgoing {
             traceparent: child_traceparent(None),
             timestamp: Utc::now(),
             app_id,
+            is_replay: false,
         };
         Self { exchange: M::EXCHANGE, envelope, body: message.to_json().into_bytes() }
     }
@@ -72,6 +76,9 @@ impl Envelope {
         headers.insert(TRACEPARENT.into(), string_value(&self.traceparent));
         if let Some(cause) = self.causation_id {
             headers.insert(CAUSATION_ID.into(), string_value(&cause.to_string()));
+        }
+        if self.is_replay {
+            headers.insert(REPLAY.into(), AMQPValue::Boolean(true));
         }
         BasicProperties::default()
             .with_message_id(self.message_id.to_string().into())

@@ -8,7 +8,11 @@ use lapin::{
 };
 use uuid::Uuid;
 
-use crate::{Rejection, dead_letters::REJECTION_CODE, envelope::TRACEPARENT};
+use crate::{
+    Rejection,
+    dead_letters::REJECTION_CODE,
+    envelope::{REPLAY, TRACEPARENT},
+};
 
 /// A received message. Only its consumer can settle it.
 #[derive(Debug)]
@@ -69,6 +73,13 @@ impl Incoming {
     #[must_use]
     pub fn rejection_code(&self) -> Option<&str> {
         self.header(REJECTION_CODE).or_else(|| self.header("x-first-death-reason"))
+    }
+
+    /// Returns whether the header `replay` says that the message was sent before.
+    #[must_use]
+    pub fn is_replay(&self) -> bool {
+        let headers = self.delivery.properties.headers().as_ref();
+        headers.is_some_and(|headers| headers.inner().get(REPLAY) == Some(&AMQPValue::Boolean(true)))
     }
 
     fn header(&self, name: &str) -> Option<&str> {
@@ -135,6 +146,7 @@ mod tests {
             traceparent: String::new(),
             timestamp: Utc::now(),
             app_id: "test",
+            is_replay: false,
         };
         Incoming::from_outgoing(&Outgoing { exchange: "test", envelope, body: body.to_owned() })
     }

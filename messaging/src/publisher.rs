@@ -7,7 +7,7 @@ use lapin::{
     BasicProperties, Channel, Confirmation, PublisherConfirm, message::BasicReturnMessage,
     options::BasicPublishOptions,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{Outgoing, Session, SessionError};
 
@@ -63,6 +63,7 @@ impl Session {
         batch: &[Outgoing],
         routing_key: Option<&str>,
     ) -> Result<Vec<PublishOutcome>, SessionError> {
+        let started = Instant::now();
         let publications = batch.iter().map(|message| Publication {
             exchange: message.exchange,
             routing_key: routing_key.unwrap_or(&message.envelope.message_type),
@@ -81,7 +82,11 @@ impl Session {
             Confirmation::Ack(_) => PublishOutcome::Confirmed,
             Confirmation::Nack(_) | Confirmation::NotRequested => PublishOutcome::Nacked,
         };
-        Ok(batch.iter().zip(&confirmations).map(outcome).collect())
+        let outcomes: Vec<_> = batch.iter().zip(&confirmations).map(outcome).collect();
+        if let Some(metrics) = &self.metrics {
+            metrics.published(batch, &outcomes, routing_key, started.elapsed());
+        }
+        Ok(outcomes)
     }
 
     /// Publishes messages and returns their confirmations.

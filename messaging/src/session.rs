@@ -17,7 +17,7 @@ use lapin::{
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    BrokerUrl,
+    BrokerUrl, MessagingMetrics,
     transport::{self, TransportControl},
 };
 
@@ -52,6 +52,7 @@ pub struct Session {
     /// Whether the session has declared a queue that did not exist, so that earlier messages never reached it.
     pub(crate) created_queue: AtomicBool,
     broken: AtomicBool,
+    pub(crate) metrics: Option<MessagingMetrics>,
 }
 
 /// A channel in confirm mode.
@@ -169,7 +170,14 @@ impl Session {
             broker: broker.clone(),
             created_queue: AtomicBool::new(false),
             broken: AtomicBool::new(false),
+            metrics: None,
         })
+    }
+
+    /// Returns the session, which counts the messages that it publishes.
+    #[must_use]
+    pub fn with_metrics(self, metrics: &MessagingMetrics) -> Self {
+        Self { metrics: Some(metrics.clone()), ..self }
     }
 
     /// Waits until the connection or the channel is closed.

@@ -1,6 +1,14 @@
 //! Restarts crashed sessions, with backoff.
 
-use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 use tokio::{
@@ -20,6 +28,7 @@ pub struct ConnectionStatus {
     name: &'static str,
     /// The reason for being down, or `None` while up.
     down: Arc<watch::Sender<Option<String>>>,
+    failures: Arc<AtomicU64>,
 }
 
 impl ConnectionStatus {
@@ -27,7 +36,7 @@ impl ConnectionStatus {
     #[must_use]
     pub fn new(name: &'static str) -> Self {
         let starting = watch::Sender::new(Some("starting".to_owned()));
-        Self { name, down: Arc::new(starting) }
+        Self { name, down: Arc::new(starting), failures: Arc::default() }
     }
 
     /// Returns the name.
@@ -40,6 +49,11 @@ impl ConnectionStatus {
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         self.down.borrow().clone()
+    }
+
+    /// Returns the number of sessions that failed.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
     }
 
     /// Reports a problem of a session that stays up, or its end. Logs each change.
@@ -69,6 +83,7 @@ impl ConnectionStatus {
         if logged.insert(problem.clone()) {
             tracing::warn!(connection = self.name, "down: {problem}; trying again until it is back");
         }
+        self.failures.fetch_add(1, Ordering::Relaxed);
         self.down.send_replace(Some(problem));
     }
 }

@@ -97,7 +97,8 @@ impl Session {
                 Declaration::Exchange(queue.dead_letter_exchange, ExchangeKind::Direct),
                 Declaration::Binding(&dead_letters, queue.dead_letter_exchange, queue.name),
                 Declaration::Exchange(queue.exchange, ExchangeKind::Topic),
-                Declaration::Binding(queue.name, queue.exchange, queue.routing_key),
+                Declaration::Binding(queue.name, queue.exchange, &queue.binding_key()),
+                Declaration::NoBinding(queue.name, queue.exchange, queue.routing_key),
             ])
             .await?;
         let replays = self.bind_to_replays(queue).await?;
@@ -212,6 +213,9 @@ enum Declaration<'a> {
     Queue(&'a str, FieldTable),
     /// A queue, an exchange, and a routing key.
     Binding(&'a str, &'a str, &'a str),
+    /// The absence of a binding. An earlier release bound the messages without their probes. With both bindings, a
+    /// probe would not show that the one of the messages is missing, or the reverse.
+    NoBinding(&'a str, &'a str, &'a str),
 }
 
 impl Declaration<'_> {
@@ -238,6 +242,15 @@ impl Declaration<'_> {
                 );
                 with_reply_timeout("bind a queue", bind).await
             }
+            Self::NoBinding(queue, exchange, routing_key) => {
+                let unbind = channel.queue_unbind(
+                    (*queue).into(),
+                    (*exchange).into(),
+                    (*routing_key).into(),
+                    FieldTable::default(),
+                );
+                with_reply_timeout("unbind a queue", unbind).await
+            }
         }
     }
 
@@ -255,7 +268,7 @@ impl Declaration<'_> {
                 let declare = channel.queue_declare((*name).into(), options, FieldTable::default());
                 with_reply_timeout("look up a queue", declare).await.map(drop)
             }
-            Self::Binding(..) => Ok(()),
+            Self::Binding(..) | Self::NoBinding(..) => Ok(()),
         }
     }
 
@@ -264,7 +277,9 @@ impl Declaration<'_> {
         let object = match self {
             Self::Exchange(name, _) => format!("exchange {name}"),
             Self::Queue(name, _) => format!("queue {name}"),
-            Self::Binding(queue, exchange, _) => format!("binding of {queue} to {exchange}"),
+            Self::Binding(queue, exchange, _) | Self::NoBinding(queue, exchange, _) => {
+                format!("binding of {queue} to {exchange}")
+            }
         };
         format!("the {object} has other settings than this release; delete it when it is empty: {error}")
     }

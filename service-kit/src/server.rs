@@ -81,14 +81,15 @@ const SECURITY_HEADERS: [(HeaderName, &str); 9] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// Binds the address. Services do this before anything else, so that a taken port ends them immediately.
+/// Binds the address that the flag `setting` sets. Services do this before anything else, so that a taken port ends
+/// them immediately.
 ///
 /// # Errors
 /// Returns an error if the address is in use or does not belong to this machine.
-pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
-        .with_context(|| format!("cannot listen on {address}: choose another address with --listen"))
+        .with_context(|| format!("cannot listen on {address}: choose another address with {setting}"))
 }
 
 /// Serves requests until shutdown, and then finishes the requests in flight.
@@ -105,6 +106,15 @@ pub async fn serve(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "listening");
+    serve_requests(listener, app, limits, shutdown).await
+}
+
+pub(crate) async fn serve_requests(
+    listener: TcpListener,
+    app: Router,
+    limits: HttpLimits,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
     let mut connections = ConnectionServer::new(app, limits);
     let served = loop {
         let accepted = tokio::select! {

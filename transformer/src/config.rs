@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{ArgAction, Parser, Subcommand};
 use messaging::BrokerUrl;
-use service_kit::{HttpLimits, Logging};
+use service_kit::{HttpLimits, Logging, MetricsEndpoint};
 
 /// Maps the Web Store's events to Marketing's commands
 #[derive(Debug, Parser)]
@@ -30,6 +30,9 @@ pub struct Config {
 
     #[command(flatten)]
     pub(crate) http: HttpLimits,
+
+    #[command(flatten)]
+    pub(crate) metrics: MetricsEndpoint,
 
     #[command(flatten)]
     pub(crate) logging: Logging,

@@ -1,6 +1,10 @@
 //! The trait of a flow, and the envelope of the command that a flow makes.
 
-use contracts::{Message, topology::Queue};
+use contracts::{
+    Message,
+    operations::{is_probe_of, probe_type},
+    topology::Queue,
+};
 use messaging::{Envelope, Incoming, Outgoing, Rejection, child_traceparent};
 use uuid::Uuid;
 
@@ -74,20 +78,26 @@ impl FlowEntry {
 }
 
 fn forward<F: Flow>(message: &Incoming) -> Result<Option<Outgoing>, Rejection> {
+    let (command_type, body) = if is_probe_of(F::Event::TYPE, message.message_type()) {
+        (probe_type(F::Command::TYPE).into(), message.body().to_owned())
+    } else {
+        let Some(command) = F::translate(message.parse()?) else { return Ok(None) };
+        (F::Command::TYPE.into(), command.to_json().into_bytes())
+    };
     let event_id = message.message_id()?;
-    let Some(command) = F::translate(message.parse()?) else { return Ok(None) };
     Ok(Some(Outgoing {
         exchange: F::Command::EXCHANGE,
         envelope: Envelope {
             // The same event always gives the same id, so a receiver can recognize a copy.
             message_id: Uuid::new_v5(&event_id, F::NAME.as_bytes()),
-            message_type: F::Command::TYPE.into(),
+            message_type: command_type,
             correlation_id: message.correlation_id().map_or_else(|| event_id.to_string(), str::to_owned),
             causation_id: Some(event_id),
             traceparent: child_traceparent(message.traceparent()),
             timestamp: message.timestamp().unwrap_or_default(),
             app_id: "transformer",
+            is_replay: message.is_replay(),
         },
-        body: command.to_json().into_bytes(),
+        body,
     }))
 }

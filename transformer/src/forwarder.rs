@@ -7,8 +7,8 @@ use std::{collections::HashSet, sync::Arc};
 
 use anyhow::Context;
 use messaging::{
-    BrokerUrl, BuildRequest, ConnectionStatus, Consumer, GapStatus, Handler, Incoming, Outcome, Outgoing,
-    PublishOutcome, Session, SessionError, Unavailable, supervise,
+    BrokerUrl, BuildRequest, ConnectionStatus, Consumer, GapStatus, Handler, Incoming, MessagingMetrics,
+    Outcome, Outgoing, PublishOutcome, Session, SessionError, Unavailable, supervise,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +54,7 @@ pub(crate) async fn run(
     flow: &FlowEntry,
     brokers: &Brokers,
     status: &FlowStatus,
+    metrics: &MessagingMetrics,
     shutdown: &CancellationToken,
 ) {
     let (source, target) = match flow.direction {
@@ -66,11 +67,11 @@ pub(crate) async fn run(
     // The target's session outlives the source's, which finishes its batch in flight.
     let consumed = CancellationToken::new();
     let publish = supervise(&status.target, &consumed, || {
-        keep_target(flow, target, &status.target, &current, &consumed)
+        keep_target(flow, target, &status.target, metrics, &current, &consumed)
     });
     let consume = async {
         supervise(&status.source, shutdown, || {
-            consume(flow, source, connected.clone(), request, status, shutdown)
+            consume(flow, source, connected.clone(), request, status, metrics, shutdown)
         })
         .await;
         consumed.cancel();
@@ -83,10 +84,12 @@ async fn keep_target(
     flow: &FlowEntry,
     target: &BrokerUrl,
     status: &ConnectionStatus,
+    metrics: &MessagingMetrics,
     current: &watch::Sender<TargetSession>,
     consumed: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let session = Arc::new(Session::open_publisher(target, "transformer target").await?);
+    let session = Session::open_publisher(target, "transformer target").await?.with_metrics(metrics);
+    let session = Arc::new(session);
     session.declare_exchange(flow.exchange).await?;
     current.send_replace(Some(Arc::clone(&session)));
     status.up();
@@ -111,6 +114,7 @@ async fn consume(
     mut target: watch::Receiver<TargetSession>,
     request: Option<&BuildRequest<'_>>,
     status: &FlowStatus,
+    metrics: &MessagingMetrics,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     tokio::select! {
@@ -118,7 +122,7 @@ async fn consume(
         () = shutdown.cancelled() => return Ok(()),
     }
     let session = Session::open(source, "transformer source").await?;
-    let consumer = Consumer::start(&session, &flow.queue, &status.source).await?;
+    let consumer = Consumer::start(&session, &flow.queue, &status.source, metrics).await?;
     let consumer = consumer.with_replay_request(request, &status.gap);
     consumer.run(&mut Forwarder { flow, target, confirmed: HashSet::new() }, shutdown).await?;
     session.close().await;

@@ -1,8 +1,10 @@
 //! The transformer's process: one supervised session for each flow, beside the health routes.
 
+use std::future::ready;
+
 use futures_util::future::join_all;
-use messaging::{ConnectionStatus, GapStatus};
-use service_kit::{HealthCheck, health};
+use messaging::{ConnectionStatus, GapStatus, MessagingMetrics, register_connections};
+use service_kit::{HealthCheck, HttpMetrics, health, metrics_registry, serve_metrics};
 
 use crate::{
     config::{Command, Config},
@@ -21,8 +23,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     config.logging.init()?;
     service_kit::fix_mmap_threshold();
-    let listener = service_kit::bind(config.listen).await?;
+    let listener = service_kit::bind(config.listen, "--listen").await?;
+    let metrics_listener = config.metrics.bind().await?;
     let shutdown = service_kit::shutdown_on_signal()?;
+    let mut registry = metrics_registry(env!("CARGO_PKG_VERSION"));
+    let metrics = MessagingMetrics::register(&mut registry);
+    let http = HttpMetrics::register(&mut registry);
 
     let brokers = Brokers {
         target: config.target_broker_url.unwrap_or_else(|| config.source_broker_url.clone()),
@@ -30,8 +36,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         replay_on_new_queue: config.replay_on_new_queue,
     };
     let statuses: Vec<_> = FLOWS.iter().map(FlowStatus::new).collect();
-    let flows =
-        FLOWS.iter().zip(&statuses).map(|(flow, status)| forwarder::run(flow, &brokers, status, &shutdown));
+    let connections = statuses.iter().flat_map(|flow| [flow.source.clone(), flow.target.clone()]);
+    register_connections(&mut registry, connections);
+    let flows = FLOWS
+        .iter()
+        .zip(&statuses)
+        .map(|(flow, status)| forwarder::run(flow, &brokers, status, &metrics, &shutdown));
 
     let reported = statuses.clone();
     let health = health(move || {
@@ -47,7 +57,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         checks.push(HealthCheck { name: "replays", problem, optional: true });
         async { checks }
     });
-    let serving = service_kit::serve(listener, health, config.http.clone(), &shutdown);
-    let (served, _) = tokio::join!(serving, join_all(flows));
-    served
+    let serving = service_kit::serve(listener, http.measure(health), config.http.clone(), &shutdown);
+    let measuring = serve_metrics(metrics_listener, registry, || ready(()), &shutdown);
+    let (served, measured, _) = tokio::join!(serving, measuring, join_all(flows));
+    served.and(measured)
 }

@@ -1,10 +1,10 @@
 //! The Web Store's settings and subcommands.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, num::ParseIntError, time::Duration};
 
 use clap::{Parser, Subcommand};
 use messaging::BrokerUrl;
-use service_kit::{HttpLimits, Logging, TrustedProxies};
+use service_kit::{HttpLimits, Logging, MetricsEndpoint, TrustedProxies};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::republish;
@@ -42,11 +42,20 @@ pub struct Config {
     #[arg(long, env = "WEB_STORE_REGISTRATIONS_PER_MINUTE", value_name = "N", default_value_t = 60)]
     pub(crate) registrations_per_minute: u32,
 
+    /// Seconds between two probes, which take the way of the events into Marketing and change nothing. 0 means no
+    /// probes
+    #[arg(long = "probe-interval-seconds", env = "PROBE_INTERVAL_SECONDS", value_name = "SECONDS",
+          default_value = "10", value_parser = parse_seconds)]
+    pub(crate) probe_interval: Duration,
+
     #[command(flatten)]
     pub(crate) proxies: TrustedProxies,
 
     #[command(flatten)]
     pub(crate) http: HttpLimits,
+
+    #[command(flatten)]
+    pub(crate) metrics: MetricsEndpoint,
 
     #[command(flatten)]
     pub(crate) logging: Logging,
@@ -73,6 +82,10 @@ pub(crate) enum Command {
 
     /// Asks the service that runs on this machine whether it is ready: exit status 0 or 1
     Health,
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, ParseIntError> {
+    text.parse().map(Duration::from_secs)
 }
 
 #[cfg(test)]

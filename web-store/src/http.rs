@@ -29,6 +29,7 @@ use messaging::{ConnectionStatus, child_traceparent};
 use service_kit::{HealthCheck, RateLimit, Stylesheet, TrustedProxies, health};
 
 use crate::{
+    metrics::Metrics,
     relay::Relay,
     store::{Store, StoreHealth},
 };
@@ -60,13 +61,15 @@ pub(crate) struct App {
     pub(crate) update_limit: Arc<RateLimit>,
     /// The proxies whose `X-Forwarded-For` is trusted.
     pub(crate) proxies: TrustedProxies,
+    pub(crate) metrics: Metrics,
 }
 
 /// Returns all routes of the Web Store.
 pub(crate) fn router(app: App) -> Router {
     let checked = app.clone();
     let health = health(move || health_checks(checked.clone()));
-    Router::new()
+    let metrics = app.metrics.http.clone();
+    let router = Router::new()
         .route("/", get(pages::empty_form))
         .route(Stylesheet::ROUTE, get(async |version| STYLE.serve(version)))
         .route("/customers", post(register::register))
@@ -77,7 +80,8 @@ pub(crate) fn router(app: App) -> Router {
         .fallback(async |headers: HeaderMap| render_problem(&headers, &Problem::NotFound))
         .method_not_allowed_fallback(async |headers: HeaderMap| {
             render_problem(&headers, &Problem::MethodNotAllowed)
-        })
+        });
+    metrics.measure(router)
 }
 
 impl App {
@@ -157,12 +161,13 @@ mod tests {
         response::Response,
     };
     use messaging::ConnectionStatus;
+    use prometheus_client::registry::Registry;
     use service_kit::RateLimit;
     use tokio::task::JoinSet;
     use tower::ServiceExt;
 
     use super::{App, router};
-    use crate::{relay::Relay, store::Store};
+    use crate::{metrics::Metrics, relay::Relay, store::Store};
 
     static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
@@ -183,15 +188,17 @@ mod tests {
     fn app_without_servers(limit: u32) -> App {
         let database: sqlx::postgres::PgConnectOptions = "postgres://user@127.0.0.1:1/none".parse().unwrap();
         let broker = "amqp://user:password@127.0.0.1:1/%2f".parse().unwrap();
+        let metrics = Metrics::register(&mut Registry::default());
         App {
-            store: Store::new(database.clone(), 20),
-            relay: Arc::new(Relay::new(database, broker)),
+            store: Store::new(database.clone(), 20, &metrics.registrations),
+            relay: Arc::new(Relay::new(database, broker, metrics.messaging.clone())),
             broker: ConnectionStatus::new("broker"),
             replays: [ConnectionStatus::new("requests"), ConnectionStatus::new("replays")],
             migrations: None,
             registration_limit: Arc::new(RateLimit::per_minute(0)),
             update_limit: Arc::new(RateLimit::per_minute(limit)),
             proxies: service_kit::TrustedProxies::default(),
+            metrics,
         }
     }
 

@@ -5,8 +5,10 @@ pub mod customer;
 mod edit_key;
 mod http;
 mod idempotency;
+mod metrics;
 mod outbox;
 mod postgres;
+mod probes;
 mod relay;
 mod replay;
 mod republish;
@@ -20,13 +22,15 @@ pub use outbox::OutboxEvent;
 use std::sync::Arc;
 
 use contracts::topology::WEB_STORE_REPLAY_CUSTOMERS;
-use messaging::{ConnectionStatus, supervise};
-use service_kit::{RateLimit, required, write_stdout};
+use messaging::{ConnectionStatus, register_connections, supervise};
+use service_kit::{RateLimit, metrics_registry, required, serve_metrics, write_stdout};
 use sqlx::postgres::PgConnectOptions;
 
 use config::{Command, Config};
 use http::{App, router};
+use metrics::Metrics;
 use postgres::report_shared_sessions;
+use probes::send_probes;
 use relay::Relay;
 use replay::{Replayer, accept_requests};
 use store::Store;
@@ -57,19 +61,25 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let broker_url = required::<Config, _>(config.broker_url, "--broker-url <URL>");
     config.logging.init()?;
     service_kit::fix_mmap_threshold();
-    let listener = service_kit::bind(config.listen).await?;
+    let listener = service_kit::bind(config.listen, "--listen").await?;
+    let metrics_listener = config.metrics.bind().await?;
     let shutdown = service_kit::shutdown_on_signal()?;
+    let mut registry = metrics_registry(env!("CARGO_PKG_VERSION"));
+    let metrics = Metrics::register(&mut registry);
 
     let migrations = ConnectionStatus::new("migrations");
     let broker = ConnectionStatus::new("broker");
-    let store = Store::new(database.clone(), config.database_connections);
+    let store = Store::new(database.clone(), config.database_connections, &metrics.registrations);
     let replay_requests = ConnectionStatus::new(WEB_STORE_REPLAY_CUSTOMERS.name);
     let replays = ConnectionStatus::new("replays");
-    let relay = Arc::new(Relay::new(database.clone(), broker_url.clone()));
-    let replayer = Replayer::new(database.clone(), broker_url.clone(), Arc::clone(&relay));
+    let relay = Arc::new(Relay::new(database.clone(), broker_url.clone(), metrics.messaging.clone()));
+    let replayer =
+        Replayer::new(database.clone(), broker_url.clone(), Arc::clone(&relay), metrics.messaging.clone());
+    let connections = [&broker, &replay_requests, &replays];
+    register_connections(&mut registry, connections.map(ConnectionStatus::clone));
     let limits = config.http.with_proxies(&config.proxies);
     let app = App {
-        store,
+        store: store.clone(),
         relay: Arc::clone(&relay),
         broker: broker.clone(),
         replays: [replay_requests.clone(), replays.clone()],
@@ -78,6 +88,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         registration_limit: Arc::new(RateLimit::per_minute(config.registrations_per_minute)),
         update_limit: Arc::new(RateLimit::per_minute(config.registrations_per_minute)),
         proxies: config.proxies,
+        metrics: metrics.clone(),
     };
 
     let migrating = async {
@@ -91,6 +102,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         accept_requests(&database, &broker_url, &replayer, &replay_requests, &shutdown)
     });
     let sending_again = supervise(&replays, &shutdown, || replayer.session(&replays, &shutdown));
+    let probing = async {
+        if !config.probe_interval.is_zero() {
+            send_probes(&store, &relay, config.probe_interval, &shutdown).await;
+        }
+    };
     let checking = async {
         tokio::select! {
             () = report_shared_sessions(&database) => {}
@@ -98,8 +114,16 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
     };
     let serving = service_kit::serve(listener, router(app), limits, &shutdown);
-    let (served, ..) = tokio::join!(serving, relaying, accepting, sending_again, migrating, checking);
-    served
+    let refreshed = metrics.clone();
+    let measured_store = store.clone();
+    let refresh = move || {
+        let (metrics, store) = (refreshed.clone(), measured_store.clone());
+        async move { metrics.refresh(&store).await }
+    };
+    let measuring = serve_metrics(metrics_listener, registry, refresh, &shutdown);
+    let (served, measured, ..) =
+        tokio::join!(serving, measuring, relaying, accepting, sending_again, migrating, probing, checking);
+    served.and(measured)
 }
 
 async fn migrate(owner: &PgConnectOptions, status: &ConnectionStatus) -> anyhow::Result<()> {

@@ -51,9 +51,9 @@ pub struct OutboxEvent {
 }
 
 impl OutboxEvent {
-    /// Returns the event as a message to an exchange.
+    /// Returns the event as a message to an exchange. A replayed one was sent before.
     #[must_use]
-    pub fn into_message(self, exchange: &'static str) -> Outgoing {
+    pub fn into_message(self, exchange: &'static str, is_replay: bool) -> Outgoing {
         let envelope = Envelope {
             message_id: self.message_id,
             message_type: self.message_type.into(),
@@ -62,16 +62,22 @@ impl OutboxEvent {
             traceparent: self.traceparent,
             timestamp: self.occurred_at,
             app_id: "web-store",
+            is_replay,
         };
         Outgoing { exchange, envelope, body: self.body.into_bytes() }
     }
 }
 
-/// Inserts events in one commit, except those that are still in the outbox. Returns how many it inserted.
+/// Inserts events in one commit, except those that are still in the outbox. Returns how many it inserted. Replays are
+/// events that were sent before.
 ///
 /// # Errors
 /// Returns an error if the database is unavailable. Then no event was inserted.
-pub(crate) async fn insert(connection: &mut PgConnection, events: &[OutboxEvent]) -> sqlx::Result<u64> {
+pub(crate) async fn insert(
+    connection: &mut PgConnection,
+    events: &[OutboxEvent],
+    are_replays: bool,
+) -> sqlx::Result<u64> {
     let insert = sqlx::query_file!(
         "src/outbox/insert_events.sql",
         &events.iter().map(|event| event.message_id).collect::<Vec<_>>(),
@@ -79,8 +85,42 @@ pub(crate) async fn insert(connection: &mut PgConnection, events: &[OutboxEvent]
         &events.iter().map(|event| event.traceparent.as_str()).collect::<Vec<_>>() as &[&str],
         &events.iter().map(|event| event.occurred_at).collect::<Vec<_>>(),
         &events.iter().map(|event| event.body.as_str()).collect::<Vec<_>>() as &[&str],
+        are_replays,
     );
     Ok(insert.execute(connection).await?.rows_affected())
+}
+
+/// The events that wait in the outbox.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OutboxState {
+    /// The number of events that the broker has not refused, up to 10,001.
+    pub(crate) fresh: f64,
+    /// The number of events that the broker has refused, up to 10,001.
+    pub(crate) parked: f64,
+    /// The age of the oldest event in seconds, or 0. Only 10,001 parked events are considered.
+    pub(crate) oldest_age: f64,
+}
+
+/// Measures the outbox. The cost does not depend on the number of events.
+///
+/// # Errors
+/// Returns an error if the database is unavailable.
+pub(crate) async fn state(connection: &mut PgConnection) -> sqlx::Result<OutboxState> {
+    let select = sqlx::query_as!(
+        OutboxState,
+        r#"WITH
+            fresh AS (
+                SELECT queued_at FROM outbox WHERE retry_at IS NULL ORDER BY queued_at, message_id LIMIT 10001
+            ),
+            parked AS (SELECT queued_at FROM outbox WHERE retry_at IS NOT NULL LIMIT 10001)
+        SELECT
+            (SELECT count(*) FROM fresh)::float8 AS "fresh!",
+            (SELECT count(*) FROM parked)::float8 AS "parked!",
+            coalesce(extract(epoch FROM clock_timestamp() - least(
+                (SELECT min(queued_at) FROM fresh), (SELECT min(queued_at) FROM parked)
+            )), 0)::float8 AS "oldest_age!""#,
+    );
+    select.fetch_one(connection).await
 }
 
 /// The relay's own connection to the outbox. It lasts as long as the relay's session.
@@ -114,6 +154,7 @@ struct StoredEvent {
     traceparent: String,
     occurred_at: DateTime<Utc>,
     body: String,
+    is_replay: bool,
     last_refusal: Option<String>,
     position: DateTime<Utc>,
 }
@@ -152,8 +193,8 @@ impl Outbox {
         let mut transaction = with_deadline(QUERY_TIMEOUT, self.connection.begin()).await?;
         let claim = sqlx::query_as!(
             StoredEvent,
-            "SELECT message_id, message_type, correlation_id, traceparent, occurred_at, body, last_refusal,
-                queued_at AS position
+            "SELECT message_id, message_type, correlation_id, traceparent, occurred_at, body, is_replay,
+                last_refusal, queued_at AS position
             FROM outbox
             WHERE retry_at IS NULL AND queued_at >= coalesce($1::timestamptz, now() - interval '1 minute')
             ORDER BY queued_at, message_id LIMIT $2 FOR UPDATE SKIP LOCKED",
@@ -177,8 +218,8 @@ impl Outbox {
         let mut transaction = with_deadline(QUERY_TIMEOUT, self.connection.begin()).await?;
         let claim = sqlx::query_as!(
             StoredEvent,
-            r#"SELECT message_id, message_type, correlation_id, traceparent, occurred_at, body, last_refusal,
-                retry_at AS "position!"
+            r#"SELECT message_id, message_type, correlation_id, traceparent, occurred_at, body, is_replay,
+                last_refusal, retry_at AS "position!"
             FROM outbox
             WHERE retry_at IS NOT NULL AND message_type = $1 AND retry_at >= $2 AND retry_at <= now()
             ORDER BY retry_at LIMIT $3 FOR UPDATE SKIP LOCKED"#,
@@ -266,6 +307,7 @@ impl From<StoredEvent> for Outgoing {
             traceparent: row.traceparent,
             timestamp: row.occurred_at,
             app_id: "web-store",
+            is_replay: row.is_replay,
         };
         Self { exchange: topology::WEB_STORE_EVENTS, envelope, body: row.body.into_bytes() }
     }
@@ -282,7 +324,8 @@ mod tests {
         ] {
             let (_, columns) = statement.split_once("INSERT INTO outbox (").unwrap();
             let (columns, values) = columns.split_once(')').unwrap();
-            assert_eq!(columns, "message_id, message_type, correlation_id, traceparent, occurred_at, body");
+            let all = "message_id, message_type, correlation_id, traceparent, occurred_at, body";
+            assert_eq!(columns.trim_end_matches(", is_replay"), all);
             assert!(values.contains("message_id::text"), "the correlation id: {statement}");
         }
     }

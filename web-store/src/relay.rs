@@ -12,7 +12,9 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::topology;
-use messaging::{BrokerUrl, ConnectionStatus, Outgoing, PublishOutcome, Session, SessionError};
+use messaging::{
+    BrokerUrl, ConnectionStatus, MessagingMetrics, Outgoing, PublishOutcome, Session, SessionError,
+};
 use sqlx::postgres::PgConnectOptions;
 use tokio::{
     sync::{Mutex, Notify},
@@ -47,6 +49,7 @@ const SCAN_PAUSE_FACTOR: u32 = 20;
 pub(crate) struct Relay {
     database: PgConnectOptions,
     broker: BrokerUrl,
+    metrics: MessagingMetrics,
     /// Notified after each commit that writes to the outbox.
     pub(crate) wake: Notify,
     /// Whether the last batch of fresh events was full.
@@ -88,7 +91,7 @@ impl Schedule {
 }
 
 impl Relay {
-    pub(crate) fn new(database: PgConnectOptions, broker: BrokerUrl) -> Self {
+    pub(crate) fn new(database: PgConnectOptions, broker: BrokerUrl, metrics: MessagingMetrics) -> Self {
         let now = Instant::now();
         let progress = Progress {
             fresh_since: None,
@@ -99,6 +102,7 @@ impl Relay {
         Self {
             database,
             broker,
+            metrics,
             wake: Notify::new(),
             backlog: AtomicBool::new(false),
             progress: Mutex::new(progress),
@@ -122,6 +126,7 @@ impl Relay {
     ) -> anyhow::Result<()> {
         let mut progress = self.progress.lock().await;
         let broker = Session::open_publisher(&self.broker, "web-store relay").await?;
+        let broker = broker.with_metrics(&self.metrics);
         broker.declare_exchange(topology::WEB_STORE_EVENTS).await?;
         let mut outbox = Outbox::connect(&self.database).await?;
         tokio::select! {

@@ -101,7 +101,7 @@ async fn insert_events(
         CustomerVersion::from(stored).event(message_id, child_traceparent(None))
     };
     let events: Vec<OutboxEvent> = page.into_iter().map(event).collect();
-    with_deadline(QUERY_TIMEOUT, outbox::insert(connection, &events)).await
+    with_deadline(QUERY_TIMEOUT, outbox::insert(connection, &events, true)).await
 }
 
 impl Summary {

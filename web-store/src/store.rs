@@ -17,6 +17,8 @@ use crate::{
     customer::Customer,
     edit_key::EditKey,
     idempotency::IdempotencyRecord,
+    metrics::RegistrationMetrics,
+    outbox::{self, OutboxEvent, OutboxState},
     postgres::{Pool, PostgresError},
     schema,
 };
@@ -64,6 +66,14 @@ pub(crate) struct RegisteredCustomer {
     pub(crate) edit_key: EditKey,
 }
 
+/// A customer that is registered after a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Registered {
+    Now(RegisteredCustomer),
+    /// By an earlier request under the same idempotency key.
+    Before(RegisteredCustomer),
+}
+
 /// The reason why a customer was not registered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RegisterError {
@@ -81,8 +91,8 @@ impl Store {
     /// Creates a store that connects when a request needs it, so Postgres may be unavailable at first.
     ///
     /// `connections` limits the connections for everything except registrations.
-    pub(crate) fn new(database: PgConnectOptions, connections: u32) -> Self {
-        let batcher = RegistrationBatcher::start(&database);
+    pub(crate) fn new(database: PgConnectOptions, connections: u32, metrics: &RegistrationMetrics) -> Self {
+        let batcher = RegistrationBatcher::start(&database, metrics);
         let size = usize::try_from(connections).unwrap_or(usize::MAX);
         let pool = Pool::new(database, size, QUERY_TIMEOUT, "");
         Self { batcher, pool, failed_write: Arc::default() }
@@ -94,10 +104,7 @@ impl Store {
     /// # Errors
     /// Returns [`RegisterError`] if nothing was saved. After [`PostgresError::NoReply`] customer and event
     /// may still be saved, both or neither.
-    pub(crate) async fn register(
-        &self,
-        registration: Registration,
-    ) -> Result<RegisteredCustomer, RegisterError> {
+    pub(crate) async fn register(&self, registration: Registration) -> Result<Registered, RegisterError> {
         let outcome = self.batcher.register(registration).await;
         self.note_write(match &outcome {
             Err(RegisterError::Unavailable(error)) => Some(error),
@@ -137,6 +144,28 @@ impl Store {
             };
         let schema = (!schema.is_empty()).then(|| format!("migrations have not been applied: {schema:?}"));
         StoreHealth { postgres, schema }
+    }
+
+    /// Writes events to the outbox, except those that still wait there.
+    ///
+    /// # Errors
+    /// Returns [`PostgresError`] if the database is unavailable.
+    pub(crate) async fn insert_events(&self, events: &[OutboxEvent]) -> Result<u64, PostgresError> {
+        self.pool.run(async |connection| outbox::insert(connection, events, false).await).await
+    }
+
+    /// Measures the outbox.
+    ///
+    /// # Errors
+    /// Returns [`PostgresError`] if the database is unavailable.
+    pub(crate) async fn outbox_state(&self) -> Result<OutboxState, PostgresError> {
+        self.pool.run(async |connection| outbox::state(connection).await).await
+    }
+
+    /// Returns the name of each pool, and the numbers of its connections that are idle and in use.
+    pub(crate) fn connections(&self) -> [(&'static str, usize, usize); 2] {
+        let ((idle, used), (batch_idle, batch_used)) = (self.pool.counts(), self.batcher.connection_counts());
+        [("requests", idle, used), ("registrations", batch_idle, batch_used)]
     }
 
     /// Notes the outcome of a write, for health checks.

@@ -37,6 +37,22 @@ pub enum State {
     Duplicated,
 }
 
+impl State {
+    /// Returns the name, as in the option `--ids`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Arrived => "arrived",
+            Self::InOutbox => "in-outbox",
+            Self::OnTheWay => "on-the-way",
+            Self::DeadLettered => "dead-lettered",
+            Self::Missing => "missing",
+            Self::Behind => "behind",
+            Self::Ahead => "ahead",
+            Self::Duplicated => "duplicated",
+        }
+    }
+}
+
 /// The states of all customers of the Web Store. Each number counts customers unless its field says otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {

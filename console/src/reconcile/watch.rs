@@ -7,17 +7,20 @@
 //! - The *suspects*: customers that differed in a check. When the flow shows that their messages have passed the queues,
 //!   they are compared again. A suspect that still differs has lost its message.
 
+mod metrics;
 mod replay;
 mod suspects;
 
 use std::{convert::Infallible, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use service_kit::FailureLog;
+use service_kit::{FailureLog, metrics_registry, serve_metrics};
 use tokio::{
+    net::TcpListener,
     sync,
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
@@ -29,6 +32,7 @@ use super::{
     sources::Sources,
     web_store::{Customer, WebStore},
 };
+use metrics::Metrics;
 use replay::{Lost, Replays};
 use suspects::{Evidence, Suspects};
 
@@ -55,12 +59,22 @@ const DEAD_LETTERS_INTERVAL: Duration = Duration::from_secs(10);
 
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// Checks customers continuously. Requests replays of lost ones if `repair` is set. Never returns.
+/// Checks customers continuously until shutdown. Requests replays of lost ones if `repair` is set.
 ///
 /// A server that cannot be read is logged once, and then in summaries.
-pub(super) async fn watch(sources: &Sources, repair: bool) -> Infallible {
+///
+/// # Errors
+/// Returns an error if the listener of the metrics fails.
+pub(super) async fn watch(
+    sources: &Sources,
+    repair: bool,
+    metrics_listener: TcpListener,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
     tracing::info!(repair, "watching the customers of both applications");
     let flow = sync::watch::Sender::new(Flow::default());
+    let mut registry = metrics_registry(env!("CARGO_PKG_VERSION"));
+    let metrics = Metrics::register(&mut registry);
     let mut watcher = Watcher {
         sources,
         flow: flow.subscribe(),
@@ -70,10 +84,19 @@ pub(super) async fn watch(sources: &Sources, repair: bool) -> Infallible {
         scan: Scan { after: Uuid::nil(), next: Instant::now() },
         suspects: Suspects::default(),
         dead_letters_read: None,
+        metrics: metrics.clone(),
+    };
+    let refresh = {
+        let (sources, flow) = (sources.clone(), flow.clone());
+        move || {
+            let (metrics, sources, flow) = (metrics.clone(), sources.clone(), flow.clone());
+            async move { metrics.refresh(&sources, &flow).await }
+        }
     };
     tokio::select! {
-        never = Box::pin(keep_monitoring(sources, &flow)) => never,
-        never = Box::pin(watcher.run()) => never,
+        never = Box::pin(keep_monitoring(sources, &flow)) => match never {},
+        never = Box::pin(watcher.run()) => match never {},
+        served = serve_metrics(metrics_listener, registry, refresh, shutdown) => served,
     }
 }
 
@@ -113,6 +136,7 @@ struct Watcher<'a> {
     scan: Scan,
     suspects: Suspects,
     dead_letters_read: Option<Instant>,
+    metrics: Metrics,
 }
 
 struct Tables {
@@ -159,6 +183,7 @@ impl Watcher<'_> {
         self.scan(&mut tables).await?;
         let lost = self.compare_suspects(&mut tables).await?;
         self.tables = Some(tables);
+        self.metrics.checked(self.suspects.len());
         self.suspects.log_repaired();
         self.repair(lost).await
     }
@@ -336,6 +361,7 @@ impl Watcher<'_> {
             return Ok(());
         };
         let requested = replays.request(lost).await?;
+        self.metrics.requested(&requested);
         self.pause("requested a replay of lost customers", &requested);
         let ids: Vec<Uuid> = requested.iter().map(|lost| lost.id).collect();
         self.suspects.replay_requested(&ids, Instant::now());

@@ -96,7 +96,7 @@ fn customer() -> Customer {
 fn event() -> Outgoing {
     CustomerVersion::first(customer())
         .event(Uuid::now_v7(), child_traceparent(None))
-        .into_message(topology::WEB_STORE_EVENTS)
+        .into_message(topology::WEB_STORE_EVENTS, false)
 }
 
 fn command(event: &Incoming) -> Outgoing {

@@ -5,6 +5,7 @@ use std::{env, path::Path};
 use crate::{
     command::find_program,
     connection_urls::{ConnectionUrls, PASSWORD},
+    console::Console,
     service::{Program, Service, sibling_program},
 };
 
@@ -53,20 +54,28 @@ fn reconcile_command(env_file: &Path) -> Option<String> {
 }
 
 /// Returns the text of `stack.env`: lines of the form `NAME=value`.
-pub(crate) fn stack_env(urls: &ConnectionUrls, services: &[Service]) -> String {
+pub(crate) fn stack_env(urls: &ConnectionUrls, services: &[Service], console: &Console) -> String {
     let web_store = url_of(services, Program::WebStore);
     let transformer = url_of(services, Program::Transformer);
     let marketing = url_of(services, Program::Marketing);
     let broker = urls.broker_url("admin");
     let web_store_database = urls.web_store_database_url("web_store_owner");
     let marketing_database = urls.marketing_database_url("marketing_owner");
+    let metrics = |program| find(services, program).and_then(Service::metrics_url).unwrap_or_default();
+    let [web_store_metrics, transformer_metrics, marketing_metrics] =
+        [Program::WebStore, Program::Transformer, Program::Marketing].map(metrics);
+    let console_metrics = console.metrics_url().unwrap_or_default();
     format!(
         "WEB_STORE_URL={web_store}\n\
          TRANSFORMER_URL={transformer}\n\
          MARKETING_URL={marketing}\n\
          BROKER_URL={broker}\n\
          WEB_STORE_DATABASE_URL={web_store_database}\n\
-         MARKETING_DATABASE_URL={marketing_database}\n"
+         MARKETING_DATABASE_URL={marketing_database}\n\
+         WEB_STORE_METRICS_URL={web_store_metrics}\n\
+         TRANSFORMER_METRICS_URL={transformer_metrics}\n\
+         MARKETING_METRICS_URL={marketing_metrics}\n\
+         CONSOLE_METRICS_URL={console_metrics}\n"
     )
 }
 

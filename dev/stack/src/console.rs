@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     process::Process,
-    service::{Output, sibling_program, spawn},
+    service::{Output, metrics_url, sibling_program, spawn},
 };
 
 const NAME: &str = "console";
@@ -32,6 +32,12 @@ impl Console {
         let settings: Vec<_> = settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let process = launch(&path, &settings, output)?;
         Ok(Self { process, path, settings, output: output.clone() })
+    }
+
+    /// Returns the URL of the console's metrics, if its settings contain `METRICS_LISTEN`.
+    #[must_use]
+    pub fn metrics_url(&self) -> Option<String> {
+        metrics_url(&self.settings)
     }
 
     /// Starts a process with the same parameters again. A process that still runs is killed.

@@ -152,6 +152,12 @@ impl Service {
         format!("http://{}", self.address())
     }
 
+    /// Returns the URL of the service's metrics, if its settings contain `METRICS_LISTEN`.
+    #[must_use]
+    pub fn metrics_url(&self) -> Option<String> {
+        metrics_url(&self.launch.settings)
+    }
+
     /// Waits until the service reports that it is ready.
     ///
     /// # Errors
@@ -193,6 +199,12 @@ impl Service {
     pub async fn terminate(&mut self, deadline: Duration) -> anyhow::Result<ExitStatus> {
         self.process.stop(Signal::TERM, deadline).await
     }
+}
+
+/// Returns the URL of a program's metrics, if its settings contain `METRICS_LISTEN`.
+pub(crate) fn metrics_url(settings: &[(String, String)]) -> Option<String> {
+    let (_, address) = settings.iter().find(|(name, _)| name == "METRICS_LISTEN")?;
+    Some(format!("http://{address}/metrics"))
 }
 
 impl Launch {

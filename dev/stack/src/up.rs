@@ -29,12 +29,19 @@ const READY_DEADLINE: Duration = Duration::from_mins(1);
 /// Services end within 10 seconds after SIGTERM. This is a little more.
 const STOP_DEADLINE: Duration = Duration::from_secs(12);
 
+/// The distance from a service's port to the port of its metrics.
+const METRICS_OFFSET: u16 = 1000;
+
+/// The distance from the Web Store's port to the port of the console's metrics.
+const CONSOLE_METRICS_OFFSET: u16 = 1003;
+
 /// The settings of services and of the console that a user can set in the environment of `stack up`.
-const FORWARDED_SETTINGS: [&str; 4] = [
+const FORWARDED_SETTINGS: [&str; 5] = [
     "WEB_STORE_REGISTRATIONS_PER_MINUTE",
     "MARKETING_OPERATOR_PASSWORD_HASH",
     "TRUSTED_PROXIES",
     "CONSOLE_REPAIR",
+    "PROBE_INTERVAL_SECONDS",
 ];
 
 /// Starts the servers, the three services, and the console, which repairs losses of messages. Restarts those that end,
@@ -47,7 +54,8 @@ pub(crate) struct Arguments {
     /// The directory for the data and logs of the servers, and for stack.env.
     #[arg(long, default_value = "target/stack")]
     dir: PathBuf,
-    /// The Web Store's port on 127.0.0.1.
+    /// The Web Store's port on 127.0.0.1. The metrics of each service have its port plus 1000, and those of the
+    /// console have this port plus 1003.
     #[arg(long, default_value_t = 8080)]
     web_store_port: u16,
     /// Marketing's port on 127.0.0.1.
@@ -80,7 +88,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         () = stop.wait() => return Ok(()),
     };
     let urls = system.servers.connection_urls();
-    work_dir.write_env(&stack_env(&urls, &system.services))?;
+    work_dir.write_env(&stack_env(&urls, &system.services, &system.console))?;
     print_line("stack", &banner(&urls, &system.services, &work_dir.env_path()));
     tokio::select! {
         never = system.supervise() => match never {},
@@ -100,10 +108,17 @@ impl Arguments {
         ]
     }
 
+    fn console_metrics_port(&self) -> u16 {
+        self.web_store_port.saturating_add(CONSOLE_METRICS_OFFSET)
+    }
+
     fn check_ports(&self) -> anyhow::Result<()> {
         // All listeners stay open until the last check, so that a port given twice is found.
         let mut listeners = Vec::new();
-        for (_, port, option) in self.services() {
+        let services = self.services().map(|(_, port, option)| (port, option));
+        let metrics = services.map(|(port, option)| (port.saturating_add(METRICS_OFFSET), option));
+        let console = (self.console_metrics_port(), "--web-store-port");
+        for (port, option) in services.into_iter().chain(metrics).chain([console]) {
             match TcpListener::bind(local(port)) {
                 Ok(listener) => listeners.push(listener),
                 Err(error) => bail!(
@@ -134,6 +149,7 @@ impl System {
         let mut services = Vec::new();
         for (program, port, _) in arguments.services() {
             let mut settings = servers.connection_urls().settings(program);
+            settings.push(metrics_setting(port.saturating_add(METRICS_OFFSET)));
             settings.extend(forwarded_settings());
             services.push(Service::start(program, local(port), settings, &Output::Terminal)?);
         }
@@ -143,6 +159,7 @@ impl System {
             print_line("stack", &format!("{} is ready (process {})", process.name(), process.pid()));
         }
         let mut settings: Vec<_> = servers.connection_urls().console_settings().into();
+        settings.push(metrics_setting(arguments.console_metrics_port()));
         settings.extend(forwarded_settings());
         let console = Console::watch(settings, &Output::Terminal)?;
         Ok(Self { console, services, servers })
@@ -173,6 +190,10 @@ impl System {
 fn forwarded_settings() -> impl Iterator<Item = (&'static str, String)> {
     let settings = FORWARDED_SETTINGS.into_iter().filter_map(|name| Some((name, env::var(name).ok()?)));
     settings.filter(|(_, value)| !value.is_empty())
+}
+
+fn metrics_setting(port: u16) -> (&'static str, String) {
+    ("METRICS_LISTEN", local(port).to_string())
 }
 
 fn local(port: u16) -> SocketAddr {

@@ -196,6 +196,8 @@ impl TestEnvironment {
         // Tests register more customers from one address than a visitor would.
         own.push(("WEB_STORE_REGISTRATIONS_PER_MINUTE", "0".to_owned()));
         own.push(("HTTP_MAX_CONNECTIONS_PER_ADDRESS", "1024".to_owned()));
+        // Tests count messages.
+        own.push(("PROBE_INTERVAL_SECONDS", "0".to_owned()));
         own.retain(|(name, _)| settings.iter().all(|(other, _)| other != name));
         let more = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let output = Output::File(self.add_log(program.name()));

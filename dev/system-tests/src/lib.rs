@@ -6,6 +6,7 @@ mod databases;
 mod environment;
 pub mod load;
 mod management;
+pub mod metrics;
 pub mod operator;
 pub mod programs;
 mod reconciliation;

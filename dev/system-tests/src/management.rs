@@ -135,7 +135,9 @@ impl Management {
 
     /// Removes a binding, if it exists.
     pub async fn unbind(&self, queue: &str, exchange: &str, routing_key: &str) -> anyhow::Result<()> {
-        self.delete(&format!("bindings/{{}}/e/{exchange}/q/{queue}/{routing_key}")).await
+        // The API encodes the key once more than the address does.
+        let key = routing_key.replace('#', "%2523");
+        self.delete(&format!("bindings/{{}}/e/{exchange}/q/{queue}/{key}")).await
     }
 
     /// Sets a policy for the queues whose name matches the pattern.

@@ -43,6 +43,18 @@ enum UpdateFailure {
     TooMany(Duration),
 }
 
+impl UpdateFailure {
+    /// Returns the name for metrics.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Problem(problem) => problem.name(),
+            Self::InvalidFields(_) => "invalid-fields",
+            Self::NotSaved => "unavailable",
+            Self::TooMany(_) => "too-many",
+        }
+    }
+}
+
 pub(super) async fn show(
     State(app): State<App>,
     headers: HeaderMap,
@@ -130,6 +142,7 @@ pub(super) async fn update(
     let Some(customer) = customer else { return format.problem(&Problem::NotFound) };
     let mut form = RegistrationForm::default();
     let outcome = try_update(&app, &customer, peer, &headers, body, &mut form).await;
+    app.metrics.updated(outcome.as_ref().map_or_else(UpdateFailure::name, |_| "updated"));
     render_update(format, outcome, &edit_link(&customer), &form)
 }
 

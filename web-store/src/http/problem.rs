@@ -47,6 +47,19 @@ impl Problem {
         }
     }
 
+    /// Returns the name for metrics.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::IdempotencyKeyReused => "key-reused",
+            Self::Malformed(_) | Self::UnsupportedMediaType => "unreadable",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::NotFound => "not-found",
+            Self::TooLarge => "too-large",
+            Self::TooManyChanges(_) | Self::TooManyRegistrations(_) => "too-many",
+            Self::DetailsNotSaved | Self::Unavailable => "unavailable",
+        }
+    }
+
     pub(super) fn title(&self) -> &'static str {
         match self {
             Self::IdempotencyKeyReused => "You are registered already",

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     edit_key::EditKey,
     idempotency::{IdempotencyRecord, idempotency_key},
-    store::{RegisterError, RegisteredCustomer, Registration},
+    store::{RegisterError, Registered, RegisteredCustomer, Registration},
 };
 
 static REGISTRATIONS: FailureLog = FailureLog::new("registration");
@@ -47,6 +47,9 @@ pub(super) async fn register(
 ) -> Response {
     let mut form = None;
     let outcome = try_register(&app, peer, &headers, body, &mut form).await;
+    if let Err(failure) = &outcome {
+        app.metrics.registrations.ended(failure.name());
+    }
     render(Format::negotiate(&headers), outcome, form)
 }
 
@@ -71,10 +74,30 @@ async fn try_register(
         Err(RegisterError::Unavailable(error)) => REGISTRATIONS.failed(error),
         _ => REGISTRATIONS.succeeded(),
     }
-    let registered = outcome?;
+    let registered = match outcome? {
+        // Counted at the commit, also for a visitor who did not wait.
+        Registered::Now(customer) => customer,
+        Registered::Before(customer) => {
+            app.metrics.registrations.ended("repeated");
+            customer
+        }
+    };
     app.relay.wake.notify_one();
     tracing::debug!(customer_id = %registered.customer_id, "registered");
     Ok(registered)
+}
+
+impl RegisterFailure {
+    /// Returns the name for metrics.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Problem(problem) => problem.name(),
+            Self::InvalidFields(_) => "invalid-fields",
+            Self::Store(RegisterError::EmailTaken) => "email-taken",
+            Self::Store(RegisterError::IdempotencyKeyReused) => "key-reused",
+            Self::Store(RegisterError::Unavailable(_)) => "unavailable",
+        }
+    }
 }
 
 fn render(

@@ -35,6 +35,7 @@ struct Inner {
     setup: &'static str,
     /// The limit for one use, from the wait for a free slot to the result.
     deadline: Duration,
+    size: usize,
     /// One for each connection.
     slots: Semaphore,
     /// The most recently used one is the last.
@@ -57,8 +58,9 @@ impl Pool {
         deadline: Duration,
         setup: &'static str,
     ) -> Self {
-        let (slots, idle) = (Semaphore::new(size.clamp(1, Semaphore::MAX_PERMITS)), Mutex::new(Vec::new()));
-        Self(Arc::new(Inner { database, setup, deadline, slots, idle, generation: AtomicU64::new(0) }))
+        let size = size.clamp(1, Semaphore::MAX_PERMITS);
+        let (slots, idle) = (Semaphore::new(size), Mutex::new(Vec::new()));
+        Self(Arc::new(Inner { database, setup, deadline, size, slots, idle, generation: AtomicU64::new(0) }))
     }
 
     /// Runs steps on a connection. Keeps the connection only after a success or an error about the data.
@@ -102,6 +104,11 @@ impl Pool {
     pub(crate) fn close_all(&self) {
         self.0.generation.fetch_add(1, Ordering::AcqRel);
         self.idle().clear();
+    }
+
+    /// Returns the numbers of connections that are idle and in use.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.idle().len(), self.0.size - self.0.slots.available_permits())
     }
 
     async fn connection(&self) -> sqlx::Result<PgConnection> {

@@ -187,5 +187,5 @@ fn event(stored: StoredVersion, traceparent: &str) -> Outgoing {
     let message_id = stored.message_id;
     CustomerVersion::from(stored)
         .event(message_id, child_traceparent(Some(traceparent)))
-        .into_message(WEB_STORE_REPLAYS)
+        .into_message(WEB_STORE_REPLAYS, true)
 }

@@ -9,8 +9,8 @@ use std::{
 use chrono::Utc;
 use contracts::{Message, ReplayProgressed, ReplayState, topology::WEB_STORE_REPLAYS};
 use messaging::{
-    Backoff, BrokerUrl, ConnectionStatus, Envelope, Outgoing, PublishOutcome, Session, SessionError,
-    child_traceparent,
+    Backoff, BrokerUrl, ConnectionStatus, Envelope, MessagingMetrics, Outgoing, PublishOutcome, Session,
+    SessionError, child_traceparent,
 };
 use sqlx::postgres::PgConnectOptions;
 use tokio::{sync::Notify, time::Instant};
@@ -44,6 +44,7 @@ pub(crate) struct Replayer {
     database: PgConnectOptions,
     broker: BrokerUrl,
     relay: Arc<Relay>,
+    pub(super) metrics: MessagingMetrics,
     /// Notified after each stored request.
     pub(super) wake: Notify,
     /// Kept from session to session.
@@ -72,8 +73,13 @@ enum Obstacle {
 }
 
 impl Replayer {
-    pub(crate) fn new(database: PgConnectOptions, broker: BrokerUrl, relay: Arc<Relay>) -> Self {
-        Self { database, broker, relay, wake: Notify::new(), paused: Mutex::default() }
+    pub(crate) fn new(
+        database: PgConnectOptions,
+        broker: BrokerUrl,
+        relay: Arc<Relay>,
+        metrics: MessagingMetrics,
+    ) -> Self {
+        Self { database, broker, relay, metrics, wake: Notify::new(), paused: Mutex::default() }
     }
 
     /// Runs one session until shutdown or until the first error.
@@ -86,6 +92,7 @@ impl Replayer {
         shutdown: &CancellationToken,
     ) -> anyhow::Result<()> {
         let broker = Session::open_publisher(&self.broker, "web-store replays").await?;
+        let broker = broker.with_metrics(&self.metrics);
         broker.declare_direct_exchange(WEB_STORE_REPLAYS).await?;
         let mut table = ReplayTable::connect(&self.database).await?;
         tokio::select! {
@@ -247,6 +254,7 @@ async fn report(
         traceparent: child_traceparent(Some(&replay.traceparent)),
         timestamp: Utc::now(),
         app_id: "web-store",
+        is_replay: false,
     };
     let report = Outgoing { exchange: WEB_STORE_REPLAYS, envelope, body: report.to_json().into_bytes() };
     broker.publish_to_key(reply_to, &[report]).await.map(drop)

@@ -69,7 +69,7 @@ pub(crate) async fn session(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let session = Session::open(broker, "web-store replay requests").await?;
-    let consumer = Consumer::start(&session, &WEB_STORE_REPLAY_CUSTOMERS, status).await?;
+    let consumer = Consumer::start(&session, &WEB_STORE_REPLAY_CUSTOMERS, status, &replayer.metrics).await?;
     // One connection, which opens with the first request.
     let connections = Pool::new(database.clone(), 1, QUERY_TIMEOUT, "");
     consumer.run(&mut StoreRequests { connections, replayer }, shutdown).await?;

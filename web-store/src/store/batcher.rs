@@ -13,11 +13,12 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{QUERY_TIMEOUT, RegisterError, RegisteredCustomer, Registration};
+use super::{QUERY_TIMEOUT, RegisterError, Registered, RegisteredCustomer, Registration};
 use crate::{
     customer::Customer,
     edit_key::EditKey,
     idempotency::IdempotencyRecord,
+    metrics::RegistrationMetrics,
     outbox::OutboxEvent,
     postgres::{Pool, PostgresError, may_depend_on_rows},
     version::CustomerVersion,
@@ -35,7 +36,7 @@ const QUEUE_CAPACITY: usize = 1024;
 /// One plan fits every batch. Without this setting the server plans each execution again.
 const ONE_PLAN: &str = "SET plan_cache_mode = force_generic_plan";
 
-type Outcome = Result<RegisteredCustomer, RegisterError>;
+type Outcome = Result<Registered, RegisterError>;
 
 /// A registration, its event, and the caller that waits for the outcome.
 struct PendingRegistration {
@@ -56,12 +57,12 @@ pub(super) struct RegistrationBatcher {
 impl RegistrationBatcher {
     /// Starts the workers. They connect when the first registration arrives, and end when the last clone of
     /// the batcher is dropped.
-    pub(super) fn start(database: &PgConnectOptions) -> Self {
+    pub(super) fn start(database: &PgConnectOptions, metrics: &RegistrationMetrics) -> Self {
         let (queue, pending) = mpsc::channel(QUEUE_CAPACITY);
         let pending = Arc::new(Mutex::new(pending));
         let connections = Pool::new(database.clone(), WORKERS, QUERY_TIMEOUT, ONE_PLAN);
         for _ in 0..WORKERS {
-            let worker = BatchWorker { connections: connections.clone() };
+            let worker = BatchWorker { connections: connections.clone(), metrics: metrics.clone() };
             tokio::spawn(worker.run(Arc::clone(&pending)));
         }
         Self { queue, connections }
@@ -70,6 +71,11 @@ impl RegistrationBatcher {
     /// Closes the connections of the workers, each after its use.
     pub(super) fn close_connections(&self) {
         self.connections.close_all();
+    }
+
+    /// Returns the numbers of the workers' connections that are idle and in use.
+    pub(super) fn connection_counts(&self) -> (usize, usize) {
+        self.connections.counts()
     }
 
     /// Builds the event, queues the registration, and waits for its outcome.
@@ -94,6 +100,7 @@ impl RegistrationBatcher {
 /// One task, which saves batches. Each worker uses one connection at a time.
 struct BatchWorker {
     connections: Pool,
+    metrics: RegistrationMetrics,
 }
 
 impl BatchWorker {
@@ -114,53 +121,62 @@ impl BatchWorker {
 
     /// Returns one outcome for each registration, in order.
     async fn register(&self, batch: &[PendingRegistration]) -> Vec<Outcome> {
-        let saved = self.connections.run(async |connection| save(connection, batch).await).await;
+        let saved = self.connections.run(async |connection| self.save(connection, batch).await).await;
         saved.unwrap_or_else(|error| batch.iter().map(|_| Err(error.clone().into())).collect())
     }
-}
 
-/// Saves the batch. If the database refuses the statement because of a row, saves each registration alone, so that
-/// one refused row does not affect the others.
-async fn save(connection: &mut PgConnection, batch: &[PendingRegistration]) -> sqlx::Result<Vec<Outcome>> {
-    match insert_batch(connection, batch).await {
-        Err(error) if batch.len() > 1 && may_depend_on_rows(&error) => {
-            insert_individually(connection, batch).await
-        }
-        outcomes => outcomes,
-    }
-}
-
-/// Inserts the batch in one statement. Rows skipped by `ON CONFLICT` are resolved individually.
-async fn insert_batch(
-    connection: &mut PgConnection,
-    batch: &[PendingRegistration],
-) -> sqlx::Result<Vec<Outcome>> {
-    let inserted = insert(connection, batch).await?;
-    let mut outcomes = Vec::with_capacity(batch.len());
-    for PendingRegistration { customer, edit_key, idempotency, event, .. } in batch {
-        outcomes.push(if inserted.contains(&event.message_id) {
-            Ok(RegisteredCustomer { customer_id: customer.id, edit_key: *edit_key })
-        } else {
-            resolve_conflict(connection, *idempotency).await?
-        });
-    }
-    Ok(outcomes)
-}
-
-/// Inserts each registration in a separate statement.
-async fn insert_individually(
-    connection: &mut PgConnection,
-    batch: &[PendingRegistration],
-) -> sqlx::Result<Vec<Outcome>> {
-    let mut outcomes = Vec::with_capacity(batch.len());
-    for pending in batch {
-        match insert_batch(connection, slice::from_ref(pending)).await {
-            Ok(outcome) => outcomes.extend(outcome),
-            Err(error) if may_depend_on_rows(&error) => outcomes.push(Err(PostgresError::from(error).into())),
-            Err(error) => return Err(error),
+    /// Saves the batch. If the database refuses the statement because of a row, saves each registration alone, so that
+    /// one refused row does not affect the others.
+    async fn save(
+        &self,
+        connection: &mut PgConnection,
+        batch: &[PendingRegistration],
+    ) -> sqlx::Result<Vec<Outcome>> {
+        match self.insert_batch(connection, batch).await {
+            Err(error) if batch.len() > 1 && may_depend_on_rows(&error) => {
+                self.insert_individually(connection, batch).await
+            }
+            outcomes => outcomes,
         }
     }
-    Ok(outcomes)
+
+    /// Inserts the batch in one statement. Rows skipped by `ON CONFLICT` are resolved individually.
+    async fn insert_batch(
+        &self,
+        connection: &mut PgConnection,
+        batch: &[PendingRegistration],
+    ) -> sqlx::Result<Vec<Outcome>> {
+        let inserted = insert(connection, batch).await?;
+        self.metrics.committed(batch.len(), inserted.len());
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for PendingRegistration { customer, edit_key, idempotency, event, .. } in batch {
+            outcomes.push(if inserted.contains(&event.message_id) {
+                Ok(Registered::Now(RegisteredCustomer { customer_id: customer.id, edit_key: *edit_key }))
+            } else {
+                resolve_conflict(connection, *idempotency).await?
+            });
+        }
+        Ok(outcomes)
+    }
+
+    /// Inserts each registration in a separate statement.
+    async fn insert_individually(
+        &self,
+        connection: &mut PgConnection,
+        batch: &[PendingRegistration],
+    ) -> sqlx::Result<Vec<Outcome>> {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for pending in batch {
+            match self.insert_batch(connection, slice::from_ref(pending)).await {
+                Ok(outcome) => outcomes.extend(outcome),
+                Err(error) if may_depend_on_rows(&error) => {
+                    outcomes.push(Err(PostgresError::from(error).into()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(outcomes)
+    }
 }
 
 /// Inserts all rows without a conflict, each with its event. Returns the message ids of the inserted rows.
@@ -200,10 +216,10 @@ async fn resolve_conflict(
         record.key_hash,
     );
     Ok(match select.fetch_optional(connection).await? {
-        Some(earlier) if earlier.request == record.request_fingerprint => Ok(RegisteredCustomer {
-            customer_id: earlier.id,
-            edit_key: EditKey::from_stored(earlier.edit_key),
-        }),
+        Some(earlier) if earlier.request == record.request_fingerprint => {
+            let edit_key = EditKey::from_stored(earlier.edit_key);
+            Ok(Registered::Before(RegisteredCustomer { customer_id: earlier.id, edit_key }))
+        }
         Some(_) => Err(RegisterError::IdempotencyKeyReused),
         None => Err(RegisterError::EmailTaken),
     })

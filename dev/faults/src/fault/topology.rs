@@ -60,11 +60,11 @@ impl TopologyFault {
                 restore("the exchange is deleted", async || management.delete_exchange(queue.exchange).await)
                     .await
             }
-            Self::RemoveBinding(Queue { name, exchange, routing_key, .. }) => {
-                restore("the binding is removed", async || {
-                    management.unbind(name, exchange, routing_key).await
-                })
-                .await
+            Self::RemoveBinding(queue) => {
+                let Queue { name, exchange, .. } = queue;
+                let key = queue.binding_key();
+                restore("the binding is removed", async || management.unbind(name, exchange, &key).await)
+                    .await
             }
         }
     }

@@ -1,0 +1,132 @@
+//! The metrics of the watch: queues, dead letters, and lost customers.
+
+use std::sync::atomic::AtomicU64;
+
+use messaging::Session;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+use tokio::{sync::watch, time::Instant};
+
+use super::replay::Lost;
+use crate::reconcile::{
+    flow::{Flow, queues},
+    sources::Sources,
+};
+
+/// A gauge whose value is not a number while the broker cannot be read.
+type Measurement = Gauge<f64, AtomicU64>;
+
+/// The metrics of the watch. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    messages: Family<QueueLabel, Measurement>,
+    in_flight: Family<QueueLabel, Measurement>,
+    consumers: Family<QueueLabel, Measurement>,
+    dead_letters: Family<QueueLabel, Measurement>,
+    differing: Gauge,
+    requested: Family<StateLabel, Counter>,
+    check_age: Measurement,
+    checked: watch::Sender<Instant>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueLabel {
+    messaging_destination_name: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+impl Metrics {
+    /// Creates the metrics and registers them.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            messages: Family::default(),
+            in_flight: Family::default(),
+            consumers: Family::default(),
+            dead_letters: Family::default(),
+            differing: Gauge::default(),
+            requested: Family::default(),
+            check_age: Measurement::default(),
+            checked: watch::Sender::new(Instant::now()),
+        };
+        registry.register("queue_messages", "Messages that no consumer holds", metrics.messages.clone());
+        registry.register(
+            "queue_in_flight_messages",
+            "Messages that the consumers of a queue hold",
+            metrics.in_flight.clone(),
+        );
+        registry.register("queue_consumers", "Consumers of a queue", metrics.consumers.clone());
+        registry.register(
+            "dead_letters_messages",
+            "Dead letters of a queue, which wait for an operator",
+            metrics.dead_letters.clone(),
+        );
+        registry.register(
+            "reconcile_differing_customers",
+            "Customers that differ between the applications, including those whose messages are on the way",
+            metrics.differing.clone(),
+        );
+        registry.register(
+            "reconcile_requested_customers",
+            "Lost customers whose messages were requested again, by state",
+            metrics.requested.clone(),
+        );
+        registry.register_with_unit(
+            "reconcile_check_age",
+            "Time since the last check of customers that read both databases",
+            Unit::Seconds,
+            metrics.check_age.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn checked(&self, differing: usize) {
+        self.checked.send_replace(Instant::now());
+        self.differing.set(i64::try_from(differing).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn requested(&self, customers: &[Lost]) {
+        for lost in customers {
+            self.requested.get_or_create(&StateLabel { state: lost.state.name() }).inc();
+        }
+    }
+
+    /// Measures the queues and the dead letters.
+    pub(crate) async fn refresh(&self, sources: &Sources, flow: &watch::Sender<Flow>) {
+        self.check_age.set(self.checked.borrow().elapsed().as_secs_f64());
+        let observed = flow.borrow().queues.clone();
+        for (_, queue) in queues() {
+            let labels = QueueLabel { messaging_destination_name: queue.name };
+            let observation = observed.iter().find(|observation| observation.queue == queue.name);
+            let ready = observation.map_or(f64::NAN, |observation| observation.ready.into());
+            let consumers = observation.map_or(f64::NAN, |observation| observation.consumers.into());
+            let in_flight =
+                observation.map(|observation| u32::try_from(observation.in_flight).unwrap_or(u32::MAX));
+            self.messages.get_or_create(&labels).set(ready);
+            self.consumers.get_or_create(&labels).set(consumers);
+            self.in_flight.get_or_create(&labels).set(in_flight.map_or(f64::NAN, f64::from));
+        }
+        let brokers = [sources.source_broker(), sources.target_broker()];
+        for (stage, broker) in brokers.into_iter().enumerate() {
+            let session = Session::open(broker, "console metrics").await.ok();
+            for (_, queue) in queues().filter(|(other, _)| *other == stage) {
+                let mut letters = f64::NAN;
+                if let Some(session) = &session {
+                    let state = session.queue_state(&queue.dead_letter_queue()).await;
+                    letters = state.map_or(f64::NAN, |state| state.unwrap_or_default().ready_messages.into());
+                }
+                let labels = QueueLabel { messaging_destination_name: queue.name };
+                self.dead_letters.get_or_create(&labels).set(letters);
+            }
+            if let Some(session) = session {
+                session.close().await;
+            }
+        }
+    }
+}

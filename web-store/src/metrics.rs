@@ -1,0 +1,134 @@
+//! The Web Store's own metrics, beside those of `messaging` and `service-kit`.
+
+use std::sync::atomic::AtomicU64;
+
+use messaging::MessagingMetrics;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use service_kit::HttpMetrics;
+
+use crate::{outbox::OutboxState, store::Store};
+
+/// Upper bounds of the number of registrations in one statement. The maximum is 64.
+const BATCH_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+
+/// A gauge of a source that may be unavailable. Its value is then not a number.
+type Measurement = Gauge<f64, AtomicU64>;
+
+/// All metrics of the Web Store. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    pub(crate) registrations: RegistrationMetrics,
+    pub(crate) messaging: MessagingMetrics,
+    pub(crate) http: HttpMetrics,
+    updates: Family<OutcomeLabel, Counter>,
+    outbox_messages: Family<OutboxLabel, Measurement>,
+    outbox_oldest_age: Measurement,
+    connections: Family<ConnectionLabels, Gauge>,
+}
+
+/// Registrations by outcome, and the sizes of their batches. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct RegistrationMetrics {
+    outcomes: Family<OutcomeLabel, Counter>,
+    batch_size: Histogram,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutboxLabel {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectionLabels {
+    db_client_connection_pool_name: &'static str,
+    db_client_connection_state: &'static str,
+}
+
+impl Metrics {
+    /// Creates the metrics and registers them.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            registrations: RegistrationMetrics::register(registry),
+            messaging: MessagingMetrics::register(registry),
+            http: HttpMetrics::register(registry),
+            updates: Family::default(),
+            outbox_messages: Family::default(),
+            outbox_oldest_age: Measurement::default(),
+            connections: Family::default(),
+        };
+        registry.register("details_updates", "Changes of details, by outcome", metrics.updates.clone());
+        registry.register(
+            "outbox_messages",
+            "Events in the outbox, counted up to 10001",
+            metrics.outbox_messages.clone(),
+        );
+        registry.register_with_unit(
+            "outbox_oldest_age",
+            "Time that the oldest event has waited in the outbox, or 0",
+            Unit::Seconds,
+            metrics.outbox_oldest_age.clone(),
+        );
+        registry.register(
+            "db_client_connection_count",
+            "Connections to the database, by pool and state",
+            metrics.connections.clone(),
+        );
+        metrics
+    }
+
+    pub(crate) fn updated(&self, outcome: &'static str) {
+        self.updates.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Measures the outbox and the connections.
+    pub(crate) async fn refresh(&self, store: &Store) {
+        let unknown = OutboxState { fresh: f64::NAN, parked: f64::NAN, oldest_age: f64::NAN };
+        let OutboxState { fresh, parked, oldest_age } = store.outbox_state().await.unwrap_or(unknown);
+        for (state, messages) in [("fresh", fresh), ("parked", parked)] {
+            self.outbox_messages.get_or_create(&OutboxLabel { state }).set(messages);
+        }
+        self.outbox_oldest_age.set(oldest_age);
+        for (pool, idle, used) in store.connections() {
+            for (state, connections) in [("idle", idle), ("used", used)] {
+                let labels = ConnectionLabels {
+                    db_client_connection_pool_name: pool,
+                    db_client_connection_state: state,
+                };
+                self.connections.get_or_create(&labels).set(i64::try_from(connections).unwrap_or(i64::MAX));
+            }
+        }
+    }
+}
+
+impl RegistrationMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Self { outcomes: Family::default(), batch_size: Histogram::new(BATCH_BUCKETS) };
+        registry.register("registrations", "Registrations, by outcome", metrics.outcomes.clone());
+        registry.register(
+            "registration_batch_size",
+            "Registrations that shared one commit",
+            metrics.batch_size.clone(),
+        );
+        metrics
+    }
+
+    /// Counts customers whose rows have been committed.
+    pub(crate) fn committed(&self, batch: usize, customers: usize) {
+        self.batch_size.observe(f64::from(u32::try_from(batch).unwrap_or(u32::MAX)));
+        self.outcomes.get_or_create(&OutcomeLabel { outcome: "registered" }).inc_by(customers as u64);
+    }
+
+    /// Counts a request that added no customer.
+    pub(crate) fn ended(&self, outcome: &'static str) {
+        self.outcomes.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+}
