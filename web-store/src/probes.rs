@@ -17,7 +17,7 @@ use crate::{outbox::OutboxEvent, relay::Relay, store::Store};
 /// up there.
 const PROBES: Uuid = uuid!("7b7c2e4e-9d0d-4f43-a9a5-57c6b5b1a1d0");
 
-/// After a start, the first migration is usually complete by then.
+/// After a start, the first migration is usually complete after this time.
 const START_DELAY: Duration = Duration::from_secs(1);
 
 static PROBE_WRITES: FailureLog = FailureLog::new("probe");
