@@ -157,7 +157,8 @@ impl SaveCustomers<'_> {
             customer.as_ref().ok().map(|customer| Occurrence::of(message, customer))
         };
         let occurrences: Vec<_> = commands.iter().zip(&customers).map(occurrence).collect();
-        let outcomes = self.save_customers(customers).await?;
+        let trace = commands.first().and_then(|message| message.batch_traceparent());
+        let outcomes = self.save_customers(customers, trace).await?;
         let saved = occurrences.into_iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
         self.metrics.committed(&self.subscription.queue, saved.filter_map(|(occurrence, _)| occurrence));
         Ok(outcomes)
@@ -166,11 +167,12 @@ impl SaveCustomers<'_> {
     async fn save_customers(
         &mut self,
         customers: Vec<Result<Customer, Rejection>>,
+        trace: Option<&str>,
     ) -> Result<Vec<Outcome>, MysqlError> {
         let valid: Vec<&Customer> = customers.iter().flatten().collect();
-        match self.store.save(&valid).await {
+        match self.store.save(&valid, trace).await {
             Ok(()) => Ok(customers.into_iter().map(|customer| customer.map(drop)).collect()),
-            Err(SaveError::Rejected(_)) => self.save_individually(customers).await,
+            Err(SaveError::Rejected(_)) => self.save_individually(customers, trace).await,
             Err(SaveError::Unavailable(error)) => Err(error),
         }
     }
@@ -178,11 +180,12 @@ impl SaveCustomers<'_> {
     async fn save_individually(
         &mut self,
         customers: Vec<Result<Customer, Rejection>>,
+        trace: Option<&str>,
     ) -> Result<Vec<Outcome>, MysqlError> {
         let mut outcomes = Vec::with_capacity(customers.len());
         for customer in customers {
             outcomes.push(match customer {
-                Ok(customer) => self.save_one(&customer).await?,
+                Ok(customer) => self.save_one(&customer, trace).await?,
                 Err(rejection) => Err(rejection),
             });
         }
@@ -190,8 +193,8 @@ impl SaveCustomers<'_> {
     }
 
     /// Saves one customer. If MySQL rejects it, a second attempt attributes the rejection.
-    async fn save_one(&mut self, customer: &Customer) -> Result<Outcome, MysqlError> {
-        let mut saved = self.store.save(&[customer]).await;
+    async fn save_one(&mut self, customer: &Customer, trace: Option<&str>) -> Result<Outcome, MysqlError> {
+        let mut saved = self.store.save(&[customer], trace).await;
         if matches!(saved, Err(SaveError::Rejected(_))) {
             saved = self.store.save_or_attribute(customer).await;
         }

@@ -27,6 +27,7 @@ use futures_util::future::join_all;
 use messaging::{BuildRequest, ConnectionStatus, GapStatus, register_connections, supervise};
 use service_kit::{HealthCheck, health, metrics_registry, required, serve_metrics, write_stdout};
 use sqlx::mysql::MySqlConnectOptions;
+use telemetry::Traces;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -69,6 +70,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let shutdown = service_kit::shutdown_on_signal()?;
     let mut registry = metrics_registry(env!("CARGO_PKG_VERSION"));
     let metrics = Metrics::register(&mut registry);
+    let traces = Traces::start("marketing", env!("CARGO_PKG_VERSION"), &mut registry)?;
 
     let schema_status = ConnectionStatus::new("schema");
     let states: Vec<_> = SUBSCRIPTIONS.iter().map(SubscriptionStatus::new).collect();
@@ -98,10 +100,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     let list = CustomerList::new(database.clone());
     let limits = config.http.with_proxies(&config.proxies);
+    let proxies = config.proxies.clone();
     let app = config.operator_password_hash.map(|hash| App::new(list.clone(), hash, config.proxies));
-    let router = metrics
-        .http
-        .measure(router(app, health_routes(database.clone(), states.clone(), metrics.probes.clone())));
+    let unobserved = router(app, health_routes(database.clone(), states.clone(), metrics.probes.clone()));
+    let router = metrics.http.observe(unobserved, &proxies);
     let serving = service_kit::serve(listener, router, limits, &shutdown);
     let measured = metrics.clone();
     let refresh = move || {
@@ -116,6 +118,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
     };
     let (served, measured, ..) = tokio::join!(serving, measuring, migrating, consuming, watching);
+    traces.shutdown();
     served.and(measured)
 }
 

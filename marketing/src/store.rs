@@ -2,9 +2,10 @@
 
 mod attribution;
 
-use std::time::Duration;
+use std::{borrow::Cow, iter, time::Duration};
 
 use sqlx::{MySql, MySqlConnection, QueryBuilder, mysql::MySqlConnectOptions};
+use telemetry::database_span;
 use tokio::time::Instant;
 
 use crate::{
@@ -32,6 +33,8 @@ pub struct Store {
 struct Connected {
     connection: MySqlConnection,
     segment: Segment,
+    /// The name of the server in traces, by its own version: the URL is the same for both.
+    system: &'static str,
 }
 
 /// The reason for which [`Store::save`] did not save.
@@ -60,16 +63,17 @@ impl Store {
 
     /// Saves all customers or none, and returns after the commit.
     ///
-    /// The highest version of each customer stays in the table, in whatever order the versions arrive.
+    /// The highest version of each customer stays in the table, in whatever order the versions arrive. `trace` is the
+    /// parent of the statement's span.
     ///
     /// # Errors
     /// Returns [`SaveError`] if the batch was not saved, or possibly not saved.
-    pub async fn save(&mut self, customers: &[&Customer]) -> Result<(), SaveError> {
+    pub async fn save(&mut self, customers: &[&Customer], trace: Option<&str>) -> Result<(), SaveError> {
         if customers.is_empty() {
             return Ok(());
         }
         let deadline = Instant::now() + SAVE_TIMEOUT;
-        let saving = save_with(&self.database, self.connected.take(), customers);
+        let saving = save_with(&self.database, self.connected.take(), customers, trace);
         let (connected, result) = with_deadline(deadline, saving).await?;
         match result.map_err(SaveError::from) {
             Err(SaveError::Unavailable(error)) => Err(SaveError::Unavailable(error)),
@@ -109,9 +113,16 @@ async fn save_with(
     database: &MySqlConnectOptions,
     connected: Option<Connected>,
     customers: &[&Customer],
+    trace: Option<&str>,
 ) -> Result<(Connected, sqlx::Result<()>), MysqlError> {
     let mut connected = or_connect(connected, database).await?;
+    let mut span = database_span(connected.system, "INSERT customers", trace, iter::empty());
     let result = insert(&mut connected, customers).await;
+    if let (Some(span), Err(error)) = (&mut span, &result) {
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(Cow::into_owned);
+        span.fail(code.unwrap_or_else(|| "unavailable".to_owned()));
+    }
+    drop(span);
     Ok((connected, result))
 }
 
@@ -136,11 +147,13 @@ async fn or_connect(
     // In a box, so that the future of each batch stays small.
     let mut connection = Box::pin(mysql::connect(database, STATEMENT_LIMIT)).await?;
     let segment = Segment::newest(&mut connection).await?;
-    Ok(Connected { connection, segment })
+    let version: String = sqlx::query_scalar("SELECT VERSION()").fetch_one(&mut connection).await?;
+    let system = if version.contains("MariaDB") { "mariadb" } else { "mysql" };
+    Ok(Connected { connection, segment, system })
 }
 
 async fn insert(connected: &mut Connected, customers: &[&Customer]) -> sqlx::Result<()> {
-    let Connected { connection, segment } = connected;
+    let Connected { connection, segment, .. } = connected;
     statement(customers, segment.number()).build().execute(connection).await?;
     segment.add(customers.iter().filter(|customer| customer.changed_at().is_none()).count());
     Ok(())

@@ -62,7 +62,7 @@ async fn deliver_and_check(database: &MySqlConnectOptions, table: &MySqlPool, ba
                 let customers: Vec<Customer> =
                     batch.iter().map(|(customer, version)| state(ids[*customer], *version)).collect();
                 let customers: Vec<&Customer> = customers.iter().collect();
-                store.save(&customers).await.unwrap();
+                store.save(&customers, None).await.unwrap();
             }
         }
     };

@@ -1,9 +1,13 @@
 //! Consuming: the only place where messages are settled.
 
-use std::{fmt::Display, pin::pin, slice, time::Instant};
+use std::{fmt::Display, pin::pin, slice, sync::Arc, time::Instant};
 
 use contracts::topology::{Queue, Replay};
-use lapin::options::{BasicAckOptions, BasicRejectOptions};
+use lapin::{
+    options::{BasicAckOptions, BasicRejectOptions},
+    types::ShortString,
+};
+use telemetry::{BatchSpan, process_spans};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -126,10 +130,14 @@ impl<'a> Consumer<'a> {
         handler: &mut impl Handler,
         shutdown: &CancellationToken,
     ) -> Result<(), SessionError> {
-        while let Some(batch) = self.next_batch(shutdown).await? {
+        while let Some(mut batch) = self.next_batch(shutdown).await? {
             let started = Instant::now();
+            // A span that is dropped early, with a failed session, shows when that happened.
+            let span = start_spans(self.queue, &mut batch);
             let Some(outcomes) = self.handle(handler, &batch, shutdown).await? else { break };
             self.metrics.processed(batch.len(), started.elapsed());
+            end_message_spans(&mut batch, &outcomes);
+            let _ack = span.as_ref().map(|span| span.ack(self.queue.name));
             let Some(()) = self.settle(&batch, outcomes, shutdown).await? else { break };
         }
         Ok(())
@@ -255,6 +263,29 @@ impl<'a> Consumer<'a> {
                 () = self.session.wait_closed() => return Err(SessionError::Lost),
             }
         }
+    }
+}
+
+/// Starts the span of a batch and those of its messages, if any of them is sampled.
+fn start_spans(queue: &Queue, batch: &mut [Incoming]) -> Option<BatchSpan> {
+    let (span, messages) = process_spans(queue.name, batch.iter().map(Incoming::received))?;
+    let context: Arc<str> = span.traceparent().into();
+    for (message, span) in batch.iter_mut().zip(messages) {
+        message.span = span;
+        message.batch = Some(Arc::clone(&context));
+    }
+    Some(span)
+}
+
+/// Ends the spans of the messages. A rejection is an error with its code.
+fn end_message_spans(batch: &mut [Incoming], outcomes: &[Outcome]) {
+    for (message, outcome) in batch.iter_mut().zip(outcomes) {
+        let message_id = message.delivery.properties.message_id().as_ref().map(ShortString::as_str);
+        tracing::debug!(message_id, trace_id = message.trace_id(), succeeded = outcome.is_ok(), "processed");
+        if let (Some(span), Err(rejection)) = (&mut message.span, outcome) {
+            span.fail(rejection.code());
+        }
+        message.span = None;
     }
 }
 

@@ -93,7 +93,9 @@ fn chunk_length(rejected: &[(&Incoming, Rejection)]) -> usize {
 fn log(queue: &Queue, message: &Incoming, rejection: &Rejection) {
     let message_id = message.delivery.properties.message_id();
     let message_id = message_id.as_ref().map(ShortString::as_str);
-    tracing::warn!(queue = queue.name, message_id, reason = rejection.code(), "dead-lettered a message");
+    let trace_id = message.trace_id();
+    let reason = rejection.code();
+    tracing::warn!(queue = queue.name, message_id, trace_id, reason, "dead-lettered a message");
 }
 
 /// Returns the properties of a dead letter.

@@ -74,7 +74,7 @@ impl<'a> Deliveries<'a> {
         delivery: Option<lapin::Result<Delivery>>,
     ) -> Result<Option<Incoming>, SessionError> {
         match delivery {
-            Some(delivery) => Ok(Some(Incoming { delivery: delivery? })),
+            Some(delivery) => Ok(Some(Incoming::from(delivery?))),
             None if self.cancelled => {
                 self.ended = true;
                 Ok(None)

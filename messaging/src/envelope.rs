@@ -10,7 +10,7 @@ use lapin::{
 };
 use uuid::Uuid;
 
-use crate::child_traceparent;
+use telemetry::{Received, create_span};
 
 pub(crate) const CAUSATION_ID: &str = "causation-id";
 pub(crate) const TRACEPARENT: &str = "traceparent";
@@ -60,7 +60,7 @@ impl Outgoing {
             message_type: M::TYPE.into(),
             correlation_id: message_id.to_string(),
             causation_id: None,
-            traceparent: child_traceparent(None),
+            traceparent: create_span(None, M::EXCHANGE),
             timestamp: Utc::now(),
             app_id,
             is_replay: false,
@@ -70,6 +70,11 @@ impl Outgoing {
 }
 
 impl Envelope {
+    /// Returns the creation of the message, for links.
+    pub(crate) fn created(&self) -> Received<'_> {
+        Received { traceparent: Some(&self.traceparent), message_id: Some(&self.message_id) }
+    }
+
     /// Returns the AMQP properties. Their timestamp has whole seconds, and the body carries the exact time.
     pub(crate) fn properties(&self) -> BasicProperties {
         let mut headers = FieldTable::default();

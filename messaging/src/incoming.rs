@@ -1,11 +1,14 @@
 //! A received message and its parsing by contract.
 
+use std::{borrow::Cow, fmt::Display, sync::Arc};
+
 use chrono::{DateTime, Utc};
 use contracts::Message;
 use lapin::{
     message::Delivery,
     types::{AMQPValue, ShortString},
 };
+use telemetry::{MessageSpan, Received, trace_id};
 use uuid::Uuid;
 
 use crate::{
@@ -18,6 +21,16 @@ use crate::{
 #[derive(Debug)]
 pub struct Incoming {
     pub(crate) delivery: Delivery,
+    /// `None` if the message is not sampled.
+    pub(crate) span: Option<MessageSpan>,
+    /// The context of the batch, or `None` if no message of it is sampled.
+    pub(crate) batch: Option<Arc<str>>,
+}
+
+impl From<Delivery> for Incoming {
+    fn from(delivery: Delivery) -> Self {
+        Self { delivery, span: None, batch: None }
+    }
 }
 
 impl Incoming {
@@ -29,7 +42,7 @@ impl Incoming {
         let routing_key = envelope.message_type.as_ref().into();
         let mut delivery = Delivery::mock(1, (*exchange).into(), routing_key, false, body.clone());
         delivery.properties = envelope.properties();
-        Self { delivery }
+        Self::from(delivery)
     }
 
     /// Returns the property `type`, or an empty string if it is missing.
@@ -60,10 +73,30 @@ impl Incoming {
         self.delivery.properties.reply_to().as_ref().map(ShortString::as_str)
     }
 
-    /// Returns the header `traceparent`.
+    /// Returns the context of the messages that this one causes: the span of its processing, or its header
+    /// `traceparent`.
     #[must_use]
-    pub fn traceparent(&self) -> Option<&str> {
-        self.header(TRACEPARENT)
+    pub fn traceparent(&self) -> Option<Cow<'_, str>> {
+        let span = self.span.as_ref().map(|span| span.traceparent().into());
+        span.or_else(|| self.header(TRACEPARENT).map(Cow::Borrowed))
+    }
+
+    /// Returns the trace id for log lines.
+    pub(crate) fn trace_id(&self) -> Option<&str> {
+        self.header(TRACEPARENT).and_then(trace_id)
+    }
+
+    /// Returns the context of the batch for the spans of its statements, if any of its messages is sampled.
+    #[must_use]
+    pub fn batch_traceparent(&self) -> Option<&str> {
+        self.batch.as_deref()
+    }
+
+    /// Returns the creation of the message, for links.
+    pub(crate) fn received(&self) -> Received<'_> {
+        let message_id = self.delivery.properties.message_id().as_ref();
+        let message_id = message_id.map(|id| id as &dyn Display);
+        Received { traceparent: self.header(TRACEPARENT), message_id }
     }
 
     /// Returns the reason code of a dead letter.

@@ -17,7 +17,6 @@ mod session;
 mod status;
 mod supervisor;
 mod topology;
-mod traceparent;
 mod transport;
 
 pub use backoff::Backoff;
@@ -33,4 +32,3 @@ pub use rejection::Rejection;
 pub use session::{Session, SessionError};
 pub use status::StatusReports;
 pub use supervisor::{ConnectionStatus, supervise};
-pub use traceparent::child_traceparent;

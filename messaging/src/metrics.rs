@@ -157,11 +157,7 @@ impl MessagingMetrics {
             messaging_rabbitmq_destination_routing_key: routing_key
                 .is_none()
                 .then(|| message.envelope.message_type.clone()),
-            error_type: match outcome {
-                PublishOutcome::Confirmed => None,
-                PublishOutcome::Returned => Some("returned"),
-                PublishOutcome::Nacked => Some("nacked"),
-            },
+            error_type: outcome.error_type(),
         };
         // Most batches have one type and one outcome.
         let messages: Vec<_> = batch.iter().zip(outcomes).collect();

@@ -55,7 +55,7 @@ impl Session {
             let mut consumer = with_reply_timeout("consume", consume).await?;
             for _ in 0..remaining.min(PREFETCH.into()) {
                 match timeout(SILENCE_TIMEOUT, consumer.next()).await {
-                    Ok(Some(delivery)) => visit(&Incoming { delivery: delivery? }),
+                    Ok(Some(delivery)) => visit(&Incoming::from(delivery?)),
                     Ok(None) | Err(_) if has_other_consumers => break 'queue,
                     // No other consumer can have taken them.
                     Ok(None) | Err(_) => return Err(SessionError::ReplyTimeout("deliver ready messages")),

@@ -7,6 +7,7 @@ use lapin::{
     BasicProperties, Channel, Confirmation, PublisherConfirm, message::BasicReturnMessage,
     options::BasicPublishOptions,
 };
+use telemetry::publish_span;
 use tokio::time::{Instant, timeout};
 
 use crate::{Outgoing, Session, SessionError};
@@ -23,6 +24,17 @@ pub enum PublishOutcome {
     Returned,
     /// The broker refused the message. Whether any queue contains it is unknown.
     Nacked,
+}
+
+impl PublishOutcome {
+    /// Returns the name of a refusal for metrics and spans.
+    pub(crate) fn error_type(self) -> Option<&'static str> {
+        match self {
+            Self::Confirmed => None,
+            Self::Returned => Some("returned"),
+            Self::Nacked => Some("nacked"),
+        }
+    }
 }
 
 /// One message in the terms of AMQP.
@@ -64,13 +76,19 @@ impl Session {
         routing_key: Option<&str>,
     ) -> Result<Vec<PublishOutcome>, SessionError> {
         let started = Instant::now();
+        let created = batch.iter().map(|message| message.envelope.created());
+        let mut span = batch.first().and_then(|message| publish_span(message.exchange, routing_key, created));
         let publications = batch.iter().map(|message| Publication {
             exchange: message.exchange,
             routing_key: routing_key.unwrap_or(&message.envelope.message_type),
             properties: message.envelope.properties(),
             body: &message.body,
         });
-        let confirmations = self.publish_all(publications).await?;
+        let published = self.publish_all(publications).await;
+        if let (Some(span), Err(error)) = (&mut span, &published) {
+            span.fail(error.name());
+        }
+        let confirmations = published?;
         if confirmations.iter().any(|confirmation| matches!(confirmation, Confirmation::Nack(_))) {
             self.replace_channel().await.inspect_err(|_| self.mark_broken())?;
         }
@@ -83,6 +101,10 @@ impl Session {
             Confirmation::Nack(_) | Confirmation::NotRequested => PublishOutcome::Nacked,
         };
         let outcomes: Vec<_> = batch.iter().zip(&confirmations).map(outcome).collect();
+        let refused = outcomes.iter().find_map(|outcome| outcome.error_type());
+        if let (Some(span), Some(refused)) = (&mut span, refused) {
+            span.fail(refused);
+        }
         if let Some(metrics) = &self.metrics {
             metrics.published(batch, &outcomes, routing_key, started.elapsed());
         }

@@ -98,6 +98,19 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// Returns the name of the error for spans.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::Broken(_) => "broken",
+            Self::Forbidden(_) => "forbidden",
+            Self::ReplyTimeout(_) => "timeout",
+            Self::Lost => "lost",
+            Self::Cancelled(_) => "cancelled",
+            Self::DeadLettersRefused(_) | Self::ReportsRefused => "refused",
+        }
+    }
+
     /// Returns whether the broker has reported that an object does not exist.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Broken(error) if has_code(error, AMQPSoftError::NOTFOUND))

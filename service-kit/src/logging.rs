@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Log lines that no filter enables, because they contain customers' names and e-mail addresses: the AMQP
@@ -16,6 +16,19 @@ pub struct Logging {
     /// `info,messaging=debug`
     #[arg(long = "log", env = "RUST_LOG", value_name = "FILTER", default_value = "info,lapin=off")]
     filter: String,
+
+    /// Format of the log. Without this setting, it is `text` on a terminal, and otherwise `json`
+    #[arg(long = "log-format", env = "LOG_FORMAT", value_name = "FORMAT", value_enum)]
+    format: Option<LogFormat>,
+}
+
+/// The format of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
 }
 
 impl Logging {
@@ -31,11 +44,17 @@ impl Logging {
         for directive in ALWAYS_OFF {
             filter = filter.add_directive(directive.parse()?);
         }
+        let is_terminal = io::stderr().is_terminal();
+        let default = if is_terminal { LogFormat::Text } else { LogFormat::Json };
         let lines = tracing_subscriber::fmt::layer()
             .with_writer(io::stderr)
-            .with_ansi(io::stderr().is_terminal())
+            .with_ansi(is_terminal)
             .with_target(false);
-        tracing_subscriber::registry().with(filter).with(lines).init();
+        let registry = tracing_subscriber::registry().with(filter);
+        match self.format.unwrap_or(default) {
+            LogFormat::Text => registry.with(lines).init(),
+            LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
+        }
         Ok(())
     }
 }

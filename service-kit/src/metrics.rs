@@ -19,7 +19,9 @@ use prometheus_client::{
 use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{HttpLimits, bind, process_metrics::ProcessMetrics, server::serve_requests};
+use crate::{
+    HttpLimits, TrustedProxies, bind, process_metrics::ProcessMetrics, request_trace, server::serve_requests,
+};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -117,22 +119,27 @@ impl HttpMetrics {
         Self(durations)
     }
 
-    /// Returns the router, which measures its requests. Requests without a route have an empty one.
-    pub fn measure(&self, router: Router) -> Router {
-        router.layer(middleware::from_fn_with_state(self.clone(), measure))
+    /// Returns the router, which measures and traces its requests. Requests without a route have an empty one. A trace
+    /// of a trusted proxy is continued.
+    pub fn observe(&self, router: Router, proxies: &TrustedProxies) -> Router {
+        let observer = Arc::new((self.clone(), proxies.clone()));
+        router.layer(middleware::from_fn_with_state(observer, observe))
     }
 }
 
-async fn measure(
-    State(HttpMetrics(durations)): State<HttpMetrics>,
-    request: Request,
+async fn observe(
+    State(observer): State<Arc<(HttpMetrics, TrustedProxies)>>,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
     let http_request_method = known_method(request.method().as_str());
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let http_route = route.unwrap_or_default().to_owned();
+    let (HttpMetrics(durations), proxies) = &*observer;
+    let span = request_trace::start(&mut request, proxies, http_request_method);
     let response = next.run(request).await;
+    request_trace::end(span, &response);
     let http_response_status_code = response.status().as_u16();
     let labels = RequestLabels { http_request_method, http_route, http_response_status_code };
     durations.get_or_create(&labels).observe(started.elapsed().as_secs_f64());

@@ -5,7 +5,8 @@ use contracts::{
     operations::{is_probe_of, probe_type},
     topology::Queue,
 };
-use messaging::{Envelope, Incoming, Outgoing, Rejection, child_traceparent};
+use messaging::{Envelope, Incoming, Outgoing, Rejection};
+use telemetry::create_span;
 use uuid::Uuid;
 
 /// The mapping of one event to one command.
@@ -93,7 +94,7 @@ fn forward<F: Flow>(message: &Incoming) -> Result<Option<Outgoing>, Rejection> {
             message_type: command_type,
             correlation_id: message.correlation_id().map_or_else(|| event_id.to_string(), str::to_owned),
             causation_id: Some(event_id),
-            traceparent: child_traceparent(message.traceparent()),
+            traceparent: create_span(message.traceparent().as_deref(), F::Command::EXCHANGE),
             timestamp: message.timestamp().unwrap_or_default(),
             app_id: "transformer",
             is_replay: message.is_replay(),

@@ -4,7 +4,9 @@ use std::future::ready;
 
 use futures_util::future::join_all;
 use messaging::{ConnectionStatus, GapStatus, MessagingMetrics, register_connections};
-use service_kit::{HealthCheck, HttpMetrics, health, metrics_registry, serve_metrics};
+use service_kit::{HealthCheck, HttpMetrics, TrustedProxies, health, metrics_registry, serve_metrics};
+
+use telemetry::Traces;
 
 use crate::{
     config::{Command, Config},
@@ -29,6 +31,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut registry = metrics_registry(env!("CARGO_PKG_VERSION"));
     let metrics = MessagingMetrics::register(&mut registry);
     let http = HttpMetrics::register(&mut registry);
+    let traces = Traces::start("transformer", env!("CARGO_PKG_VERSION"), &mut registry)?;
 
     let brokers = Brokers {
         target: config.target_broker_url.unwrap_or_else(|| config.source_broker_url.clone()),
@@ -57,8 +60,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         checks.push(HealthCheck { name: "replays", problem, optional: true });
         async { checks }
     });
-    let serving = service_kit::serve(listener, http.measure(health), config.http.clone(), &shutdown);
+    let serving = service_kit::serve(
+        listener,
+        http.observe(health, &TrustedProxies::default()),
+        config.http.clone(),
+        &shutdown,
+    );
     let measuring = serve_metrics(metrics_listener, registry, || ready(()), &shutdown);
     let (served, measured, _) = tokio::join!(serving, measuring, join_all(flows));
+    traces.shutdown();
     served.and(measured)
 }

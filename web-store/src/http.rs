@@ -25,7 +25,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use messaging::{ConnectionStatus, child_traceparent};
+use messaging::ConnectionStatus;
 use service_kit::{HealthCheck, RateLimit, Stylesheet, TrustedProxies, health};
 
 use crate::{
@@ -68,7 +68,7 @@ pub(crate) struct App {
 pub(crate) fn router(app: App) -> Router {
     let checked = app.clone();
     let health = health(move || health_checks(checked.clone()));
-    let metrics = app.metrics.http.clone();
+    let (metrics, proxies) = (app.metrics.http.clone(), app.proxies.clone());
     let router = Router::new()
         .route("/", get(pages::empty_form))
         .route(Stylesheet::ROUTE, get(async |version| STYLE.serve(version)))
@@ -81,7 +81,7 @@ pub(crate) fn router(app: App) -> Router {
         .method_not_allowed_fallback(async |headers: HeaderMap| {
             render_problem(&headers, &Problem::MethodNotAllowed)
         });
-    metrics.measure(router)
+    metrics.observe(router, &proxies)
 }
 
 impl App {
@@ -114,11 +114,6 @@ fn read_form(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result
         _ => Problem::Malformed("The request is incomplete.".to_owned()),
     })?;
     Ok(decode(&body)?)
-}
-
-/// Returns the `traceparent` for the messages that the request causes, in the trace of the request if it has one.
-fn traceparent(headers: &HeaderMap) -> String {
-    child_traceparent(headers.get("traceparent").and_then(|value| value.to_str().ok()))
 }
 
 fn render_problem(headers: &HeaderMap, problem: &Problem) -> Response {

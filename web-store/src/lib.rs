@@ -25,6 +25,7 @@ use contracts::topology::WEB_STORE_REPLAY_CUSTOMERS;
 use messaging::{ConnectionStatus, register_connections, supervise};
 use service_kit::{RateLimit, metrics_registry, required, serve_metrics, write_stdout};
 use sqlx::postgres::PgConnectOptions;
+use telemetry::Traces;
 
 use config::{Command, Config};
 use http::{App, router};
@@ -66,6 +67,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let shutdown = service_kit::shutdown_on_signal()?;
     let mut registry = metrics_registry(env!("CARGO_PKG_VERSION"));
     let metrics = Metrics::register(&mut registry);
+    let traces = Traces::start("web-store", env!("CARGO_PKG_VERSION"), &mut registry)?;
 
     let migrations = ConnectionStatus::new("migrations");
     let broker = ConnectionStatus::new("broker");
@@ -123,6 +125,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let measuring = serve_metrics(metrics_listener, registry, refresh, &shutdown);
     let (served, measured, ..) =
         tokio::join!(serving, measuring, relaying, accepting, sending_again, migrating, probing, checking);
+    traces.shutdown();
     served.and(measured)
 }
 

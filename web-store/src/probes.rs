@@ -3,10 +3,13 @@
 //! The probe takes the way of the events: the outbox, the relay, the exchange, and the bindings and queues behind it.
 
 use chrono::Utc;
-use contracts::operations::{PROBE_TYPES, Probe};
-use messaging::child_traceparent;
+use contracts::{
+    operations::{PROBE_TYPES, Probe},
+    topology::WEB_STORE_EVENTS,
+};
 use serde_json::json;
 use service_kit::FailureLog;
+use telemetry::create_span;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use uuid::{Uuid, uuid};
@@ -51,7 +54,7 @@ fn probe(message_type: &'static str) -> OutboxEvent {
     OutboxEvent {
         message_id: Uuid::new_v5(&PROBES, message_type.as_bytes()),
         message_type,
-        traceparent: child_traceparent(None),
+        traceparent: create_span(None, WEB_STORE_EVENTS),
         occurred_at: sent_at,
         body: json!(Probe { sent_at }).to_string(),
     }

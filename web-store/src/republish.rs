@@ -7,9 +7,10 @@ mod versions;
 use std::time::Duration;
 
 use anyhow::ensure;
-use messaging::child_traceparent;
+use contracts::topology::WEB_STORE_EVENTS;
 use service_kit::write_stdout;
 use sqlx::{PgConnection, postgres::PgConnectOptions};
+use telemetry::create_span;
 use uuid::Uuid;
 
 use crate::{
@@ -98,7 +99,7 @@ async fn insert_events(
 ) -> Result<u64, PostgresError> {
     let event = |stored: StoredVersion| {
         let message_id = stored.message_id;
-        CustomerVersion::from(stored).event(message_id, child_traceparent(None))
+        CustomerVersion::from(stored).event(message_id, create_span(None, WEB_STORE_EVENTS))
     };
     let events: Vec<OutboxEvent> = page.into_iter().map(event).collect();
     with_deadline(QUERY_TIMEOUT, outbox::insert(connection, &events, true)).await

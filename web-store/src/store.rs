@@ -9,6 +9,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use service_kit::RequestTrace;
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -56,7 +57,7 @@ pub(crate) struct Registration {
     pub(crate) edit_key: EditKey,
     /// `None` if the request has no idempotency key.
     pub(crate) idempotency: Option<IdempotencyRecord>,
-    pub(crate) traceparent: String,
+    pub(crate) trace: RequestTrace,
 }
 
 /// A registered customer's id, and the key to the customer's details.

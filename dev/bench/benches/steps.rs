@@ -12,7 +12,7 @@ use std::{env, fmt, hint::black_box};
 use contracts::topology;
 use divan::Bencher;
 use marketing::{consumer::SUBSCRIPTIONS, customer::Customer as MarketingCustomer, store::statement};
-use messaging::{Incoming, Outgoing, child_traceparent};
+use messaging::{Incoming, Outgoing};
 use transformer::flows::FLOWS;
 use uuid::Uuid;
 use web_store::{RegistrationForm, customer::Customer, version::CustomerVersion};
@@ -95,7 +95,7 @@ fn customer() -> Customer {
 /// Returns an event as the relay reads it from the outbox.
 fn event() -> Outgoing {
     CustomerVersion::first(customer())
-        .event(Uuid::now_v7(), child_traceparent(None))
+        .event(Uuid::now_v7(), telemetry::create_span(None, topology::WEB_STORE_EVENTS))
         .into_message(topology::WEB_STORE_EVENTS, false)
 }
 

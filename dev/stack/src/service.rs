@@ -18,7 +18,14 @@ use tokio::process::Command;
 use crate::{command::child_command, process::Process, terminal::forward_output};
 
 /// The environment variables of this program that every service inherits.
-const INHERITED: [&str; 3] = ["PATH", "RUST_LOG", "RUST_BACKTRACE"];
+const INHERITED: [&str; 6] = [
+    "PATH",
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+];
 
 /// One of the three services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,6 +235,8 @@ pub(crate) fn spawn(
     for variable in INHERITED {
         command.envs(env::var_os(variable).map(|value| (variable, value)));
     }
+    // Lines for people, although standard error is a pipe or a file.
+    command.env("LOG_FORMAT", "text");
     set_up(&mut command);
     match output {
         Output::File(path) => Process::spawn(name, &mut command, path),

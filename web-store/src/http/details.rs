@@ -14,7 +14,8 @@ use axum::{
 };
 use chrono::SecondsFormat;
 use serde_json::json;
-use service_kit::FailureLog;
+use service_kit::{FailureLog, RequestTrace};
+use telemetry::trace_id;
 use uuid::Uuid;
 
 use super::{
@@ -26,7 +27,6 @@ use super::{
     problem::Problem,
     read_form,
     response::{Format, invalid_fields_json},
-    traceparent,
 };
 use crate::{postgres::PostgresError, store::RegisteredCustomer, version::CustomerVersion};
 
@@ -134,6 +134,7 @@ pub(super) async fn update(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
+    trace: RequestTrace,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -141,7 +142,7 @@ pub(super) async fn update(
     let customer = customer_id(path).ok().and_then(|id| parse_edit_link(&id, query.as_deref()));
     let Some(customer) = customer else { return format.problem(&Problem::NotFound) };
     let mut form = RegistrationForm::default();
-    let outcome = try_update(&app, &customer, peer, &headers, body, &mut form).await;
+    let outcome = try_update(&app, &customer, peer, &trace, &headers, body, &mut form).await;
     app.metrics.updated(outcome.as_ref().map_or_else(UpdateFailure::name, |_| "updated"));
     render_update(format, outcome, &edit_link(&customer), &form)
 }
@@ -151,6 +152,7 @@ async fn try_update(
     app: &App,
     customer: &RegisteredCustomer,
     peer: SocketAddr,
+    trace: &RequestTrace,
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
     form: &mut RegistrationForm,
@@ -158,11 +160,12 @@ async fn try_update(
     *form = read_form(headers, body)?;
     let update = form.parse_details()?;
     app.update_limit.try_acquire(app.client(peer, headers)).map_err(UpdateFailure::TooMany)?;
-    let updated = app.store.update_details(customer, &update, &traceparent(headers)).await;
+    let updated = app.store.update_details(customer, &update, trace.traceparent()).await;
     let updated = updated.inspect(|_| UPDATES.succeeded()).inspect_err(|error| UPDATES.failed(error));
     let version = updated?.ok_or(Problem::NotFound)?;
     app.relay.wake.notify_one();
-    tracing::debug!(customer_id = %customer.customer_id, version = version.number, "updated details");
+    let trace_id = trace.traceparent().and_then(trace_id);
+    tracing::debug!(customer_id = %customer.customer_id, version = version.number, trace_id, "updated details");
     Ok(version)
 }
 

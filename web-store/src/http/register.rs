@@ -10,7 +10,8 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use serde_json::json;
-use service_kit::FailureLog;
+use service_kit::{FailureLog, RequestTrace};
+use telemetry::trace_id;
 
 use super::{
     App,
@@ -21,7 +22,6 @@ use super::{
     problem::Problem,
     read_form,
     response::{Format, invalid_fields_json},
-    traceparent,
 };
 use crate::{
     edit_key::EditKey,
@@ -42,11 +42,12 @@ enum RegisterFailure {
 pub(super) async fn register(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    trace: RequestTrace,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let mut form = None;
-    let outcome = try_register(&app, peer, &headers, body, &mut form).await;
+    let outcome = try_register(&app, peer, trace, &headers, body, &mut form).await;
     if let Err(failure) = &outcome {
         app.metrics.registrations.ended(failure.name());
     }
@@ -57,6 +58,7 @@ pub(super) async fn register(
 async fn try_register(
     app: &App,
     peer: SocketAddr,
+    trace: RequestTrace,
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
     form: &mut Option<RegistrationForm>,
@@ -67,8 +69,8 @@ async fn try_register(
     let idempotency = key.map(|key| IdempotencyRecord::new(key, &customer));
     let client = app.client(peer, headers);
     app.registration_limit.try_acquire(client).map_err(Problem::TooManyRegistrations)?;
-    let traceparent = traceparent(headers);
-    let registration = Registration { customer, edit_key: EditKey::random(), idempotency, traceparent };
+    let trace_id = trace.traceparent().and_then(trace_id).map(str::to_owned);
+    let registration = Registration { customer, edit_key: EditKey::random(), idempotency, trace };
     let outcome = app.store.register(registration).await;
     match &outcome {
         Err(RegisterError::Unavailable(error)) => REGISTRATIONS.failed(error),
@@ -83,7 +85,7 @@ async fn try_register(
         }
     };
     app.relay.wake.notify_one();
-    tracing::debug!(customer_id = %registered.customer_id, "registered");
+    tracing::debug!(customer_id = %registered.customer_id, trace_id, "registered");
     Ok(registered)
 }
 

@@ -10,9 +10,10 @@ use chrono::Utc;
 use contracts::{Message, ReplayProgressed, ReplayState, topology::WEB_STORE_REPLAYS};
 use messaging::{
     Backoff, BrokerUrl, ConnectionStatus, Envelope, MessagingMetrics, Outgoing, PublishOutcome, Session,
-    SessionError, child_traceparent,
+    SessionError,
 };
 use sqlx::postgres::PgConnectOptions;
+use telemetry::create_span;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -251,7 +252,7 @@ async fn report(
         message_type: ReplayProgressed::TYPE.into(),
         correlation_id: replay.correlation_id.clone(),
         causation_id: Some(replay.id),
-        traceparent: child_traceparent(Some(&replay.traceparent)),
+        traceparent: create_span(Some(&replay.traceparent), WEB_STORE_REPLAYS),
         timestamp: Utc::now(),
         app_id: "web-store",
         is_replay: false,

@@ -5,13 +5,14 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::{
     CustomerDetailsChanged, CustomerRegistered, MAX_REPLAYED_CUSTOMERS, Message, ReplayCustomers,
-    ReplayedCustomer, topology::WEB_STORE_REPLAY_CUSTOMERS,
+    ReplayedCustomer,
+    topology::{WEB_STORE_REPLAY_CUSTOMERS, WEB_STORE_REPLAYS},
 };
 use messaging::{
     BrokerUrl, ConnectionStatus, Consumer, Handler, Incoming, Outcome, Rejection, Session, Unavailable,
-    child_traceparent,
 };
 use sqlx::postgres::PgConnectOptions;
+use telemetry::create_span;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -127,7 +128,7 @@ impl ReplayRequest {
             reply_to: text("reply_to", message.reply_to())?,
             correlation_id: text("correlation_id", message.correlation_id())?
                 .unwrap_or_else(|| id.to_string()),
-            traceparent: child_traceparent(message.traceparent()),
+            traceparent: create_span(message.traceparent().as_deref(), WEB_STORE_REPLAYS),
         })
     }
 }

@@ -290,7 +290,7 @@ async fn replace_version(
         let Some(stored) = select.fetch_optional(&mut *connection).await? else { return Ok(false) };
         let current = CustomerVersion::from(stored);
         let next = current.above(known);
-        if insert_version(&mut *connection, current.number, &next, traceparent).await? {
+        if insert_version(&mut *connection, current.number, &next, Some(traceparent)).await? {
             return Ok(true);
         }
         // The customer has changed their details meanwhile. Compare again.

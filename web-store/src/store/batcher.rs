@@ -6,7 +6,10 @@
 
 use std::{slice, sync::Arc};
 
+use contracts::topology::WEB_STORE_EVENTS;
+use service_kit::RequestTrace;
 use sqlx::{PgConnection, postgres::PgConnectOptions};
+use telemetry::{Received, create_span, database_span};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     time::{Instant, timeout_at},
@@ -20,7 +23,7 @@ use crate::{
     idempotency::IdempotencyRecord,
     metrics::RegistrationMetrics,
     outbox::OutboxEvent,
-    postgres::{Pool, PostgresError, may_depend_on_rows},
+    postgres::{Pool, PostgresError, code, may_depend_on_rows},
     version::CustomerVersion,
 };
 
@@ -44,6 +47,7 @@ struct PendingRegistration {
     edit_key: EditKey,
     idempotency: Option<IdempotencyRecord>,
     event: OutboxEvent,
+    trace: RequestTrace,
     reply: oneshot::Sender<Outcome>,
 }
 
@@ -81,11 +85,13 @@ impl RegistrationBatcher {
     /// Builds the event, queues the registration, and waits for its outcome.
     pub(super) async fn register(&self, registration: Registration) -> Outcome {
         let deadline = Instant::now() + QUERY_TIMEOUT;
-        let Registration { customer, edit_key, idempotency, traceparent } = registration;
+        let Registration { customer, edit_key, idempotency, trace } = registration;
+        let traceparent = create_span(trace.traceparent(), WEB_STORE_EVENTS);
         let version = CustomerVersion::first(customer);
         let event = version.event(Uuid::now_v7(), traceparent);
         let (reply, outcome) = oneshot::channel();
-        let pending = PendingRegistration { customer: version.customer, edit_key, idempotency, event, reply };
+        let pending =
+            PendingRegistration { customer: version.customer, edit_key, idempotency, event, trace, reply };
         let queued_and_saved = async {
             self.queue.send(pending).await.ok()?;
             outcome.await.ok()
@@ -201,7 +207,14 @@ async fn insert(connection: &mut PgConnection, batch: &[PendingRegistration]) ->
         // All events of a batch have the type of a first version.
         batch[0].event.message_type,
     );
-    insert.fetch_all(connection).await
+    let requests =
+        batch.iter().map(|pending| Received { traceparent: pending.trace.traceparent(), message_id: None });
+    let mut span = database_span("postgresql", "INSERT customers", None, requests);
+    let inserted = insert.fetch_all(connection).await;
+    if let (Some(span), Err(error)) = (&mut span, &inserted) {
+        span.fail(code(error).unwrap_or_else(|| "unavailable".into()));
+    }
+    inserted
 }
 
 /// Returns the reason why a row was skipped: an earlier request under the same key, or a taken address.

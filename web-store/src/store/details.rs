@@ -1,6 +1,10 @@
 //! Reads and updates a customer's details. Each update is one statement and one commit with its event.
 
+use std::iter;
+
+use contracts::topology::WEB_STORE_EVENTS;
 use sqlx::PgConnection;
+use telemetry::{create_span, database_span};
 use uuid::Uuid;
 
 use super::{RegisteredCustomer, Store};
@@ -42,14 +46,13 @@ impl Store {
         &self,
         customer: &RegisteredCustomer,
         update: &DetailsUpdate,
-        traceparent: &str,
+        trace: Option<&str>,
     ) -> Result<Option<CustomerVersion>, PostgresError> {
         loop {
             let Some(version) = self.current_version(customer).await? else { return Ok(None) };
             let Some(next) = version.next(update) else { return Ok(Some(version)) };
-            let insert = async |connection: &mut _| {
-                insert_version(connection, version.number, &next, traceparent).await
-            };
+            let insert =
+                async |connection: &mut _| insert_version(connection, version.number, &next, trace).await;
             let inserted = self.pool.run(insert).await;
             self.note_write(inserted.as_ref().err());
             if inserted? {
@@ -71,10 +74,11 @@ pub(crate) async fn insert_version(
     connection: &mut PgConnection,
     previous: i32,
     next: &CustomerVersion,
-    traceparent: &str,
+    trace: Option<&str>,
 ) -> sqlx::Result<bool> {
     let customer = &next.customer;
-    let event = next.event(Uuid::now_v7(), traceparent.to_owned());
+    let event = next.event(Uuid::now_v7(), create_span(trace, WEB_STORE_EVENTS));
+    let _span = database_span("postgresql", "UPDATE customers", trace, iter::empty());
     let update = sqlx::query_file!(
         "src/store/update_details.sql",
         customer.id,
