@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod alerts;
 mod bad_messages;
 mod database_state;
 mod duplicates;
@@ -31,8 +32,8 @@ use service_kit::write_stdout;
 use stack::{servers::Servers, stop_signal::StopSignal, terminal::print_line};
 
 use crate::{
-    fuzz::FuzzArguments, hold::HoldArguments, memory::MemoryArguments, restore::RestoreArguments,
-    run::RunArguments,
+    alerts::AlertArguments, fuzz::FuzzArguments, hold::HoldArguments, memory::MemoryArguments,
+    restore::RestoreArguments, run::RunArguments,
 };
 pub use crate::{
     link::Link,
@@ -55,6 +56,7 @@ enum Command {
     Fuzz(FuzzArguments),
     Hold(HoldArguments),
     Restore(RestoreArguments),
+    Alerts(AlertArguments),
 }
 
 /// Runs a check on private servers and prints its result. The exit status is 0 only if the check passes.
@@ -108,6 +110,11 @@ async fn check(command: &Command) -> anyhow::Result<bool> {
         }
         Command::Restore(arguments) => {
             let is_clean = restore::run(&servers, *arguments, log).await?;
+            servers.stop().await?;
+            Ok(is_clean)
+        }
+        Command::Alerts(arguments) => {
+            let is_clean = Box::pin(alerts::run(&servers, *arguments, log)).await?;
             servers.stop().await?;
             Ok(is_clean)
         }

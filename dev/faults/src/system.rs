@@ -37,11 +37,20 @@ pub(crate) struct System {
     pub(crate) client: Client,
     pub(crate) web_store_database: PgPool,
     pub(crate) marketing_database: MySqlPool,
+    settings: Vec<Setting>,
 }
+
+/// A variable of one service, or of all, and its value.
+pub(crate) type Setting = (&'static str, Option<Program>, String);
 
 impl System {
     /// Starts the system on these servers, and waits until it is ready.
     pub(crate) async fn start(servers: &Servers) -> anyhow::Result<Self> {
+        Self::start_with(servers, &[]).await
+    }
+
+    /// Starts the system with more settings: of one service, or of all. Further instances do not have them.
+    pub(crate) async fn start_with(servers: &Servers, settings: &[Setting]) -> anyhow::Result<Self> {
         let environment = TestEnvironment::on(servers).await?.without_log_output();
         let mut proxies = Vec::with_capacity(Link::ALL.len());
         for link in Link::ALL {
@@ -49,7 +58,7 @@ impl System {
             proxies.push(Proxy::to(port, protocol).await?);
         }
         let addresses = [free_address()?, free_address()?, free_address()?];
-        let start = |program| start(&environment, &proxies, program, addresses[program as usize]);
+        let start = |program| start(&environment, &proxies, program, addresses[program as usize], settings);
         let [web_store, transformer, marketing] = Program::ALL.map(start);
         let system = Self {
             services: [Mutex::new(web_store?), Mutex::new(transformer?), Mutex::new(marketing?)],
@@ -59,6 +68,7 @@ impl System {
             web_store_database: environment.web_store_database(),
             marketing_database: environment.marketing_database(),
             environment,
+            settings: settings.to_vec(),
         };
         system.wait_ready().await?;
         Ok(system)
@@ -79,13 +89,14 @@ impl System {
 
     /// Starts a service that has ended, with the same address.
     pub(crate) fn restart(&self, service: &mut Service, program: Program) -> anyhow::Result<()> {
-        *service = start(&self.environment, &self.proxies, program, self.addresses[program as usize])?;
+        let address = self.addresses[program as usize];
+        *service = start(&self.environment, &self.proxies, program, address, &self.settings)?;
         Ok(())
     }
 
     /// Starts a further instance of a service.
     pub(crate) fn start_instance(&self, program: Program) -> anyhow::Result<Service> {
-        start(&self.environment, &self.proxies, program, free_address()?)
+        start(&self.environment, &self.proxies, program, free_address()?, &[])
     }
 
     /// Waits until every service is ready and all its health checks pass, even the optional ones.
@@ -122,6 +133,7 @@ fn start(
     proxies: &[Proxy],
     program: Program,
     address: SocketAddr,
+    settings: &[Setting],
 ) -> anyhow::Result<Service> {
     let urls = environment.connection_urls();
     let through = |link: Link| {
@@ -129,7 +141,7 @@ fn start(
         let ports = Ports { postgres: port, mysql: port, broker: port, ..urls.ports };
         ConnectionUrls { ports, ..urls.clone() }
     };
-    let settings = match program {
+    let links = match program {
         Program::WebStore => [
             ("WEB_STORE_DATABASE_URL", through(Link::WebStoreToPostgres).web_store_database_url("web_store")),
             ("WEB_STORE_BROKER_URL", through(Link::WebStoreToBroker).broker_url("web-store")),
@@ -143,6 +155,9 @@ fn start(
             ("MARKETING_BROKER_URL", through(Link::MarketingToBroker).broker_url("marketing")),
         ],
     };
-    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let links = links.iter().map(|(name, value)| (*name, value.as_str()));
+    let of_program = |setting: &&Setting| setting.1.is_none_or(|other| other == program);
+    let more = settings.iter().filter(of_program).map(|(name, _, value)| (*name, value.as_str()));
+    let settings: Vec<_> = links.chain(more).collect();
     environment.start_at(address, program, &settings)
 }
