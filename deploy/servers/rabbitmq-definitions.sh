@@ -25,6 +25,10 @@ esac
 # Every consumer reports its messages in flight to the exchange `operations.status`. The console subscribes to the
 # reports and requests replays. It may not read the queues of the services.
 #
+# RabbitMQ 4.3.1 reveals the length of a queue only to users with a permission on it. "Write" on a queue is the least
+# one: it allows binding the queue to an exchange that the user may read. The console needs the lengths for its evidence,
+# and the Web Store so that a replay does not fill a queue.
+#
 # A message that was delivered 20 times without a settlement becomes a dead letter. The consumer isolates a message that
 # ends its session, so only this message reaches the limit. A release can change a policy, unlike the arguments of a
 # queue. Dead letters are exempt: at the limit the broker would drop them. Only one policy applies to a queue, and one
@@ -47,7 +51,7 @@ cat <<JSON
     {
       "user": "web-store", "vhost": "/",
       "configure": "^(web-store\\\\..+|operations\\\\.status)\$",
-      "write": "^(web-store\\\\.(?!commands\$).+|operations\\\\.status)\$",
+      "write": "^(web-store\\\\.(?!commands\$).+|operations\\\\.status|transformer\\\\.customer-(registered|details-changed))\$",
       "read": "^web-store\\\\.(?!events\$|replays\$|.+\\\\.dead-letters\$).+\$"
     },
     {
@@ -65,7 +69,7 @@ cat <<JSON
     {
       "user": "console", "vhost": "/",
       "configure": "^(console\\\\..+|operations\\\\.status)\$",
-      "write": "^(console\\\\..+|web-store\\\\.commands)\$",
+      "write": "^(console\\\\..+|web-store\\\\.commands|transformer\\\\.customer-(registered|details-changed)|marketing\\\\.(create|update)-customer)\$",
       "read": "^(console\\\\..+|operations\\\\.status|.+\\\\..+\\\\.dead-letters)\$"
     }
   ],

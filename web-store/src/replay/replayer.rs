@@ -131,8 +131,12 @@ impl Replayer {
     }
 
     async fn send_page(&self, mut claim: Claim<'_>, broker: &Session) -> anyhow::Result<()> {
-        // The routing key need not be the name of a queue. Then only a refusal limits the replay.
-        let queue = broker.queue_state(&claim.replay.queue).await?;
+        // The routing key need not be the name of a queue, and the broker may not reveal the length. Then only a refusal
+        // limits the replay.
+        let queue = match broker.queue_state(&claim.replay.queue).await {
+            Err(SessionError::Forbidden(_)) => None,
+            queue => queue?,
+        };
         if queue.is_some_and(|queue| queue.ready_messages > MAX_READY_MESSAGES) {
             self.pause(&claim.replay, Obstacle::Full);
             return Ok(claim.release().await?);
