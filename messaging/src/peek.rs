@@ -68,8 +68,10 @@ impl Session {
         Ok(())
     }
 
-    /// Returns the state of a queue, or `None` if it does not exist. This has no effect on the queue. Since RabbitMQ 4.3.1,
-    /// it needs any permission on the queue: <https://github.com/rabbitmq/rabbitmq-server/pull/16272>.
+    /// Returns the state of a queue, or `None` if it does not exist. This has no effect on the queue.
+    ///
+    /// Since RabbitMQ 4.3.1, the user needs any permission on the queue:
+    /// <https://github.com/rabbitmq/rabbitmq-server/pull/16272>.
     ///
     /// Uses a separate channel, because the broker closes the channel if the queue does not exist.
     ///
