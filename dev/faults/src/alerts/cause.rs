@@ -80,7 +80,7 @@ impl Cause {
             Self::MissingBinding | Self::MarketingEnded => &["CustomersLost"],
             _ => &[],
         };
-        OBJECTIVE.iter().chain(more).copied().collect()
+        OBJECTIVE.iter().chain(more).copied().filter(|alert| !self.expected().contains(alert)).collect()
     }
 
     /// Begins the cause, and holds it for `duration`, but only until `is_complete`.
