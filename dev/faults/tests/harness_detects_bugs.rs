@@ -94,7 +94,7 @@ const SKIPPED_PAGE: Mutation = Mutation {
     file: "web-store/src/replay/replayer.rs",
     changes: &[(
         "if let Some(obstacle) = publish(broker, &claim.replay.queue, &page.events).await? {",
-        "let events = if IS_SELECTED && claim.replay.published == 1000 { &[][..] } else { &page.events[..] };
+        "let events = if IS_SELECTED && claim.replay.published == 256 { &[][..] } else { &page.events[..] };
         if let Some(obstacle) = publish(broker, &claim.replay.queue, events).await? {",
     )],
 };
