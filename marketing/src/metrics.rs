@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 use service_kit::HttpMetrics;
 
-use crate::{customer::Customer, list::CustomerList, probes::Probes};
+use crate::{consumer::SUBSCRIPTIONS, customer::Customer, list::CustomerList, probes::Probes};
 
 /// Upper bounds of critical times in seconds. The objective is 5 s. After an outage the time is its duration.
 const CRITICAL_TIME_BUCKETS: [f64; 16] =
@@ -55,6 +55,15 @@ impl Metrics {
             critical_time: Family::new_with_constructor(|| Histogram::new(CRITICAL_TIME_BUCKETS)),
             connections: Family::default(),
         };
+        // An increase is visible only in a series that had a value before.
+        for subscription in SUBSCRIPTIONS {
+            for delivery in ["first", "replay"] {
+                let messaging_destination_name = subscription.queue.name;
+                drop(
+                    metrics.critical_time.get_or_create(&FlowLabels { messaging_destination_name, delivery }),
+                );
+            }
+        }
         registry.register_with_unit(
             "flow_critical_time",
             "Time from a registration or a change of details until its row is committed here",

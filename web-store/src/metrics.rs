@@ -112,6 +112,10 @@ impl Metrics {
 impl RegistrationMetrics {
     fn register(registry: &mut Registry) -> Self {
         let metrics = Self { outcomes: Family::default(), batch_size: Histogram::new(BATCH_BUCKETS) };
+        // An increase is visible only in a series that had a value before.
+        for outcome in ["registered", "unavailable"] {
+            metrics.outcomes.get_or_create(&OutcomeLabel { outcome }).inc_by(0);
+        }
         registry.register("registrations", "Registrations, by outcome", metrics.outcomes.clone());
         registry.register(
             "registration_batch_size",

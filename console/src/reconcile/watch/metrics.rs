@@ -13,6 +13,7 @@ use tokio::{sync::watch, time::Instant};
 use super::replay::Lost;
 use crate::reconcile::{
     flow::{Flow, queues},
+    report::State,
     sources::Sources,
 };
 
@@ -55,6 +56,10 @@ impl Metrics {
             check_age: Measurement::default(),
             checked: watch::Sender::new(Instant::now()),
         };
+        // An increase is visible only in a series that had a value before.
+        for state in [State::Missing, State::Behind, State::Ahead] {
+            metrics.requested.get_or_create(&StateLabel { state: state.name() }).inc_by(0);
+        }
         registry.register("queue_messages", "Messages that no consumer holds", metrics.messages.clone());
         registry.register(
             "queue_in_flight_messages",
