@@ -107,9 +107,9 @@ impl CustomerList {
     }
 
     /// Returns the numbers of connections that are idle and in use.
-    pub(crate) fn connections(&self) -> (u32, u32) {
-        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
-        (idle, self.pool.size().saturating_sub(idle))
+    pub(crate) fn connections(&self) -> (usize, usize) {
+        let idle = self.pool.num_idle();
+        (idle, usize::try_from(self.pool.size()).unwrap_or(usize::MAX).saturating_sub(idle))
     }
 
     /// Returns up to `limit` customers whose name, last word of the name, or e-mail address begins with

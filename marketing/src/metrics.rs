@@ -5,10 +5,10 @@ use contracts::topology::Queue;
 use messaging::{Incoming, MessagingMetrics};
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use service_kit::HttpMetrics;
+use service_kit::{HttpMetrics, PoolMetrics};
 
 use crate::{consumer::SUBSCRIPTIONS, customer::Customer, list::CustomerList, probes::Probes};
 
@@ -23,7 +23,7 @@ pub(crate) struct Metrics {
     pub(crate) http: HttpMetrics,
     pub(crate) probes: Probes,
     critical_time: Family<FlowLabels, Histogram, fn() -> Histogram>,
-    connections: Family<ConnectionLabels, Gauge>,
+    pools: PoolMetrics,
 }
 
 /// When the change that a command reports occurred, and whether the command was sent again.
@@ -39,12 +39,6 @@ struct FlowLabels {
     delivery: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ConnectionLabels {
-    db_client_connection_pool_name: &'static str,
-    db_client_connection_state: &'static str,
-}
-
 impl Metrics {
     /// Creates the metrics and registers them.
     pub(crate) fn register(registry: &mut Registry) -> Self {
@@ -53,7 +47,7 @@ impl Metrics {
             http: HttpMetrics::register(registry),
             probes: Probes::register(registry),
             critical_time: Family::new_with_constructor(|| Histogram::new(CRITICAL_TIME_BUCKETS)),
-            connections: Family::default(),
+            pools: PoolMetrics::register(registry),
         };
         // An increase is visible only in a series that had a value before.
         for subscription in SUBSCRIPTIONS {
@@ -69,11 +63,6 @@ impl Metrics {
             "Time from a registration or a change of details until its row is committed here",
             Unit::Seconds,
             metrics.critical_time.clone(),
-        );
-        registry.register(
-            "db_client_connection_count",
-            "Connections to the database, by pool and state",
-            metrics.connections.clone(),
         );
         metrics
     }
@@ -96,13 +85,7 @@ impl Metrics {
     pub(crate) fn refresh(&self, list: &CustomerList) {
         self.probes.refresh();
         let (idle, used) = list.connections();
-        for (state, connections) in [("idle", idle), ("used", used)] {
-            let labels = ConnectionLabels {
-                db_client_connection_pool_name: "list",
-                db_client_connection_state: state,
-            };
-            self.connections.get_or_create(&labels).set(connections.into());
-        }
+        self.pools.set("list", idle, used);
     }
 }
 

@@ -2,15 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::operations::Probe;
-use messaging::{Incoming, Rejection, duration_histogram};
+use messaging::{Incoming, Measurement, QueueLabel, Rejection, duration_histogram};
 use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
 use tokio::time::{Duration, sleep};
@@ -28,12 +27,7 @@ pub(crate) struct Probes {
     started: DateTime<Utc>,
     latest: Arc<Mutex<BTreeMap<&'static str, DateTime<Utc>>>>,
     latency: Family<QueueLabel, Histogram, fn() -> Histogram>,
-    age: Family<QueueLabel, Gauge<f64, AtomicU64>>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct QueueLabel {
-    messaging_destination_name: &'static str,
+    age: Family<QueueLabel, Measurement>,
 }
 
 impl Probes {

@@ -25,7 +25,7 @@ pub use consumer::{Consumer, Handler, Outcome, Unavailable};
 pub use envelope::{Envelope, Outgoing};
 pub use gap::{BuildRequest, GapStatus};
 pub use incoming::Incoming;
-pub use metrics::{DURATION_BUCKETS, MessagingMetrics, duration_histogram, register_connections};
+pub use metrics::{Measurement, MessagingMetrics, QueueLabel, duration_histogram, register_connections};
 pub use peek::QueueState;
 pub use publisher::PublishOutcome;
 pub use rejection::Rejection;

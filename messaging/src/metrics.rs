@@ -4,7 +4,7 @@
 //! <https://opentelemetry.io/docs/specs/semconv/messaging/messaging-metrics/>. No label has a value that a sender of
 //! messages can choose.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt, sync::atomic::AtomicU64, time::Duration};
 
 use contracts::topology::Queue;
 use prometheus_client::{
@@ -22,7 +22,7 @@ use prometheus_client::{
 use crate::{ConnectionStatus, Outgoing, PublishOutcome, Rejection};
 
 /// Upper bounds of durations in seconds. OpenTelemetry advises those from 5 ms. Most of our steps are faster.
-pub const DURATION_BUCKETS: [f64; 17] =
+const DURATION_BUCKETS: [f64; 17] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
 /// Upper bounds of the number of messages in a batch. The maximum is 256.
@@ -36,10 +36,10 @@ pub struct MessagingMetrics {
     sent: Family<SentLabels, Counter>,
     publish_duration: Histograms<PublishLabels>,
     consumed: Family<ConsumedLabels, Counter>,
-    batch_messages: Histograms<QueueLabels>,
-    process_duration: Histograms<QueueLabels>,
-    settle_duration: Histograms<QueueLabels>,
-    held: Family<QueueLabels, Gauge>,
+    batch_messages: Histograms<QueueLabel>,
+    process_duration: Histograms<QueueLabel>,
+    settle_duration: Histograms<QueueLabel>,
+    held: Family<QueueLabel, Gauge>,
 }
 
 /// The metrics of one consumer.
@@ -72,10 +72,15 @@ struct ConsumedLabels {
     error_type: Option<&'static str>,
 }
 
+/// The label of a metric that has one value for each queue.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct QueueLabels {
-    messaging_destination_name: &'static str,
+pub struct QueueLabel {
+    /// The name of the queue.
+    pub messaging_destination_name: &'static str,
 }
+
+/// A gauge of a source that may be unavailable. Its value is then not a number.
+pub type Measurement = Gauge<f64, AtomicU64>;
 
 /// Returns an empty histogram of durations.
 #[must_use]
@@ -173,7 +178,7 @@ impl MessagingMetrics {
 
     /// Returns the metrics of the consumer of a queue. All of them exist from now on, with the value 0.
     pub(crate) fn of_queue(&self, queue: &Queue) -> QueueMetrics {
-        let labels = QueueLabels { messaging_destination_name: queue.name };
+        let labels = QueueLabel { messaging_destination_name: queue.name };
         let succeeded = ConsumedLabels { messaging_destination_name: queue.name, error_type: None };
         QueueMetrics {
             queue: queue.name,

@@ -3,6 +3,8 @@
 use std::{
     error::Error,
     ffi::{OsStr, OsString},
+    num::ParseIntError,
+    time::Duration,
 };
 
 use clap::{
@@ -65,6 +67,14 @@ fn with_environment(command: Command, variable: &impl Fn(&OsStr) -> Option<OsStr
         }
     };
     command.mut_args(choose).mut_subcommands(|subcommand| with_environment(subcommand, variable))
+}
+
+/// Parses a setting in whole seconds.
+///
+/// # Errors
+/// Returns an error if the text is no number.
+pub fn parse_seconds(text: &str) -> Result<Duration, ParseIntError> {
+    text.parse().map(Duration::from_secs)
 }
 
 #[cfg(test)]

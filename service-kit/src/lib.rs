@@ -15,12 +15,12 @@ mod server;
 mod stylesheet;
 mod trusted_proxies;
 
-pub use config::{parse_config, required};
+pub use config::{parse_config, parse_seconds, required};
 pub use connections::HttpLimits;
 pub use failure_log::FailureLog;
 pub use health::{HealthCheck, health, probe_health};
 pub use logging::Logging;
-pub use metrics::{HttpMetrics, MetricsEndpoint, metrics_registry, serve_metrics};
+pub use metrics::{HttpMetrics, MetricsEndpoint, PoolMetrics, metrics_registry, serve_metrics};
 pub use process::{fix_mmap_threshold, shutdown_on_signal, write_stdout};
 pub use rate_limit::RateLimit;
 pub use request_trace::RequestTrace;

@@ -13,7 +13,7 @@ use axum::{
 use clap::Args;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{family::Family, histogram::Histogram, info::Info},
+    metrics::{family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 use tokio::{net::TcpListener, time::Instant};
@@ -94,6 +94,36 @@ fn render(registry: &Registry) -> Response {
     match encode(&mut text, registry) {
         Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// The connections to a database, by pool and state. Clones share them.
+#[derive(Debug, Clone)]
+pub struct PoolMetrics(Family<PoolLabels, Gauge>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PoolLabels {
+    db_client_connection_pool_name: &'static str,
+    db_client_connection_state: &'static str,
+}
+
+impl PoolMetrics {
+    /// Creates the metric and registers it.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let connections = Family::default();
+        let help = "Connections to the database, by pool and state";
+        registry.register("db_client_connection_count", help, Family::clone(&connections));
+        Self(connections)
+    }
+
+    /// Sets the numbers of connections of a pool that are idle and in use.
+    pub fn set(&self, pool: &'static str, idle: usize, used: usize) {
+        for (state, connections) in [("idle", idle), ("used", used)] {
+            let labels =
+                PoolLabels { db_client_connection_pool_name: pool, db_client_connection_state: state };
+            self.0.get_or_create(&labels).set(i64::try_from(connections).unwrap_or(i64::MAX));
+        }
     }
 }
 

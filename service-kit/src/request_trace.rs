@@ -9,9 +9,7 @@ use axum::{
 };
 use telemetry::{BatchSpan, KeyValue, is_enabled, server_span};
 
-use crate::TrustedProxies;
-
-const HEALTH_PATHS: &str = "/health/";
+use crate::{TrustedProxies, server::HEALTH_PATHS};
 
 /// The trace context for the messages that a request causes.
 ///

@@ -49,7 +49,7 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 const RESERVE: usize = 8;
 
 /// Paths of the health checks.
-const HEALTH_PATHS: &str = "/health/";
+pub(crate) const HEALTH_PATHS: &str = "/health/";
 
 /// Response to a connection beyond the limits.
 const TOO_MANY_CONNECTIONS: &[u8] =

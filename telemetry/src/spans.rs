@@ -133,8 +133,8 @@ pub fn process_spans<'a>(
     Some((BatchSpan(batch), spans))
 }
 
-/// Starts the span of a statement, such as `INSERT customers`. Its parent is `parent`, or it is linked to the requests that share it. `None` if none
-/// of them is sampled.
+/// Starts the span of a statement, such as `INSERT customers`. Its parent is `parent`, or it is linked to the requests
+/// that share it. `None` if none of them is sampled.
 #[must_use]
 pub fn database_span<'a>(
     system: &'static str,

@@ -1,10 +1,10 @@
 //! The Web Store's settings and subcommands.
 
-use std::{net::SocketAddr, num::ParseIntError, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use clap::{Parser, Subcommand};
 use messaging::BrokerUrl;
-use service_kit::{HttpLimits, Logging, MetricsEndpoint, TrustedProxies};
+use service_kit::{HttpLimits, Logging, MetricsEndpoint, TrustedProxies, parse_seconds};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::republish;
@@ -82,10 +82,6 @@ pub(crate) enum Command {
 
     /// Asks the service that runs on this machine whether it is ready: exit status 0 or 1
     Health,
-}
-
-fn parse_seconds(text: &str) -> Result<Duration, ParseIntError> {
-    text.parse().map(Duration::from_secs)
 }
 
 #[cfg(test)]

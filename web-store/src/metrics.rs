@@ -1,22 +1,17 @@
 //! The Web Store's own metrics, beside those of `messaging` and `service-kit`.
 
-use std::sync::atomic::AtomicU64;
-
-use messaging::MessagingMetrics;
+use messaging::{Measurement, MessagingMetrics};
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use service_kit::HttpMetrics;
+use service_kit::{HttpMetrics, PoolMetrics};
 
 use crate::{outbox::OutboxState, store::Store};
 
 /// Upper bounds of the number of registrations in one statement. The maximum is 64.
 const BATCH_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
-
-/// A gauge of a source that may be unavailable. Its value is then not a number.
-type Measurement = Gauge<f64, AtomicU64>;
 
 /// All metrics of the Web Store. Clones share them.
 #[derive(Debug, Clone)]
@@ -27,7 +22,7 @@ pub(crate) struct Metrics {
     updates: Family<OutcomeLabel, Counter>,
     outbox_messages: Family<OutboxLabel, Measurement>,
     outbox_oldest_age: Measurement,
-    connections: Family<ConnectionLabels, Gauge>,
+    pools: PoolMetrics,
 }
 
 /// Registrations by outcome, and the sizes of their batches. Clones share them.
@@ -47,12 +42,6 @@ struct OutboxLabel {
     state: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ConnectionLabels {
-    db_client_connection_pool_name: &'static str,
-    db_client_connection_state: &'static str,
-}
-
 impl Metrics {
     /// Creates the metrics and registers them.
     pub(crate) fn register(registry: &mut Registry) -> Self {
@@ -63,7 +52,7 @@ impl Metrics {
             updates: Family::default(),
             outbox_messages: Family::default(),
             outbox_oldest_age: Measurement::default(),
-            connections: Family::default(),
+            pools: PoolMetrics::register(registry),
         };
         registry.register("details_updates", "Changes of details, by outcome", metrics.updates.clone());
         registry.register(
@@ -76,11 +65,6 @@ impl Metrics {
             "Time that the oldest event has waited in the outbox, or 0",
             Unit::Seconds,
             metrics.outbox_oldest_age.clone(),
-        );
-        registry.register(
-            "db_client_connection_count",
-            "Connections to the database, by pool and state",
-            metrics.connections.clone(),
         );
         metrics
     }
@@ -98,13 +82,7 @@ impl Metrics {
         }
         self.outbox_oldest_age.set(oldest_age);
         for (pool, idle, used) in store.connections() {
-            for (state, connections) in [("idle", idle), ("used", used)] {
-                let labels = ConnectionLabels {
-                    db_client_connection_pool_name: pool,
-                    db_client_connection_state: state,
-                };
-                self.connections.get_or_create(&labels).set(i64::try_from(connections).unwrap_or(i64::MAX));
-            }
+            self.pools.set(pool, idle, used);
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The databases and brokers that reconciliation reads.
 
-use std::{num::ParseIntError, time::Duration};
+use std::time::Duration;
 
 use messaging::BrokerUrl;
+use service_kit::parse_seconds;
 use sqlx::{mysql::MySqlConnectOptions, postgres::PgConnectOptions};
 
 /// The two databases, the brokers, and the limits of reading them.
@@ -28,7 +29,7 @@ pub struct Sources {
     ///
     /// Customers without evidence at its end are on the way. The default is longer than a broker needs to release the
     /// messages of a dead service.
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = parse_seconds)]
     pub patience: Duration,
 
     /// Customers per page
@@ -46,8 +47,4 @@ impl Sources {
     pub(super) fn target_broker(&self) -> &BrokerUrl {
         self.target_broker_url.as_ref().unwrap_or(&self.broker_url)
     }
-}
-
-fn seconds(text: &str) -> Result<Duration, ParseIntError> {
-    text.parse().map(Duration::from_secs)
 }

@@ -1,8 +1,6 @@
 //! The metrics of the watch: queues, dead letters, and lost customers.
 
-use std::sync::atomic::AtomicU64;
-
-use messaging::Session;
+use messaging::{Measurement, QueueLabel, Session};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -17,9 +15,6 @@ use crate::reconcile::{
     sources::Sources,
 };
 
-/// A gauge whose value is not a number while the broker cannot be read.
-type Measurement = Gauge<f64, AtomicU64>;
-
 /// The metrics of the watch. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -31,11 +26,6 @@ pub(crate) struct Metrics {
     requested: Family<StateLabel, Counter>,
     check_age: Measurement,
     checked: watch::Sender<Instant>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct QueueLabel {
-    messaging_destination_name: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
