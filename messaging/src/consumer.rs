@@ -363,6 +363,9 @@ mod tests {
     }
 
     /// Collects the log lines of the current thread.
+    ///
+    /// Every test of this module starts one. A log statement that is first reached without a subscriber, while
+    /// another thread installs one, can remain disabled for the whole process.
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -438,6 +441,7 @@ mod tests {
 
     #[tokio::test]
     async fn shutdown_ends_holding_without_outcomes() {
+        let _log = Log::start();
         let token = CancellationToken::new();
         token.cancel();
         let mut handler = UnavailableFor(usize::MAX);
@@ -447,6 +451,7 @@ mod tests {
 
     #[tokio::test]
     async fn closed_session_ends_holding_with_error() {
+        let _log = Log::start();
         let token = CancellationToken::new();
         let mut handler = UnavailableFor(usize::MAX);
         let outcomes = handle_with_retries(&metrics(), &mut handler, &batch(), &token, ready(())).await;
