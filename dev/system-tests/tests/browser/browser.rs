@@ -112,12 +112,12 @@ impl Browser {
     }
 
     pub(crate) async fn click(&self, css: &str) -> anyhow::Result<()> {
-        Ok(self.find(css).await?.click().await?)
+        also_if_navigation(self.find(css).await?.click().await)
     }
 
     /// Presses a key in the focused element.
     pub(crate) async fn press(&self, key: Key) -> anyhow::Result<()> {
-        Ok(self.page.action_chain().send_keys(key).perform().await?)
+        also_if_navigation(self.page.action_chain().send_keys(key).perform().await)
     }
 
     /// Types into the focused element.
@@ -183,6 +183,15 @@ impl Browser {
         let directory = target_directory()?.join("screenshots");
         fs::create_dir_all(&directory)?;
         Ok(fs::write(directory.join(name).with_extension("png"), png)?)
+    }
+}
+
+/// Accepts an action after which the driver could not read the old page any more. The browser has performed it, and
+/// the driver reports a timeout if the next page comes at that moment.
+fn also_if_navigation(performed: WebDriverResult<()>) -> anyhow::Result<()> {
+    match performed {
+        Err(error) if error.to_string().contains("aborted by navigation") => Ok(()),
+        performed => Ok(performed?),
     }
 }
 
