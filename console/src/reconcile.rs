@@ -1,10 +1,8 @@
 //! `console reconcile`: every customer of the Web Store gets exactly one state.
 
 mod comparison;
-mod database;
 mod dead_letters;
 mod flow;
-mod marketing;
 mod output;
 mod report;
 mod search;
@@ -23,9 +21,9 @@ pub use flow::QueueObservation;
 pub use report::{DeadLetterCounts, Report, State};
 pub use sources::Sources;
 
+use crate::marketing::Marketing;
 use comparison::{Comparison, compare_page};
 use flow::Flow;
-use marketing::Marketing;
 use output::Output;
 use search::Search;
 use unlocated::Window;
@@ -127,8 +125,8 @@ async fn run_once(sources: &Sources, output: &mut Output) -> anyhow::Result<Repo
     let search = Search::new(sources, flow.subscribe());
     let run = async {
         let run = Run {
-            web_store: WebStore::connect(&sources.web_store_database_url).await?,
-            marketing: Marketing::connect(&sources.marketing_database_url).await?,
+            web_store: WebStore::connect(&sources.connections.web_store_database_url).await?,
+            marketing: Marketing::connect(&sources.connections.marketing_database_url).await?,
             page: sources.page,
             search,
             window: Window::default(),

@@ -29,6 +29,9 @@ esac
 # one: it allows binding the queue to an exchange that the user may read. The console needs the lengths for its evidence,
 # and the Web Store so that a replay does not fill a queue.
 #
+# The console moves dead letters through its own exchange `console.moves`, to which it binds the queues that they came
+# from. So it needs no permission on the exchanges of the services. Its journal is the stream `console.journal`.
+#
 # A message that was delivered 20 times without a settlement becomes a dead letter. The consumer isolates a message that
 # ends its session, so only this message reaches the limit. A release can change a policy, unlike the arguments of a
 # queue. Dead letters are exempt: at the limit the broker would drop them. Only one policy applies to a queue, and one
@@ -69,7 +72,7 @@ cat <<JSON
     {
       "user": "console", "vhost": "/",
       "configure": "^(console\\\\..+|operations\\\\.status)\$",
-      "write": "^(console\\\\..+|web-store\\\\.commands|transformer\\\\.customer-(registered|details-changed)|marketing\\\\.(create|update)-customer)\$",
+      "write": "^(console\\\\..+|web-store\\\\.(commands|replay-customers)|transformer\\\\.(customer-(registered|details-changed)|customers-requested)|marketing\\\\.(create|update)-customer|[a-z-]+\\\\.[a-z-]+\\\\.dead-letters)\$",
       "read": "^(console\\\\..+|operations\\\\.status|.+\\\\..+\\\\.dead-letters)\$"
     }
   ],

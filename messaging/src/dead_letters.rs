@@ -16,6 +16,17 @@ use crate::{
 };
 
 pub(crate) const REJECTION_CODE: &str = "rejection-code";
+const REJECTION_REASON: &str = "rejection-reason";
+const REJECTED_FROM: &str = "rejected-from";
+pub(crate) const REJECTED_AT: &str = "rejected-at";
+pub(crate) const REJECTED_BY: &str = "rejected-by";
+
+/// The headers that a consumer adds to a dead letter.
+pub(crate) const REJECTION_HEADERS: [&str; 5] =
+    [REJECTION_CODE, REJECTION_REASON, REJECTED_FROM, REJECTED_AT, REJECTED_BY];
+
+/// All programs of a release have the same version.
+const RELEASE: &str = env!("CARGO_PKG_VERSION");
 
 /// The largest reason in bytes. A reason may quote the message, and all headers travel in one frame.
 const MAX_REASON: usize = 1000;
@@ -118,9 +129,10 @@ fn dead_letter_properties(
     let reason = rejection.to_string();
     let now = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
     headers.insert(REJECTION_CODE.into(), string_value(rejection.code()));
-    headers.insert("rejection-reason".into(), string_value(truncated(&reason)));
-    headers.insert("rejected-from".into(), string_value(queue.name));
-    headers.insert("rejected-at".into(), string_value(&now));
+    headers.insert(REJECTION_REASON.into(), string_value(truncated(&reason)));
+    headers.insert(REJECTED_FROM.into(), string_value(queue.name));
+    headers.insert(REJECTED_AT.into(), string_value(&now));
+    headers.insert(REJECTED_BY.into(), string_value(&format!("{} {RELEASE}", queue.consumer())));
     let mut properties = BasicProperties::default().with_headers(headers).with_delivery_mode(2);
     if let Some(value) = original.message_id() {
         properties = properties.with_message_id(value.clone());

@@ -26,8 +26,9 @@ const FRAME_END: usize = 1;
 const METHOD_FRAME: u8 = 1;
 const HEADER_FRAME: u8 = 2;
 
-/// The class `connection`, and its method with the largest frame that the broker accepts.
+/// The class `connection`, its first method, and its method with the largest frame that the broker accepts.
 const CONNECTION: u16 = 10;
+const START: u16 = 10;
 const TUNE: u16 = 30;
 
 /// The class `basic`, and those of its methods that carry text of other applications.
@@ -102,13 +103,22 @@ pub(crate) struct FrameFilter {
     bodies: u64,
     /// The number of all messages so far.
     messages: u64,
+    /// The major version of the broker, or 0 if it is not known.
+    broker_version: u32,
 }
 
 impl FrameFilter {
     /// Creates a filter for a client library that negotiates frames of up to `frame_max` bytes.
     pub(crate) fn new(frame_max: u32) -> Self {
-        let mut filter =
-            Self { frame_max: usize::MAX, frame: Vec::new(), pass: 0, body: 0, bodies: 0, messages: 0 };
+        let mut filter = Self {
+            frame_max: usize::MAX,
+            frame: Vec::new(),
+            pass: 0,
+            body: 0,
+            bodies: 0,
+            messages: 0,
+            broker_version: 0,
+        };
         filter.limit_frames(frame_max);
         filter
     }
@@ -165,6 +175,11 @@ impl FrameFilter {
         self.messages
     }
 
+    /// Returns the major version of the broker, or 0 before the broker has announced it.
+    pub(crate) fn broker_version(&self) -> u32 {
+        self.broker_version
+    }
+
     /// Returns whether the filter is between two messages, where a frame can be inserted.
     pub(crate) fn at_boundary(&self) -> bool {
         self.pass == 0 && self.body == 0 && self.frame.is_empty()
@@ -200,6 +215,9 @@ impl FrameFilter {
         if frame[0] == METHOD_FRAME {
             if let Some(frame_max) = tuned_frame_max(&frame[payload.clone()]) {
                 self.limit_frames(frame_max);
+            }
+            if let Some(version) = started_version(&frame[payload.clone()]) {
+                self.broker_version = version;
             }
             let start = output.len();
             output.extend_from_slice(frame);
@@ -243,13 +261,35 @@ fn write_frame(original: &[u8], payload: &[u8], output: &mut Vec<u8>) {
     output.extend_from_slice(&original[original.len() - FRAME_END..]);
 }
 
+/// Returns the arguments of a method of the class `connection`.
+fn connection_arguments(payload: &[u8], method: u16) -> Option<&[u8]> {
+    let (ids, arguments) = payload.split_first_chunk::<4>()?;
+    let [class_high, class_low] = CONNECTION.to_be_bytes();
+    let [method_high, method_low] = method.to_be_bytes();
+    (*ids == [class_high, class_low, method_high, method_low]).then_some(arguments)
+}
+
 /// Returns the largest frame that the broker announces, if the method is `tune`.
 fn tuned_frame_max(payload: &[u8]) -> Option<u32> {
-    let (ids, arguments) = payload.split_first_chunk::<4>()?;
-    let (class, method) = (u16::from_be_bytes([ids[0], ids[1]]), u16::from_be_bytes([ids[2], ids[3]]));
+    let arguments = connection_arguments(payload, TUNE)?;
     // The maximum number of channels comes first.
     let frame_max = arguments.get(2..6)?.try_into().ok()?;
-    ((class, method) == (CONNECTION, TUNE)).then_some(u32::from_be_bytes(frame_max))
+    Some(u32::from_be_bytes(frame_max))
+}
+
+/// Returns the major version that the broker announces among its properties, if the method is `start`.
+fn started_version(payload: &[u8]) -> Option<u32> {
+    let mut arguments = Reader(connection_arguments(payload, START)?);
+    let _protocol_version = arguments.take(2)?;
+    let mut properties = Reader(arguments.long_string()?);
+    while let Some(name) = properties.short_string() {
+        let value = properties.skip_value()?;
+        if name == b"version" {
+            let major = str::from_utf8(value).ok()?.split('.').next()?;
+            return major.parse().ok();
+        }
+    }
+    None
 }
 
 /// Returns the size of the message body that a content header announces.
@@ -519,6 +559,24 @@ mod tests {
 
     const APP_ID: u16 = 1 << 3;
     const HEADERS: u16 = 1 << 13;
+
+    #[test]
+    fn start_announces_version_of_broker() {
+        let mut properties = Vec::new();
+        for (name, value) in [("product", "RabbitMQ"), ("version", "4.3.6"), ("platform", "Erlang")] {
+            properties.push(u8::try_from(name.len()).unwrap());
+            properties.extend_from_slice(name.as_bytes());
+            properties.push(b'S');
+            properties.extend_from_slice(&u32::try_from(value.len()).unwrap().to_be_bytes());
+            properties.extend_from_slice(value.as_bytes());
+        }
+        let mut start = vec![0, 10, 0, 10, 0, 9];
+        start.extend_from_slice(&u32::try_from(properties.len()).unwrap().to_be_bytes());
+        start.extend_from_slice(&properties);
+        let mut filter = FrameFilter::new(FRAME_MAX);
+        filter.filter(&frame(1, &start), &mut Vec::new(), |_| false);
+        assert_eq!(filter.broker_version(), 4);
+    }
 
     #[test]
     fn valid_frames_pass_unchanged() {

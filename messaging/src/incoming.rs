@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     Rejection,
-    dead_letters::REJECTION_CODE,
+    dead_letters::{REJECTED_AT, REJECTED_BY, REJECTION_CODE},
     envelope::{REPLAY, TRACEPARENT},
 };
 
@@ -34,8 +34,7 @@ impl From<Delivery> for Incoming {
 }
 
 impl Incoming {
-    /// Creates a received message from an outgoing one, without a broker.
-    #[cfg(any(test, feature = "test-util"))]
+    /// Returns an outgoing message as its consumer receives it, without a broker.
     #[must_use]
     pub fn from_outgoing(message: &crate::Outgoing) -> Self {
         let crate::Outgoing { exchange, envelope, body } = message;
@@ -108,6 +107,26 @@ impl Incoming {
         self.header(REJECTION_CODE).or_else(|| self.header("x-first-death-reason"))
     }
 
+    /// Returns the time at which a dead letter was rejected: in RFC 3339 by a consumer, in whole seconds by the broker.
+    #[must_use]
+    pub fn rejected_at(&self) -> Option<DateTime<Utc>> {
+        if let Some(time) = self.header(REJECTED_AT) {
+            return DateTime::parse_from_rfc3339(time).ok().map(|time| time.to_utc());
+        }
+        let headers = self.delivery.properties.headers().as_ref()?;
+        let AMQPValue::FieldArray(deaths) = headers.inner().get("x-death")? else { return None };
+        // The broker adds the last death at the start.
+        let AMQPValue::FieldTable(death) = deaths.as_slice().first()? else { return None };
+        let AMQPValue::Timestamp(seconds) = death.inner().get("time")? else { return None };
+        DateTime::from_timestamp((*seconds).try_into().ok()?, 0)
+    }
+
+    /// Returns the service and the release that rejected a dead letter, such as `marketing 0.1.0`.
+    #[must_use]
+    pub fn rejected_by(&self) -> Option<&str> {
+        self.header(REJECTED_BY)
+    }
+
     /// Returns whether the header `replay` says that the message was sent before.
     #[must_use]
     pub fn is_replay(&self) -> bool {
@@ -115,7 +134,9 @@ impl Incoming {
         headers.is_some_and(|headers| headers.inner().get(REPLAY) == Some(&AMQPValue::Boolean(true)))
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    /// Returns a header that is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
         let headers = self.delivery.properties.headers().as_ref()?;
         match headers.inner().get(name)? {
             AMQPValue::LongString(value) => std::str::from_utf8(value.as_bytes()).ok(),

@@ -116,6 +116,11 @@ impl SessionError {
         matches!(self, Self::Broken(error) if has_code(error, AMQPSoftError::NOTFOUND))
     }
 
+    /// Returns whether another session has the exclusive use of an object.
+    pub(crate) fn is_locked(&self) -> bool {
+        matches!(self, Self::Broken(error) if has_code(error, AMQPSoftError::RESOURCELOCKED))
+    }
+
     /// Returns whether the broker is reachable, but refuses the operation.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
@@ -169,7 +174,8 @@ impl Session {
         let unreachable = |reason| SessionError::Unreachable { broker: broker.to_string(), reason };
         // The client's own recovery stays off: a half-recovered session would be a third state.
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connect = transport::connect(broker.uri(bytes), properties);
+        // In a box, because it is large and the callers' futures contain it.
+        let connect = Box::pin(transport::connect(broker.uri(bytes), properties));
         let (connection, transport) =
             with_reply_timeout("connect", connect).await.map_err(|error| match error {
                 SessionError::Broken(reason) | SessionError::Forbidden(reason) => unreachable(reason),

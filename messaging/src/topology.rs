@@ -64,6 +64,50 @@ impl Session {
         Ok(())
     }
 
+    /// Declares a queue that no consumer empties, with practically no delivery limit. If the broker refuses that, the
+    /// queue that exists is used.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Session::declare_exchange`].
+    pub async fn declare_storage(&self, name: &str) -> Result<(), SessionError> {
+        self.declare_alone(name, quorum_arguments(DEAD_LETTER_DELIVERY_LIMIT)).await
+    }
+
+    /// Declares a stream: a log whose messages stay after they are read. If the broker refuses that, the stream that
+    /// exists is used.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Session::declare_exchange`].
+    pub async fn declare_stream(&self, name: &str) -> Result<(), SessionError> {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), string_value("stream"));
+        self.declare_alone(name, arguments).await
+    }
+
+    async fn declare_alone(&self, name: &str, arguments: FieldTable) -> Result<(), SessionError> {
+        let is_new = self.queue_state(name).await?.is_none();
+        if let Some(problem) = self.declare(&[Declaration::Queue(name, arguments)]).await? {
+            tracing::warn!("{problem}");
+        }
+        if is_new {
+            sleep(QUEUE_NAME_FLUSH_DELAY).await;
+        }
+        Ok(())
+    }
+
+    /// Binds a queue to a direct exchange, with its own name as the key. Returns whether the queue exists.
+    ///
+    /// # Errors
+    /// Returns an error if the session broke, or if a permission is missing.
+    pub async fn bind_by_name(&self, queue: &str, exchange: &str) -> Result<bool, SessionError> {
+        let channel = self.open_channel().await?;
+        match Declaration::Binding(queue, exchange, queue).declare(&channel).await {
+            Ok(()) => close_channel(&channel).await.map(|()| true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Declares a queue with its exchange and its binding, and the same for its dead letters. Objects that the
     /// broker refuses to declare are used if they exist. Returns the problem with them, and its fix.
     ///

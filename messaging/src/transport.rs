@@ -14,7 +14,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -86,6 +86,11 @@ impl TransportControl {
         &self.flow.counts
     }
 
+    /// Returns the major version of the broker, or 0 if it is not known.
+    pub(crate) fn broker_version(&self) -> u32 {
+        self.flow.broker_version.load(Ordering::Relaxed)
+    }
+
     /// Stops reading while the received message bodies exceed the settled ones by more than `bytes`.
     pub(crate) fn limit_unsettled(&self, bytes: u64) {
         self.flow.limit.store(bytes, Ordering::Relaxed);
@@ -142,6 +147,7 @@ struct FlowControl {
     reader: AtomicWaker,
     writer: AtomicWaker,
     counts: MessageCounts,
+    broker_version: AtomicU32,
 }
 
 impl Default for FlowControl {
@@ -153,6 +159,7 @@ impl Default for FlowControl {
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
             counts: MessageCounts::default(),
+            broker_version: AtomicU32::default(),
         }
     }
 }
@@ -226,6 +233,7 @@ impl Transport {
             let input = &self.input[self.input_start..self.input_end];
             self.input_start += self.filter.filter(input, &mut self.output, stop);
             flow.counts.set_received(self.filter.messages());
+            flow.broker_version.store(self.filter.broker_version(), Ordering::Relaxed);
         }
         Poll::Ready(Ok(()))
     }

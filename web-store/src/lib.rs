@@ -18,6 +18,7 @@ pub mod version;
 
 pub use http::{FieldErrors, FormError, RegistrationForm};
 pub use outbox::OutboxEvent;
+pub use replay::check_replay_request;
 
 use std::sync::Arc;
 

@@ -16,4 +16,5 @@ mod request;
 mod table;
 
 pub(crate) use replayer::Replayer;
+pub use request::check_replay_request;
 pub(crate) use request::session as accept_requests;

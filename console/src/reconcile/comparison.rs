@@ -4,10 +4,8 @@ use std::{cmp::Ordering, iter::Peekable, mem, slice};
 
 use uuid::Uuid;
 
-use super::{
-    marketing::{CustomerRows, Marketing},
-    web_store::{Customer, WebStore},
-};
+use super::web_store::{Customer, WebStore};
+use crate::marketing::{CustomerRows, Marketing};
 
 /// The result of comparing one customer with Marketing's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,17 +1,16 @@
 //! Dead letters and the customers that they concern.
 //!
-//! The dead-letter queues have no consumers, so they are read by consuming. All letters return to their places. Each
-//! reading counts as a delivery of each letter, and these queues have practically no delivery limit.
+//! The dead-letter queues have no consumers, so they are read by consuming. All letters return to their places.
 
 use std::collections::BTreeMap;
 
-use anyhow::Context;
 use contracts::{CreateCustomer, CustomerRegistered, Message};
-use messaging::{Incoming, Session};
+use messaging::Incoming;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{flow, report::DeadLetterCounts, sources::Sources};
+use crate::letter_queue;
 
 /// The version that a registration creates.
 const FIRST_VERSION: i64 = 1;
@@ -47,23 +46,18 @@ pub(super) async fn read(
     mut visit: impl FnMut(&DeadLetter<'_>),
 ) -> anyhow::Result<DeadLetterCounts> {
     let mut counts = DeadLetterCounts::default();
-    for (stage, queue) in flow::queues() {
-        let broker = if stage == 0 { sources.source_broker() } else { sources.target_broker() };
+    for (_, queue) in flow::queues() {
+        let broker = sources.connections.brokers.of(queue);
         let name = queue.dead_letter_queue();
         let mut reasons = BTreeMap::new();
-        let read = async {
-            let session = Session::open(broker, "console").await?;
-            session
-                .peek(&name, |letter| {
-                    let reason = letter.rejection_code().unwrap_or("no-reason");
-                    *reasons.entry(reason.to_owned()).or_default() += 1;
-                    if let Some((customer, version)) = customer(letter) {
-                        visit(&DeadLetter { customer, version, reason });
-                    }
-                })
-                .await
-        };
-        read.await.with_context(|| format!("{name} cannot be read"))?;
+        letter_queue::peek(broker, &name, |letter| {
+            let reason = letter.rejection_code().unwrap_or("no-reason");
+            *reasons.entry(reason.to_owned()).or_default() += 1;
+            if let Some((customer, version)) = customer(letter) {
+                visit(&DeadLetter { customer, version, reason });
+            }
+        })
+        .await?;
         if !reasons.is_empty() {
             counts.insert(name, reasons);
         }

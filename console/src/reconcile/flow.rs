@@ -77,8 +77,8 @@ impl Flow {
 /// # Errors
 /// Returns an error if a broker cannot be read.
 pub(super) async fn monitor(sources: &Sources, flow: &watch::Sender<Flow>) -> anyhow::Result<Infallible> {
-    let mut brokers = vec![Broker::open(sources.source_broker(), "BROKER_URL").await?];
-    if let Some(target) = &sources.target_broker_url {
+    let mut brokers = vec![Broker::open(sources.connections.brokers.source(), "BROKER_URL").await?];
+    if let Some(target) = &sources.connections.brokers.target_broker_url {
         brokers.push(Broker::open(target, "TARGET_BROKER_URL").await?);
     }
     let mut passages: Vec<_> = queues().map(|(stage, queue)| (stage, Passage::new(queue))).collect();

@@ -10,9 +10,10 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    comparison::compare_customers, dead_letters, flow::Flow, marketing::Marketing, report::DeadLetterCounts,
-    sources::Sources, unlocated::Window, web_store::WebStore,
+    comparison::compare_customers, dead_letters, flow::Flow, report::DeadLetterCounts, sources::Sources,
+    unlocated::Window, web_store::WebStore,
 };
+use crate::marketing::Marketing;
 
 /// Delays before the outbox is read. On a healthy system all customers arrive meanwhile.
 const INITIAL_DELAYS: [Duration; 4] = [

@@ -27,11 +27,11 @@ use super::{
     comparison::{Comparison, compare_customers, compare_page},
     dead_letters,
     flow::{self, Flow},
-    marketing::Marketing,
     report::State,
     sources::Sources,
     web_store::{Customer, WebStore},
 };
+use crate::marketing::Marketing;
 use metrics::Metrics;
 use replay::{Lost, Replays};
 use suspects::{Evidence, Suspects};
@@ -78,7 +78,7 @@ pub(super) async fn watch(
     let mut watcher = Watcher {
         sources,
         flow: flow.subscribe(),
-        replays: repair.then(|| Replays::new(sources.source_broker())),
+        replays: repair.then(|| Replays::new(sources.connections.brokers.source())),
         tables: None,
         periods: None,
         scan: Scan { after: Uuid::nil(), next: Instant::now() },
@@ -382,8 +382,8 @@ impl Watcher<'_> {
 impl Tables {
     async fn connect(sources: &Sources) -> anyhow::Result<Self> {
         Ok(Self {
-            web_store: WebStore::connect(&sources.web_store_database_url).await?,
-            marketing: Marketing::connect(&sources.marketing_database_url).await?,
+            web_store: WebStore::connect(&sources.connections.web_store_database_url).await?,
+            marketing: Marketing::connect(&sources.connections.marketing_database_url).await?,
         })
     }
 

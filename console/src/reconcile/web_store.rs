@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection, Executor, FromRow, PgConnection, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-use super::database::{Name, STATEMENT_LIMIT_SECONDS};
+use crate::database::{Name, STATEMENT_LIMIT_SECONDS};
 
 const DATABASE: Name = Name { database: "the Web Store's database", variable: "WEB_STORE_DATABASE_URL" };
 

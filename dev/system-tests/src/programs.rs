@@ -53,9 +53,30 @@ pub async fn reconcile(environment: &TestEnvironment, arguments: &[&str]) -> any
 /// # Errors
 /// Returns an error if the program is not built.
 pub fn reconcile_command(environment: &TestEnvironment) -> anyhow::Result<Command> {
-    let mut command = Command::new(sibling_program("console")?);
-    command.env_clear().envs(environment.connection_urls().console_settings()).arg("reconcile");
+    let mut command = console_command(environment)?;
+    command.arg("reconcile");
     Ok(command)
+}
+
+/// Returns the command `console`, for the operator `tester`.
+///
+/// # Errors
+/// Returns an error if the program is not built.
+pub fn console_command(environment: &TestEnvironment) -> anyhow::Result<Command> {
+    let mut command = Command::new(sibling_program("console")?);
+    command.env_clear().envs(environment.connection_urls().console_settings());
+    command.env("CONSOLE_OPERATOR", "tester");
+    Ok(command)
+}
+
+/// Runs `console dead-letters` with arguments that white space separates.
+///
+/// # Errors
+/// Returns an error if the program cannot be started or does not end in time.
+pub async fn dead_letters(environment: &TestEnvironment, arguments: &str) -> anyhow::Result<ProgramOutput> {
+    let mut command = console_command(environment)?;
+    command.arg("dead-letters").args(arguments.split_whitespace());
+    run(command, "").await
 }
 
 /// Runs a program to completion with `input` on its standard input.

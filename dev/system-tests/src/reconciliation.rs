@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use console::reconcile::Sources;
+use console::{Brokers, Connections, reconcile::Sources};
 use stack::connection_urls::ConnectionUrls;
 
 /// Returns the sources of a system on private servers, with the defaults of the command line.
@@ -12,10 +12,14 @@ use stack::connection_urls::ConnectionUrls;
 /// Returns an error if a connection URL is malformed.
 pub fn reconciliation_sources(urls: &ConnectionUrls) -> Result<Sources> {
     Ok(Sources {
-        web_store_database_url: urls.web_store_database_url("console").parse()?,
-        marketing_database_url: urls.marketing_database_url("console").parse()?,
-        broker_url: urls.broker_url("console").parse().map_err(anyhow::Error::msg)?,
-        target_broker_url: None,
+        connections: Connections {
+            web_store_database_url: urls.web_store_database_url("console").parse()?,
+            marketing_database_url: urls.marketing_database_url("console").parse()?,
+            brokers: Brokers {
+                broker_url: urls.broker_url("console").parse().map_err(anyhow::Error::msg)?,
+                target_broker_url: None,
+            },
+        },
         patience: Duration::from_secs(30),
         page: 10_000,
     })

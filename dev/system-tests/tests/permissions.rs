@@ -1,13 +1,14 @@
 //! Each service's users have exactly the permissions that their work needs, on databases and on the broker.
 
 use contracts::topology::{
-    MARKETING_COMMANDS, MARKETING_EVENTS, WEB_STORE_COMMANDS, WEB_STORE_EVENTS, WEB_STORE_REPLAYS,
+    MARKETING_COMMANDS, MARKETING_CREATE_CUSTOMER, MARKETING_EVENTS, WEB_STORE_COMMANDS, WEB_STORE_EVENTS,
+    WEB_STORE_REPLAYS,
 };
 use lapin::{
     BasicProperties, Channel, Connection as BrokerConnection, ConnectionProperties, ExchangeKind,
     options::{
         BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
-        ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
+        ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueuePurgeOptions,
     },
     types::FieldTable,
 };
@@ -142,6 +143,31 @@ async fn console_may_only_read_rows() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn console_moves_letters_only_through_its_own_exchange() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let queue = MARKETING_CREATE_CUSTOMER;
+    let dead_letters = queue.dead_letter_queue();
+    for name in [queue.name, &dead_letters] {
+        declare(&environment, "marketing", name).await?;
+    }
+    declare(&environment, "console", "console.queue").await?;
+    for exchange in [WEB_STORE_EVENTS, WEB_STORE_REPLAYS, MARKETING_COMMANDS, MARKETING_EVENTS, ""] {
+        let published = publish(&environment, "console", exchange).await;
+        assert!(published.is_err(), "to {exchange}: {published:?}");
+    }
+    for exchange in [WEB_STORE_EVENTS, MARKETING_COMMANDS] {
+        let bound = bind(&environment, "console", "console.queue", exchange).await;
+        assert!(bound.is_err(), "to {exchange}: {bound:?}");
+    }
+    assert!(get(&environment, "console", queue.name).await.is_err(), "read a work queue");
+    get(&environment, "console", &dead_letters).await?;
+    let (_connection, channel) = open_channel(&environment, "console").await?;
+    let purge = channel.queue_purge(queue.name.into(), QueuePurgeOptions::default()).await;
+    assert!(purge.is_err(), "purged a work queue");
+    Ok(())
+}
+
+#[tokio::test]
 async fn service_may_bind_only_to_exchanges_that_it_reads() -> anyhow::Result<()> {
     let environment = TestEnvironment::new().await?;
     for (service, allowed) in [
@@ -228,6 +254,10 @@ async fn declare(environment: &TestEnvironment, user: &str, queue: &str) -> lapi
 
 /// Declares an exchange as the administrator.
 async fn declare_exchange(environment: &TestEnvironment, exchange: &str) -> lapin::Result<()> {
+    if exchange.is_empty() {
+        // The default exchange always exists.
+        return Ok(());
+    }
     let (_connection, channel) = open_channel(environment, "admin").await?;
     let kind = if exchange == WEB_STORE_REPLAYS { ExchangeKind::Direct } else { ExchangeKind::Topic };
     let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };

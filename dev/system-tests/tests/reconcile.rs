@@ -312,7 +312,9 @@ async fn second_broker_is_searched_too() -> anyhow::Result<()> {
     let report = reconcile(&sources(&environment, 100)?).await?;
     assert_eq!(report.missing, 3, "without the second broker");
     let target_broker_url = Some(target.broker_url("console").parse().map_err(anyhow::Error::msg)?);
-    let report = reconcile(&Sources { target_broker_url, ..impatient_sources(&environment)? }).await?;
+    let mut sources = impatient_sources(&environment)?;
+    sources.connections.brokers.target_broker_url = target_broker_url;
+    let report = reconcile(&sources).await?;
     assert_eq!(report.on_the_way, [(MARKETING_CREATE_CUSTOMER.name, 3)].into());
     assert!(report.is_consistent());
     Ok(())

@@ -108,6 +108,14 @@ impl StoreRequests<'_> {
     }
 }
 
+/// Returns the reason why a command `ReplayCustomers` can never succeed.
+///
+/// # Errors
+/// Returns the [`Rejection`] with which the Web Store would dead-letter the command.
+pub fn check_replay_request(message: &Incoming) -> Result<(), Rejection> {
+    ReplayRequest::parse(message).map(drop)
+}
+
 impl ReplayRequest {
     fn parse(message: &Incoming) -> Result<Self, Rejection> {
         let id = message.message_id()?;

@@ -107,7 +107,7 @@ impl Metrics {
             self.consumers.get_or_create(&labels).set(consumers);
             self.in_flight.get_or_create(&labels).set(in_flight.map_or(f64::NAN, f64::from));
         }
-        let brokers = [sources.source_broker(), sources.target_broker()];
+        let brokers = [sources.connections.brokers.source(), sources.connections.brokers.target()];
         for (stage, broker) in brokers.into_iter().enumerate() {
             let session = Session::open(broker, "console metrics").await.ok();
             for (_, queue) in queues().filter(|(other, _)| *other == stage) {

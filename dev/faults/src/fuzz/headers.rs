@@ -173,6 +173,7 @@ pub(super) fn of_the_system(draft: &mut Draft, random: &mut StdRng) {
         "rejection-reason",
         "rejected-from",
         "rejected-at",
+        "rejected-by",
         "removed-headers",
         "original-user-id",
         "original-expiration",

@@ -6,31 +6,31 @@ use anyhow::Context;
 use tokio::time::timeout;
 
 /// The time limit of one query. A query reads one page.
-pub(super) const QUERY_TIMEOUT: Duration = Duration::from_mins(1);
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The limit of a statement on the server, in seconds. It is below [`QUERY_TIMEOUT`], because the client's own deadline
 /// does not end a statement: each retry would leave another one behind.
-pub(super) const STATEMENT_LIMIT_SECONDS: u64 = 50;
+pub(crate) const STATEMENT_LIMIT_SECONDS: u64 = 50;
 
 /// The time limit of a connection. An address that does not respond must not delay the report for longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A database, for error messages.
 #[derive(Debug)]
-pub(super) struct Name {
-    pub(super) database: &'static str,
+pub(crate) struct Name {
+    pub(crate) database: &'static str,
     /// The environment variable with its URL.
-    pub(super) variable: &'static str,
+    pub(crate) variable: &'static str,
 }
 
 impl Name {
     /// Awaits a query, and names the database and the remedy in the error.
-    pub(super) async fn query<T>(&self, query: impl Future<Output = sqlx::Result<T>>) -> anyhow::Result<T> {
+    pub(crate) async fn query<T>(&self, query: impl Future<Output = sqlx::Result<T>>) -> anyhow::Result<T> {
         self.within(QUERY_TIMEOUT, query).await
     }
 
     /// Awaits a new connection, and names the database and the remedy in the error.
-    pub(super) async fn connect<T>(
+    pub(crate) async fn connect<T>(
         &self,
         connect: impl Future<Output = sqlx::Result<T>>,
     ) -> anyhow::Result<T> {

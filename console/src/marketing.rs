@@ -1,25 +1,27 @@
 //! Queries on Marketing's database.
 
+use chrono::NaiveDateTime;
 use futures_util::{TryStreamExt, stream::BoxStream};
+use serde::Serialize;
 use sqlx::{
     AssertSqlSafe, Connection, Executor, FromRow, MySql, MySqlConnection, QueryBuilder,
     mysql::MySqlConnectOptions,
 };
 use uuid::Uuid;
 
-use super::database::{Name, STATEMENT_LIMIT_SECONDS};
+use crate::database::{Name, STATEMENT_LIMIT_SECONDS};
 
 const DATABASE: Name = Name { database: "Marketing's database", variable: "MARKETING_DATABASE_URL" };
 
 /// The rows with one customer's id. They are counted, so reconciliation does not rely on a primary key.
 #[derive(Debug, FromRow)]
-pub(super) struct CustomerRows {
-    pub(super) customer_id: String,
-    pub(super) count: i64,
+pub(crate) struct CustomerRows {
+    pub(crate) customer_id: String,
+    pub(crate) count: i64,
     /// The highest version.
-    pub(super) version: i64,
+    pub(crate) version: i64,
     /// The number of these rows whose source is the Web Store.
-    pub(super) from_web_store: i64,
+    pub(crate) from_web_store: i64,
 }
 
 /// The columns of [`CustomerRows`].
@@ -27,20 +29,33 @@ const ROWS: &str = "SELECT customer_id, COUNT(*) AS count, CAST(MAX(version) AS 
         COUNT(CASE WHEN source = 'web-store' THEN 1 END) AS from_web_store
     FROM customers";
 
-pub(super) struct Marketing(MySqlConnection);
+/// A row of the table `customers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
+pub(crate) struct Row {
+    pub(crate) customer_id: String,
+    pub(crate) full_name: String,
+    pub(crate) email_address: String,
+    pub(crate) email_opt_in: bool,
+    pub(crate) source: String,
+    pub(crate) customer_since: NaiveDateTime,
+    pub(crate) version: u32,
+    pub(crate) changed_at: Option<NaiveDateTime>,
+}
+
+pub(crate) struct Marketing(MySqlConnection);
 
 /// A stream of rows in the order of the ids.
-pub(super) struct Rows<'a>(BoxStream<'a, sqlx::Result<CustomerRows>>);
+pub(crate) struct Rows<'a>(BoxStream<'a, sqlx::Result<CustomerRows>>);
 
 impl Rows<'_> {
     /// Returns the rows of the next customer.
-    pub(super) async fn next(&mut self) -> anyhow::Result<Option<CustomerRows>> {
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<CustomerRows>> {
         DATABASE.query(self.0.try_next()).await
     }
 }
 
 impl Marketing {
-    pub(super) async fn connect(database: &MySqlConnectOptions) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(database: &MySqlConnectOptions) -> anyhow::Result<Self> {
         // MySQL and MariaDB each run only one of the comments, because the limit has another name there:
         // https://mariadb.com/docs/server/reference/sql-statements/comment-syntax
         let settings = format!(
@@ -59,7 +74,7 @@ impl Marketing {
 
     /// Streams the rows with ids after `after` and up to `last`, by id. Without `last` there is no upper limit.
     /// The ids are text that sorts as UUIDs do.
-    pub(super) fn rows(&mut self, after: Uuid, last: Option<Uuid>) -> Rows<'_> {
+    pub(crate) fn rows(&mut self, after: Uuid, last: Option<Uuid>) -> Rows<'_> {
         let select = format!(
             "{ROWS} WHERE customer_id > ? AND customer_id <= ? GROUP BY customer_id ORDER BY customer_id"
         );
@@ -70,7 +85,7 @@ impl Marketing {
     }
 
     /// Returns the rows of `customers`, by id. Customers without a row are left out.
-    pub(super) async fn read(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<(Uuid, CustomerRows)>> {
+    pub(crate) async fn read(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<(Uuid, CustomerRows)>> {
         if customers.is_empty() {
             return Ok(Vec::new());
         }
@@ -84,5 +99,22 @@ impl Marketing {
         let rows = select.build_query_as::<CustomerRows>().persistent(false);
         let rows = DATABASE.query(rows.fetch_all(&mut self.0)).await?;
         rows.into_iter().map(|rows| Ok((rows.customer_id.parse()?, rows))).collect()
+    }
+
+    /// Returns the rows of up to a few thousand customers. Customers without a row are left out.
+    pub(crate) async fn customers(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<Row>> {
+        if customers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut select = QueryBuilder::<MySql>::new(
+            "SELECT customer_id, full_name, email_address, email_opt_in, source, customer_since, version, changed_at
+            FROM customers WHERE customer_id IN (",
+        );
+        let mut ids = select.separated(", ");
+        for customer in customers {
+            ids.push_bind(customer.to_string());
+        }
+        select.push(")");
+        DATABASE.query(select.build_query_as::<Row>().persistent(false).fetch_all(&mut self.0)).await
     }
 }

@@ -1,0 +1,61 @@
+//! The databases and the brokers of both applications.
+
+use contracts::topology::{QUEUES, Queue, REQUEST_QUEUES, WEB_STORE_COMMANDS, WEB_STORE_EVENTS};
+use messaging::BrokerUrl;
+use sqlx::{mysql::MySqlConnectOptions, postgres::PgConnectOptions};
+
+/// The two databases and the brokers.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Connections {
+    /// Database of the Web Store, for a user who may read: `postgres://user:password@host:port/database`
+    #[arg(long, env = "WEB_STORE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub web_store_database_url: PgConnectOptions,
+
+    /// Database of Marketing, for a user who may read: `mysql://user:password@host:port/database`
+    #[arg(long, env = "MARKETING_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub marketing_database_url: MySqlConnectOptions,
+
+    /// The brokers.
+    #[command(flatten)]
+    pub brokers: Brokers,
+}
+
+/// The broker of each application, which can be the same.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Brokers {
+    /// Broker, for a user who may read the dead letters: `amqp://user:password@host:port/vhost`
+    #[arg(long, env = "BROKER_URL", value_name = "URL", hide_env_values = true)]
+    pub broker_url: BrokerUrl,
+
+    /// Broker with Marketing's queues [default: the broker above]
+    #[arg(long, env = "TARGET_BROKER_URL", value_name = "URL", hide_env_values = true)]
+    pub target_broker_url: Option<BrokerUrl>,
+}
+
+impl Brokers {
+    /// Returns the broker of the Web Store.
+    pub(crate) fn source(&self) -> &BrokerUrl {
+        &self.broker_url
+    }
+
+    /// Returns the broker of Marketing.
+    pub(crate) fn target(&self) -> &BrokerUrl {
+        self.target_broker_url.as_ref().unwrap_or(&self.broker_url)
+    }
+
+    /// Returns each broker once.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &BrokerUrl> {
+        [&self.broker_url].into_iter().chain(&self.target_broker_url)
+    }
+
+    /// Returns the broker with a queue: the one of the application whose exchange the queue is bound to.
+    pub(crate) fn of(&self, queue: &Queue) -> &BrokerUrl {
+        let is_source = [WEB_STORE_EVENTS, WEB_STORE_COMMANDS].contains(&queue.exchange);
+        if is_source { self.source() } else { self.target() }
+    }
+}
+
+/// Returns all queues with a consumer, in the order of the messages' way.
+pub(crate) fn work_queues() -> impl Iterator<Item = &'static Queue> {
+    QUEUES.iter().chain(REQUEST_QUEUES)
+}

@@ -1,0 +1,72 @@
+//! The places of letters: the dead-letter queues, and the queues of kept letters.
+
+use contracts::topology::Queue;
+use messaging::{BrokerUrl, Incoming};
+
+use crate::{
+    connections::{Brokers, work_queues},
+    letter::Letter,
+    letter_queue,
+};
+
+/// The queue that keeps the originals of discarded and edited letters.
+pub(super) const KEPT: &str = "console.kept";
+
+/// A queue with letters.
+#[derive(Debug, Clone)]
+pub(super) struct Place<'a> {
+    pub(super) broker: &'a BrokerUrl,
+    pub(super) name: String,
+    /// The work queues of its letters.
+    pub(super) queues: Vec<&'static Queue>,
+}
+
+/// A selected letter with its message.
+#[derive(Debug)]
+pub(super) struct FoundLetter {
+    /// The queue that has the letter.
+    pub(super) place: String,
+    pub(super) letter: Letter,
+    pub(super) message: Incoming,
+}
+
+impl FoundLetter {
+    /// Returns the letter with another body, and without its rejection.
+    pub(super) fn with_body(&self, body: &[u8]) -> Self {
+        let message = self.message.original().with_body(body.to_owned()).received();
+        Self { place: self.place.clone(), letter: self.letter.clone(), message }
+    }
+}
+
+/// Returns the dead-letter queues of all services.
+pub(super) fn dead_letters(brokers: &Brokers) -> Vec<Place<'_>> {
+    let place = |queue: &'static Queue| Place {
+        broker: brokers.of(queue),
+        name: queue.dead_letter_queue(),
+        queues: vec![queue],
+    };
+    work_queues().map(place).collect()
+}
+
+/// Returns the queue of kept letters of each broker.
+pub(super) fn kept_letters(brokers: &Brokers) -> Vec<Place<'_>> {
+    let place = |broker| Place {
+        broker,
+        name: KEPT.to_owned(),
+        queues: work_queues().filter(|queue| std::ptr::eq(brokers.of(queue), broker)).collect(),
+    };
+    brokers.all().map(place).collect()
+}
+
+impl Place<'_> {
+    /// Passes each letter to `visit`, and puts all of them back.
+    ///
+    /// # Errors
+    /// Returns an error if the broker cannot be read.
+    pub(super) async fn visit(&self, mut visit: impl FnMut(Letter, &Incoming)) -> anyhow::Result<()> {
+        letter_queue::peek(self.broker, &self.name, |message| {
+            visit(Letter::of(&self.name, message), message);
+        })
+        .await
+    }
+}

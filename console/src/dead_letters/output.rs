@@ -1,0 +1,179 @@
+//! Tables and JSON of letters.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    inventory::FoundLetter,
+    mask::{mask, mask_body, mask_headers},
+    prediction::{Change, Prediction, Verdict},
+};
+use crate::{journal::Action, letter::Letter};
+
+/// A letter as `show` prints it.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown<'a> {
+    #[serde(flatten)]
+    letter: &'a Letter,
+    failed_deliveries: u64,
+    properties: Value,
+    headers: Value,
+    body: Value,
+}
+
+impl<'a> Shown<'a> {
+    pub(super) fn new(found: &'a FoundLetter, unmask: bool) -> Self {
+        let message = &found.message;
+        let text = || String::from_utf8_lossy(message.body()).into_owned();
+        let parsed = serde_json::from_slice(message.body()).ok();
+        let mut shown = Self {
+            letter: &found.letter,
+            failed_deliveries: message.failed_deliveries(),
+            properties: message.properties_as_json(),
+            headers: message.headers_as_json(),
+            body: parsed.clone().unwrap_or_else(|| Value::String(text())),
+        };
+        if !unmask {
+            mask_headers(&mut shown.properties);
+            mask_headers(&mut shown.headers);
+            match parsed {
+                Some(_) => mask_body(&mut shown.body),
+                None => shown.body = Value::String(mask(&text())),
+            }
+        }
+        shown
+    }
+}
+
+/// Returns one line of JSON for each value.
+pub(super) fn json_lines<T: Serialize>(values: &[T]) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for value in values {
+        writeln!(text, "{}", serde_json::to_string(value)?)?;
+    }
+    Ok(text)
+}
+
+/// Returns a JSON document on several lines for each value.
+pub(super) fn json_documents<T: Serialize>(values: impl Iterator<Item = T>) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for value in values {
+        writeln!(text, "{}", serde_json::to_string_pretty(&value)?)?;
+    }
+    Ok(text)
+}
+
+fn time(time: Option<DateTime<Utc>>) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| time.format("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+/// Returns a table with a line for each queue, reason, and release.
+pub(super) fn groups(letters: &[Letter]) -> String {
+    let mut groups: BTreeMap<_, Vec<Option<DateTime<Utc>>>> = BTreeMap::new();
+    for letter in letters {
+        let release = letter.rejected_by.as_deref().unwrap_or("-");
+        groups
+            .entry((letter.queue.as_str(), letter.reason.as_str(), release))
+            .or_default()
+            .push(letter.rejected_at);
+    }
+    let mut rows = vec![["queue", "reason", "rejected by", "letters", "first", "last"].map(str::to_owned)];
+    for ((queue, reason, release), times) in groups {
+        let known = times.iter().flatten().copied();
+        let (first, last) = (known.clone().min(), known.max());
+        rows.push([
+            queue.to_owned(),
+            reason.to_owned(),
+            release.to_owned(),
+            times.len().to_string(),
+            time(first),
+            time(last),
+        ]);
+    }
+    table(&rows) + &format!("{} letters\n", letters.len())
+}
+
+/// Returns a table with a line for each letter.
+pub(super) fn letters(letters: &[Letter]) -> String {
+    let mut rows = vec![["letter", "queue", "reason", "rejected at", "message"].map(str::to_owned)];
+    for letter in letters {
+        rows.push([
+            letter.id.short(),
+            letter.queue.clone(),
+            letter.reason.clone(),
+            time(letter.rejected_at),
+            letter.message_id.clone().unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    table(&rows)
+}
+
+/// Returns a table with a line for each queue, reason, and verdict, and with `details` the effect of each letter.
+pub(super) fn predictions(predictions: &[Prediction], details: bool) -> anyhow::Result<String> {
+    let mut text = String::new();
+    if details {
+        for prediction in predictions {
+            writeln!(text, "{}", serde_json::to_string_pretty(prediction)?)?;
+        }
+    }
+    let mut groups: BTreeMap<_, u64> = BTreeMap::new();
+    for prediction in predictions {
+        let Letter { queue, reason, .. } = &prediction.letter;
+        *groups.entry((queue, reason, verdict(prediction))).or_default() += 1;
+    }
+    let mut rows = vec![["queue", "reason", "letters", "today"].map(str::to_owned)];
+    for ((queue, reason, verdict), count) in groups {
+        rows.push([queue.clone(), reason.clone(), count.to_string(), verdict]);
+    }
+    let passing = predictions.iter().filter(|prediction| prediction.passes()).count();
+    let failing = predictions.len() - passing;
+    Ok(text + &table(&rows) + &format!("{passing} letters would pass, {failing} would still fail\n"))
+}
+
+/// Returns the verdict and the effect of a prediction in a few words.
+fn verdict(prediction: &Prediction) -> String {
+    match (&prediction.verdict, &prediction.change) {
+        (Verdict::Fails { code, at, .. }, _) => format!("fails at {at}: {code}"),
+        (Verdict::Passes, Some(Change::Insert)) => "passes: inserts a row".to_owned(),
+        (Verdict::Passes, Some(Change::Update { .. })) => "passes: updates the row".to_owned(),
+        (Verdict::Passes, Some(Change::Nothing { .. })) => {
+            "passes: changes nothing, the row has this version or a higher one".to_owned()
+        }
+        (Verdict::Passes, None) => "passes".to_owned(),
+    }
+}
+
+/// Returns the outcome of an operation.
+pub(super) fn finished(action: Action, moved: u64, absent: u64) -> String {
+    let done = match action {
+        Action::Retry => "sent back",
+        Action::Edit => "sent the edited message of",
+        Action::Discard => "discarded",
+        Action::Restore => "restored",
+    };
+    let absent = match absent {
+        0 => String::new(),
+        absent => format!("; {absent} were not there any more, because another operation had moved them"),
+    };
+    format!("{done} {moved} letters{absent}\n")
+}
+
+/// Returns rows as a table whose first row is the heading.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
