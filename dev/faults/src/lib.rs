@@ -8,6 +8,7 @@ mod fault;
 mod fault_run;
 mod fuzz;
 mod hold;
+mod letters;
 mod link;
 mod load;
 mod locked_servers;
@@ -32,8 +33,8 @@ use service_kit::write_stdout;
 use stack::{servers::Servers, stop_signal::StopSignal, terminal::print_line};
 
 use crate::{
-    alerts::AlertArguments, fuzz::FuzzArguments, hold::HoldArguments, memory::MemoryArguments,
-    restore::RestoreArguments, run::RunArguments,
+    alerts::AlertArguments, fuzz::FuzzArguments, hold::HoldArguments, letters::LetterArguments,
+    memory::MemoryArguments, restore::RestoreArguments, run::RunArguments,
 };
 pub use crate::{
     link::Link,
@@ -57,6 +58,7 @@ enum Command {
     Hold(HoldArguments),
     Restore(RestoreArguments),
     Alerts(AlertArguments),
+    Letters(LetterArguments),
 }
 
 /// Runs a check on private servers and prints its result. The exit status is 0 only if the check passes.
@@ -110,6 +112,11 @@ async fn check(command: &Command) -> anyhow::Result<bool> {
         }
         Command::Restore(arguments) => {
             let is_clean = restore::run(&servers, *arguments, log).await?;
+            servers.stop().await?;
+            Ok(is_clean)
+        }
+        Command::Letters(arguments) => {
+            let is_clean = Box::pin(letters::run(&mut servers, *arguments, log)).await?;
             servers.stop().await?;
             Ok(is_clean)
         }
