@@ -349,8 +349,13 @@ async fn execute(
     })?;
     match outcome {
         Outcome::Finished { moved, absent } => {
-            write_stdout(&output::finished(operation.action, moved, absent))?;
-            Ok(if moved == 0 { ExitCode::from(3) } else { exit_code(absent == 0) })
+            write_stdout(&output::finished(operation, moved, absent))?;
+            Ok(match moved {
+                // The interrupted execution has moved the others.
+                _ if operation.is_resumed => ExitCode::SUCCESS,
+                0 => ExitCode::from(3),
+                _ => exit_code(absent == 0),
+            })
         }
         Outcome::Cancelled => {
             eprintln!("console: another operator cancelled operation {id}");

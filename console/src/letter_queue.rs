@@ -10,7 +10,11 @@ use tokio::time::{Instant, sleep};
 /// an operation, which holds them for a minute at most.
 const LOCK_TIMEOUT: Duration = Duration::from_mins(2);
 
-const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// The time in which the broker removes the consumer of a console that was killed, and puts its letters back. The lock may
+/// be free before. After this time, the consumer is one of another application, and its letters stay invisible.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Holds the letters of a queue until no other console reads it. Returns `None` if the queue does not exist.
 ///
@@ -22,7 +26,13 @@ pub(crate) async fn hold(broker: &BrokerUrl, queue: &str) -> anyhow::Result<Opti
         let deadline = Instant::now() + LOCK_TIMEOUT;
         while !session.lock(&format!("console.lock.{queue}")).await? {
             ensure!(Instant::now() < deadline, "another console reads it; try again later");
-            sleep(LOCK_POLL_INTERVAL).await;
+            sleep(POLL_INTERVAL).await;
+        }
+        let deadline = Instant::now() + RELEASE_TIMEOUT;
+        while session.queue_state(queue).await?.is_some_and(|state| state.consumers > 0)
+            && Instant::now() < deadline
+        {
+            sleep(POLL_INTERVAL).await;
         }
         anyhow::Ok(session.hold(queue).await?)
     };

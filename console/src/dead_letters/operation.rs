@@ -45,6 +45,8 @@ pub(super) struct Operation {
     letters: BTreeMap<String, BTreeSet<LetterId>>,
     /// The new body of an edited letter.
     body: Option<Vec<u8>>,
+    /// Whether an interrupted execution may have moved some of the letters.
+    pub(super) is_resumed: bool,
 }
 
 /// The end of an operation.
@@ -104,7 +106,7 @@ impl Operation {
         }
         let ids = |letters: BTreeMap<LetterId, _>| letters.into_keys().collect();
         let letters = selected.into_iter().map(|(place, letters)| (place, ids(letters))).collect();
-        Ok(Self { id, action, rate, letters, body: None })
+        Ok(Self { id, action, rate, letters, body: None, is_resumed: false })
     }
 
     /// Returns the operation with the new body of its letter, and writes the hash of the body to the journal.
@@ -127,7 +129,7 @@ impl Operation {
             "the journal has no bodies, so an edit cannot continue. The letter is still there unless it was sent; edit it again"
         );
         journal.append(id, Event::Resumed).await?;
-        Ok(operation)
+        Ok(Self { is_resumed: true, ..operation })
     }
 
     /// Writes to the journal that an operation ends. A console that executes it notices that.
@@ -154,8 +156,14 @@ impl Operation {
         for entry in journal.entries().filter(|entry| entry.operation == id) {
             match (&entry.event, &mut found) {
                 (Event::Started { action, letters, rate, .. }, _) => {
-                    let operation =
-                        Self { id, action: *action, rate: *rate, letters: BTreeMap::new(), body: None };
+                    let operation = Self {
+                        id,
+                        action: *action,
+                        rate: *rate,
+                        letters: BTreeMap::new(),
+                        body: None,
+                        is_resumed: false,
+                    };
                     found = Some((operation, *letters));
                 }
                 (Event::Selected { queue, letters }, Some((operation, _))) => {

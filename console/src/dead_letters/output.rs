@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{
     inventory::FoundLetter,
     mask::{mask, mask_body, mask_headers},
+    operation::Operation,
     prediction::{Change, Prediction, Verdict},
 };
 use crate::{journal::Action, letter::Letter};
@@ -147,8 +148,8 @@ fn verdict(prediction: &Prediction) -> String {
 }
 
 /// Returns the outcome of an operation.
-pub(super) fn finished(action: Action, moved: u64, absent: u64) -> String {
-    let done = match action {
+pub(super) fn finished(operation: &Operation, moved: u64, absent: u64) -> String {
+    let done = match operation.action {
         Action::Retry => "sent back",
         Action::Edit => "sent the edited message of",
         Action::Discard => "discarded",
@@ -156,6 +157,7 @@ pub(super) fn finished(action: Action, moved: u64, absent: u64) -> String {
     };
     let absent = match absent {
         0 => String::new(),
+        absent if operation.is_resumed => format!("; {absent} had been moved before"),
         absent => format!("; {absent} were not there any more, because another operation had moved them"),
     };
     format!("{done} {moved} letters{absent}\n")
