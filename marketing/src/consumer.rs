@@ -1,12 +1,8 @@
-//! From a command to the commit of its customer: the subscriptions, their sessions, and their handler.
+//! From a command to the commit of its customer: the sessions of the subscriptions, and their handler.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use contracts::{
-    CustomersRequested,
-    operations::is_probe_of,
-    topology::{MARKETING_CREATE_CUSTOMER, MARKETING_UPDATE_CUSTOMER, Queue},
-};
+use contracts::{CustomersRequested, operations::is_probe_of, topology::Queue};
 use messaging::{
     BrokerUrl, BuildRequest, ConnectionStatus, Consumer, GapStatus, Handler, Incoming, Outcome, Outgoing,
     Rejection, Session, Unavailable,
@@ -20,31 +16,8 @@ use crate::{
     mysql::MysqlError,
     schema,
     store::{SaveError, Store},
+    subscriptions::Subscription,
 };
-
-/// A queue and the parser of its commands.
-///
-/// Each command has its own queue and its own session, so a command that cannot be saved does not delay the
-/// others.
-#[derive(Debug, Clone, Copy)]
-pub struct Subscription {
-    /// Queue with one type of command.
-    pub queue: Queue,
-    /// Parses a command of that type into a customer.
-    pub parse: fn(&Incoming) -> Result<Customer, Rejection>,
-}
-
-/// All subscriptions of Marketing.
-pub const SUBSCRIPTIONS: &[Subscription] = &[
-    Subscription {
-        queue: MARKETING_CREATE_CUSTOMER,
-        parse: |message| Customer::created(message.parse()?), //
-    },
-    Subscription {
-        queue: MARKETING_UPDATE_CUSTOMER,
-        parse: |message| Customer::updated(message.parse()?), //
-    },
-];
 
 /// The reason for which a subscription holds its batch, for health checks. Clones share it.
 #[derive(Debug, Clone, Default)]

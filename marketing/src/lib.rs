@@ -15,6 +15,7 @@ mod readiness;
 pub mod schema;
 mod segment;
 pub mod store;
+pub mod subscriptions;
 
 pub use config::Config;
 pub use mysql::MysqlError;
@@ -32,12 +33,13 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use config::Command;
-use consumer::{SUBSCRIPTIONS, SubscriptionStatus, replay_request};
+use consumer::{SubscriptionStatus, replay_request};
 use http::{App, router};
 use list::CustomerList;
 use metrics::Metrics;
 use probes::Probes;
 use readiness::SharedCheck;
+use subscriptions::SUBSCRIPTIONS;
 
 /// Time between two checks of a schema that another process brings up to date.
 const SCHEMA_POLL_INTERVAL: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 use service_kit::{HttpMetrics, PoolMetrics};
 
-use crate::{consumer::SUBSCRIPTIONS, customer::Customer, list::CustomerList, probes::Probes};
+use crate::{customer::Customer, list::CustomerList, probes::Probes, subscriptions::SUBSCRIPTIONS};
 
 /// Upper bounds of critical times in seconds. The objective is 5 s. After an outage the time is its duration.
 const CRITICAL_TIME_BUCKETS: [f64; 16] =

@@ -14,7 +14,7 @@ use prometheus_client::{
 };
 use tokio::time::{Duration, sleep};
 
-use crate::consumer::SUBSCRIPTIONS;
+use crate::subscriptions::SUBSCRIPTIONS;
 
 /// Two probes of the Web Store are 10 s apart. After this time, two of them are missing.
 const LATE: TimeDelta = TimeDelta::seconds(25);

@@ -2,6 +2,7 @@
 
 mod batcher;
 mod details;
+mod metrics;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -18,13 +19,13 @@ use crate::{
     customer::Customer,
     edit_key::EditKey,
     idempotency::IdempotencyRecord,
-    metrics::RegistrationMetrics,
     outbox::{self, OutboxEvent, OutboxState},
     postgres::{Pool, PostgresError},
     schema,
 };
 use batcher::RegistrationBatcher;
 pub(crate) use details::insert_version;
+pub(crate) use metrics::{OutcomeLabel, RegistrationMetrics};
 
 /// A visitor gets a response within 3 s even if Postgres is unavailable. This leaves time to send it.
 const QUERY_TIMEOUT: Duration = Duration::from_millis(2500);

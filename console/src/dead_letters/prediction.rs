@@ -10,7 +10,7 @@ use contracts::{
     operations::is_probe_of,
     topology::{Queue, REQUEST_QUEUES, WEB_STORE_REPLAY_CUSTOMERS},
 };
-use marketing::{consumer::SUBSCRIPTIONS, customer::Customer};
+use marketing::{customer::Customer, subscriptions::SUBSCRIPTIONS};
 use messaging::{Incoming, Outgoing, Rejection};
 use serde::Serialize;
 use serde_json::Value;

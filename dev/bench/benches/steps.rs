@@ -11,7 +11,7 @@ use std::{env, fmt, hint::black_box};
 
 use contracts::topology;
 use divan::Bencher;
-use marketing::{consumer::SUBSCRIPTIONS, customer::Customer as MarketingCustomer, store::statement};
+use marketing::{customer::Customer as MarketingCustomer, store::statement, subscriptions::SUBSCRIPTIONS};
 use messaging::{Incoming, Outgoing};
 use transformer::flows::FLOWS;
 use uuid::Uuid;

@@ -16,12 +16,13 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{QUERY_TIMEOUT, RegisterError, Registered, RegisteredCustomer, Registration};
+use super::{
+    QUERY_TIMEOUT, RegisterError, Registered, RegisteredCustomer, Registration, metrics::RegistrationMetrics,
+};
 use crate::{
     customer::Customer,
     edit_key::EditKey,
     idempotency::IdempotencyRecord,
-    metrics::RegistrationMetrics,
     outbox::OutboxEvent,
     postgres::{Pool, PostgresError, code, may_depend_on_rows},
     version::CustomerVersion,
