@@ -1,14 +1,12 @@
 //! `console dead-letters`: lists, checks, and moves rejected messages.
 
 mod edit;
-mod inventory;
-mod mask;
 mod operation;
 mod output;
 mod prediction;
 mod selection;
 
-use std::{env, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -19,10 +17,11 @@ use uuid::Uuid;
 
 use crate::{
     connections::Brokers,
+    inventory::{self, FoundLetter, Place},
     journal::{Action, Event, Journal},
     marketing::Marketing,
+    operator::Operator,
 };
-use inventory::{FoundLetter, Place};
 use operation::{Operation, Outcome};
 use prediction::Prediction;
 use selection::Selection;
@@ -62,21 +61,6 @@ enum Command {
     Resume(OperationArguments),
     /// Ends an operation; letters that it has not moved stay
     Cancel(OperationArguments),
-}
-
-#[derive(Debug, Args)]
-struct Operator {
-    /// Name for the journal [default: the name of the user]
-    #[arg(long = "operator", env = "CONSOLE_OPERATOR", value_name = "NAME")]
-    name: Option<String>,
-}
-
-impl Operator {
-    fn name(&self) -> anyhow::Result<String> {
-        let user = || env::var("USER").or_else(|_| env::var("LOGNAME")).ok();
-        let name = self.name.clone().or_else(user).filter(|name| !name.is_empty());
-        name.context("the journal needs a name; set --operator")
-    }
 }
 
 #[derive(Debug, Args)]
@@ -295,9 +279,8 @@ async fn note_unmasked(
     selection: &Selection,
     letters: usize,
 ) -> anyhow::Result<()> {
-    let mut journal = Journal::open(brokers.source(), &operator.name()?).await?;
     let event = Event::Unmasked { selection: selection.to_string(), letters: letters as u64 };
-    journal.append(Uuid::now_v7(), event).await
+    operator.note_unmasked(brokers, event).await
 }
 
 async fn retry(arguments: &RetryArguments) -> anyhow::Result<ExitCode> {

@@ -3,10 +3,14 @@
 mod connections;
 mod database;
 pub mod dead_letters;
+mod inventory;
 pub mod journal;
 mod letter;
 mod letter_queue;
 mod marketing;
+mod mask;
+mod operator;
 pub mod reconcile;
+mod web_store;
 
 pub use connections::{Brokers, Connections};

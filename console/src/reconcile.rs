@@ -9,7 +9,6 @@ mod search;
 mod sources;
 mod unlocated;
 mod watch;
-mod web_store;
 
 use std::{mem, process::ExitCode};
 
@@ -21,13 +20,15 @@ pub use flow::QueueObservation;
 pub use report::{DeadLetterCounts, Report, State};
 pub use sources::Sources;
 
-use crate::marketing::Marketing;
+use crate::{
+    marketing::Marketing,
+    web_store::{self, WebStore},
+};
 use comparison::{Comparison, compare_page};
 use flow::Flow;
 use output::Output;
 use search::Search;
 use unlocated::Window;
-use web_store::WebStore;
 
 /// Compares the customers of the Web Store with the rows of Marketing
 ///

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::inventory::FoundLetter;
+use crate::inventory::FoundLetter;
 
 /// Opens the body in the editor. Returns the new body, or `None` if it is unchanged.
 ///

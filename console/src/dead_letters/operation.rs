@@ -15,11 +15,9 @@ use messaging::{HeldQueue, Incoming, MessageCopy, PublishOutcome, Session};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::{
-    inventory::{KEPT, Place},
-    selection::Selection,
-};
+use super::selection::Selection;
 use crate::{
+    inventory::{KEPT, Place},
     journal::{Action, EXCHANGE, Event, Journal, SelectedLetter, hash},
     letter::{DEAD_LETTERS, KEPT_BY, KEPT_FROM, Letter, LetterId},
     letter_queue,

@@ -7,12 +7,15 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    inventory::FoundLetter,
-    mask::{mask, mask_body, mask_headers},
     operation::Operation,
     prediction::{Change, Prediction, Verdict},
 };
-use crate::{journal::Action, letter::Letter};
+use crate::{
+    inventory::FoundLetter,
+    journal::Action,
+    letter::Letter,
+    mask::{mask, mask_body, mask_headers},
+};
 
 /// A letter as `show` prints it.
 #[derive(Debug, Serialize)]

@@ -18,14 +18,12 @@ use transformer::flows::FLOWS;
 use uuid::Uuid;
 use web_store::check_replay_request;
 
-use super::{
-    inventory::FoundLetter,
-    mask::{mask, mask_body, mask_quotes},
-};
 use crate::{
     connections::work_queues,
+    inventory::FoundLetter,
     letter::Letter,
     marketing::{Marketing, Row},
+    mask::{mask, mask_body, mask_quotes},
 };
 
 /// The result of today's code for one letter.

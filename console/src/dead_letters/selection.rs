@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, fmt};
 
 use clap::Args;
 
-use super::{
-    NoMatch,
+use super::NoMatch;
+use crate::{
     inventory::{FoundLetter, Place},
+    letter::Letter,
 };
-use crate::letter::Letter;
 
 /// The fewest digits of a letter's id.
 const MIN_PREFIX: usize = 4;

@@ -4,12 +4,14 @@ use std::{cmp::Ordering, iter::Peekable, mem, slice};
 
 use uuid::Uuid;
 
-use super::web_store::{Customer, WebStore};
-use crate::marketing::{CustomerRows, Marketing};
+use crate::{
+    marketing::{CustomerRows, Marketing},
+    web_store::{Customer, WebStore},
+};
 
 /// The result of comparing one customer with Marketing's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Comparison {
+pub(crate) enum Comparison {
     /// Marketing has exactly this version.
     Arrived,
     /// Marketing has more than one row.
@@ -23,7 +25,7 @@ pub(super) enum Comparison {
 
 impl Comparison {
     /// Compares a version of the Web Store with Marketing's rows.
-    pub(super) fn new(version: i64, rows: Option<&CustomerRows>) -> Self {
+    pub(crate) fn new(version: i64, rows: Option<&CustomerRows>) -> Self {
         match rows {
             Some(rows) if rows.count > 1 => Self::Duplicated,
             Some(rows) if rows.version == version => Self::Arrived,
@@ -37,7 +39,7 @@ impl Comparison {
 ///
 /// `last` is the upper end of the page, or `None` for all remaining rows of Marketing. The page was read first. A
 /// customer may move on before Marketing's rows are read, so a customer that differs may have arrived since.
-pub(super) async fn compare_page(
+pub(crate) async fn compare_page(
     web_store: &mut WebStore,
     marketing: &mut Marketing,
     (after, last): (Uuid, Option<Uuid>),
@@ -64,7 +66,7 @@ pub(super) async fn compare_page(
 }
 
 /// Compares customers, each with its version of the Web Store. Passes the results to `visit`.
-pub(super) async fn compare_customers(
+pub(crate) async fn compare_customers(
     marketing: &mut Marketing,
     customers: &[(Uuid, i64)],
     mut visit: impl FnMut(Uuid, Comparison),

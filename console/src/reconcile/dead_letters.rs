@@ -17,22 +17,37 @@ const FIRST_VERSION: i64 = 1;
 
 /// A dead letter that concerns a customer.
 #[derive(Debug)]
-pub(super) struct DeadLetter<'a> {
-    pub(super) customer: Uuid,
+pub(crate) struct DeadLetter<'a> {
+    pub(crate) customer: Uuid,
     /// The version of the customer in the message, or `None` if the message does not show it.
-    pub(super) version: Option<i64>,
-    pub(super) reason: &'a str,
+    pub(crate) version: Option<i64>,
+    pub(crate) reason: &'a str,
 }
 
-impl DeadLetter<'_> {
+impl<'a> DeadLetter<'a> {
+    /// Returns the customer and the version in a message of any type, or `None` if it names no customer.
+    pub(crate) fn of(message: &'a Incoming) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Body {
+            customer_id: Uuid,
+            version: Option<serde_json::Value>,
+        }
+        let body: Body = serde_json::from_slice(message.body()).ok()?;
+        let first = [CustomerRegistered::TYPE, CreateCustomer::TYPE].contains(&message.message_type());
+        let version =
+            if first { Some(FIRST_VERSION) } else { body.version.and_then(|version| version.as_i64()) };
+        let reason = message.rejection_code().unwrap_or("no-reason");
+        Some(Self { customer: body.customer_id, version, reason })
+    }
+
     /// Returns whether the letter may contain this version of its customer.
-    pub(super) fn explains(&self, version: i64) -> bool {
+    pub(crate) fn explains(&self, version: i64) -> bool {
         self.version.is_none_or(|own| own == version)
     }
 
     /// Returns whether a consumer rejected the message, or could not process it. A policy of the broker says nothing
     /// about the message: it expired, or its queue was long.
-    pub(super) fn is_about_message(&self) -> bool {
+    pub(crate) fn is_about_message(&self) -> bool {
         !["expired", "maxlen"].contains(&self.reason)
     }
 }
@@ -41,7 +56,7 @@ impl DeadLetter<'_> {
 ///
 /// # Errors
 /// Returns an error if a broker cannot be read.
-pub(super) async fn read(
+pub(crate) async fn read(
     sources: &Sources,
     mut visit: impl FnMut(&DeadLetter<'_>),
 ) -> anyhow::Result<DeadLetterCounts> {
@@ -53,8 +68,8 @@ pub(super) async fn read(
         letter_queue::peek(broker, &name, |letter| {
             let reason = letter.rejection_code().unwrap_or("no-reason");
             *reasons.entry(reason.to_owned()).or_default() += 1;
-            if let Some((customer, version)) = customer(letter) {
-                visit(&DeadLetter { customer, version, reason });
+            if let Some(letter) = DeadLetter::of(letter) {
+                visit(&letter);
             }
         })
         .await?;
@@ -63,19 +78,6 @@ pub(super) async fn read(
         }
     }
     Ok(counts)
-}
-
-/// Returns the customer and the version in a message of any type.
-fn customer(message: &Incoming) -> Option<(Uuid, Option<i64>)> {
-    #[derive(Deserialize)]
-    struct Body {
-        customer_id: Uuid,
-        version: Option<serde_json::Value>,
-    }
-    let body: Body = serde_json::from_slice(message.body()).ok()?;
-    let first = [CustomerRegistered::TYPE, CreateCustomer::TYPE].contains(&message.message_type());
-    let version = if first { Some(FIRST_VERSION) } else { body.version.and_then(|version| version.as_i64()) };
-    Some((body.customer_id, version))
 }
 
 #[cfg(test)]

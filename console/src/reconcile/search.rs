@@ -11,9 +11,9 @@ use uuid::Uuid;
 
 use super::{
     comparison::compare_customers, dead_letters, flow::Flow, report::DeadLetterCounts, sources::Sources,
-    unlocated::Window, web_store::WebStore,
+    unlocated::Window,
 };
-use crate::marketing::Marketing;
+use crate::{marketing::Marketing, web_store::WebStore};
 
 /// Delays before the outbox is read. On a healthy system all customers arrive meanwhile.
 const INITIAL_DELAYS: [Duration; 4] = [
@@ -28,7 +28,7 @@ const READ_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_READ_INTERVAL: Duration = Duration::from_secs(8);
 
 /// Searches the customers of one window after the other.
-pub(super) struct Search<'a> {
+pub(crate) struct Search<'a> {
     sources: &'a Sources,
     flow: watch::Receiver<Flow>,
     /// The remaining time of waiting for evidence in this run.
@@ -36,29 +36,43 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(sources: &'a Sources, flow: watch::Receiver<Flow>) -> Self {
+    pub(crate) fn new(sources: &'a Sources, flow: watch::Receiver<Flow>) -> Self {
         Self { sources, flow, patience: sources.patience }
     }
 
     /// Returns the last observation of the queues.
-    pub(super) fn flow(&self) -> Flow {
+    pub(crate) fn flow(&self) -> Flow {
         self.flow.borrow().clone()
     }
 
     /// Waits for the first observation of the queues.
-    pub(super) async fn wait_for_observation(&mut self) {
+    pub(crate) async fn wait_for_observation(&mut self) {
         // The sender lives as long as the search.
         let _ = self.flow.wait_for(|flow| !flow.queues.is_empty()).await;
     }
 
     /// Searches the customers of a window. Returns whether all messages that had left the outbox before have passed the
     /// queues, and the number of dead letters.
-    pub(super) async fn locate(
+    pub(crate) async fn locate(
         &mut self,
         window: &mut Window,
         web_store: &mut WebStore,
         marketing: &mut Marketing,
     ) -> anyhow::Result<(bool, DeadLetterCounts)> {
+        let passed = self.follow(window, web_store, marketing).await?;
+        let dead_letters = dead_letters::read(self.sources, |letter| window.dead_letter(letter)).await?;
+        self.compare_again(window, web_store, marketing).await?;
+        Ok((passed, dead_letters))
+    }
+
+    /// Follows the messages of a window through the outbox and the queues. Returns whether all messages that had left
+    /// the outbox before have passed the queues. The dead letters are read next.
+    pub(crate) async fn follow(
+        &mut self,
+        window: &mut Window,
+        web_store: &mut WebStore,
+        marketing: &mut Marketing,
+    ) -> anyhow::Result<bool> {
         for delay in INITIAL_DELAYS {
             if window.is_complete() {
                 break;
@@ -68,11 +82,18 @@ impl<'a> Search<'a> {
         }
         self.read_web_store(window, web_store).await?;
         let left_outbox = Instant::now();
-        let passed = self.wait_for_passage(left_outbox, window, marketing).await?;
-        let dead_letters = dead_letters::read(self.sources, |letter| window.dead_letter(letter)).await?;
+        self.wait_for_passage(left_outbox, window, marketing).await
+    }
+
+    /// Compares the window again, after the dead letters. A message that has moved on meanwhile is found here.
+    pub(crate) async fn compare_again(
+        &self,
+        window: &mut Window,
+        web_store: &mut WebStore,
+        marketing: &mut Marketing,
+    ) -> anyhow::Result<()> {
         self.read_marketing(window, marketing).await?;
-        self.read_newer(window, web_store).await?;
-        Ok((passed, dead_letters))
+        self.read_newer(window, web_store).await
     }
 
     /// Waits until the messages have passed the queues, until all customers have arrived, or until patience ends.

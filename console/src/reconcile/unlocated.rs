@@ -2,19 +2,20 @@
 
 use uuid::Uuid;
 
-use super::{comparison::Comparison, dead_letters::DeadLetter, report::State, web_store::Customer};
+use super::{comparison::Comparison, dead_letters::DeadLetter, report::State};
+use crate::web_store::Customer;
 
 /// The maximum of customers in one window. Each takes 48 bytes.
-pub(super) const MAX_WINDOW: usize = 100_000;
+pub(crate) const MAX_WINDOW: usize = 100_000;
 
 /// A customer that differs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Unlocated {
-    pub(super) id: Uuid,
+pub(crate) struct Unlocated {
+    pub(crate) id: Uuid,
     /// The version of the Web Store.
-    pub(super) version: i64,
+    pub(crate) version: i64,
     /// The version of Marketing, or `None` without a row.
-    pub(super) marketing: Option<i64>,
+    pub(crate) marketing: Option<i64>,
     /// The state as soon as it is certain.
     state: Option<State>,
     /// The index of the reason of a dead letter with the version.
@@ -23,34 +24,34 @@ pub(super) struct Unlocated {
 
 /// Customers sorted by id. Large losses are settled in several windows, so the memory does not grow with them.
 #[derive(Debug, Default)]
-pub(super) struct Window {
+pub(crate) struct Window {
     customers: Vec<Unlocated>,
     reasons: Vec<String>,
 }
 
 impl Window {
     /// Adds a customer. The ids must ascend.
-    pub(super) fn push(&mut self, customer: &Customer, marketing: Option<i64>) {
+    pub(crate) fn push(&mut self, customer: &Customer, marketing: Option<i64>) {
         let Customer { id, version, .. } = *customer;
         self.customers.push(Unlocated { id, version, marketing, state: None, letter: None });
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.customers.len() >= MAX_WINDOW
     }
 
     /// Returns whether the state of each customer is certain.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.customers.iter().all(|customer| customer.state.is_some())
     }
 
     /// Returns up to `limit` ids after `after` whose state is open.
-    pub(super) fn open(&self, after: Uuid, limit: u32) -> Vec<Uuid> {
+    pub(crate) fn open(&self, after: Uuid, limit: u32) -> Vec<Uuid> {
         self.select(after, limit, |customer| customer.state.is_none())
     }
 
     /// Returns up to `limit` ids after `after` whose state is open, and of which Marketing has a newer version.
-    pub(super) fn newer_in_marketing(&self, after: Uuid, limit: u32) -> Vec<Uuid> {
+    pub(crate) fn newer_in_marketing(&self, after: Uuid, limit: u32) -> Vec<Uuid> {
         self.select(after, limit, |customer| customer.state.is_none() && customer.is_ahead())
     }
 
@@ -67,12 +68,12 @@ impl Window {
     }
 
     /// Returns the version of a customer whose state is open.
-    pub(super) fn version(&mut self, id: Uuid) -> Option<i64> {
+    pub(crate) fn version(&mut self, id: Uuid) -> Option<i64> {
         self.find(id).map(|customer| customer.version)
     }
 
     /// Notes a new comparison with Marketing.
-    pub(super) fn compare(&mut self, id: Uuid, comparison: Comparison) {
+    pub(crate) fn compare(&mut self, id: Uuid, comparison: Comparison) {
         let Some(customer) = self.find(id) else { return };
         match comparison {
             Comparison::Arrived => customer.state = Some(State::Arrived),
@@ -82,7 +83,7 @@ impl Window {
     }
 
     /// Notes the customer as the Web Store has it now.
-    pub(super) fn update(&mut self, current: &Customer) {
+    pub(crate) fn update(&mut self, current: &Customer) {
         let Some(customer) = self.find(current.id) else { return };
         if customer.version != current.version {
             customer.version = current.version;
@@ -97,14 +98,14 @@ impl Window {
 
     /// Notes customers with an event of an earlier version in the outbox. If Marketing has no row, they are in the
     /// outbox.
-    pub(super) fn earlier_event(&mut self, id: Uuid) {
+    pub(crate) fn earlier_event(&mut self, id: Uuid) {
         if let Some(customer) = self.find(id).filter(|customer| customer.marketing.is_none()) {
             customer.state = Some(State::InOutbox);
         }
     }
 
     /// Notes a dead letter. It counts unless the customer arrives in spite of it.
-    pub(super) fn dead_letter(&mut self, letter: &DeadLetter<'_>) {
+    pub(crate) fn dead_letter(&mut self, letter: &DeadLetter<'_>) {
         let Some(version) = self.version(letter.customer) else { return };
         if letter.explains(version) {
             let reason = self.reason(letter.reason);
@@ -127,7 +128,7 @@ impl Window {
     }
 
     /// Notes that the Web Store's version is still older than Marketing's.
-    pub(super) fn confirm_ahead(&mut self, current: &Customer) {
+    pub(crate) fn confirm_ahead(&mut self, current: &Customer) {
         self.update(current);
         if let Some(customer) = self.find(current.id) {
             // Otherwise the customer has changed a moment ago, and its message is on the way.
@@ -137,7 +138,7 @@ impl Window {
 
     /// Returns the final state of each customer. `passed` is whether all messages have passed the queues: a customer
     /// without a state has lost its message then, and otherwise the message may be on its way.
-    pub(super) fn finish(self, passed: bool) -> impl Iterator<Item = (Uuid, State, Option<String>)> {
+    pub(crate) fn finish(self, passed: bool) -> impl Iterator<Item = (Uuid, State, Option<String>)> {
         let Self { customers, reasons } = self;
         customers.into_iter().map(move |customer| {
             let reason = customer.letter.map(|index| reasons[usize::from(index)].clone());
@@ -165,8 +166,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::Window;
-    use crate::reconcile::{
-        comparison::Comparison, dead_letters::DeadLetter, report::State, web_store::Customer,
+    use crate::{
+        reconcile::{comparison::Comparison, dead_letters::DeadLetter, report::State},
+        web_store::Customer,
     };
 
     fn customer(id: u128, version: i64) -> Customer {

@@ -29,9 +29,11 @@ use super::{
     flow::{self, Flow},
     report::State,
     sources::Sources,
-    web_store::{Customer, WebStore},
 };
-use crate::marketing::Marketing;
+use crate::{
+    marketing::Marketing,
+    web_store::{Customer, WebStore, first_id, time},
+};
 use metrics::Metrics;
 use replay::{Lost, Replays};
 use suspects::{Evidence, Suspects};
@@ -394,34 +396,5 @@ impl Tables {
         let visit = |_, comparison| comparisons.push(comparison);
         compare_customers(&mut self.marketing, &versions, visit).await?;
         Ok(comparisons)
-    }
-}
-
-/// Returns an id before all UUIDs of version 7 of this time, and after all earlier ones.
-fn first_id(time: DateTime<Utc>) -> Uuid {
-    let milliseconds = u128::try_from(time.timestamp_millis()).unwrap_or(0);
-    Uuid::from_u128(milliseconds << 80)
-}
-
-/// Returns the time in a UUID of version 7.
-fn time(id: Uuid) -> Option<DateTime<Utc>> {
-    let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
-    DateTime::from_timestamp(seconds.try_into().ok()?, nanoseconds)
-}
-
-#[cfg(test)]
-mod tests {
-    use chrono::{SubsecRound, Utc};
-    use uuid::Uuid;
-
-    use super::{LAG, first_id, time};
-
-    #[test]
-    fn range_of_ids_contains_exactly_its_time() {
-        let id = Uuid::now_v7();
-        let now = time(id).unwrap();
-        assert!((Utc::now() - now) < LAG);
-        assert!(first_id(now) < id && id < first_id(now + chrono::TimeDelta::milliseconds(1)));
-        assert_eq!(now.trunc_subsecs(3), now);
     }
 }

@@ -6,7 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::reconcile::{comparison::Comparison, flow::Flow, web_store::Customer};
+use crate::{
+    reconcile::{comparison::Comparison, flow::Flow},
+    web_store::Customer,
+};
 
 /// The maximum of suspects. Each takes about 100 bytes. Beyond it, the checks wait.
 const MAX_SUSPECTS: usize = 100_000;
@@ -174,7 +177,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::{Evidence, INITIAL_PAUSE, OVERDUE, Suspects};
-    use crate::reconcile::{comparison::Comparison, flow::Flow, web_store::Customer};
+    use crate::{
+        reconcile::{comparison::Comparison, flow::Flow},
+        web_store::Customer,
+    };
 
     const MISSING: Comparison = Comparison::Different { marketing: None };
 

@@ -10,36 +10,36 @@ use crate::{
 };
 
 /// The queue that keeps the originals of discarded and edited letters.
-pub(super) const KEPT: &str = "console.kept";
+pub(crate) const KEPT: &str = "console.kept";
 
 /// A queue with letters.
 #[derive(Debug, Clone)]
-pub(super) struct Place<'a> {
-    pub(super) broker: &'a BrokerUrl,
-    pub(super) name: String,
+pub(crate) struct Place<'a> {
+    pub(crate) broker: &'a BrokerUrl,
+    pub(crate) name: String,
     /// The work queues of its letters.
-    pub(super) queues: Vec<&'static Queue>,
+    pub(crate) queues: Vec<&'static Queue>,
 }
 
 /// A selected letter with its message.
 #[derive(Debug)]
-pub(super) struct FoundLetter {
+pub(crate) struct FoundLetter {
     /// The queue that has the letter.
-    pub(super) place: String,
-    pub(super) letter: Letter,
-    pub(super) message: Incoming,
+    pub(crate) place: String,
+    pub(crate) letter: Letter,
+    pub(crate) message: Incoming,
 }
 
 impl FoundLetter {
     /// Returns the letter with another body, and without its rejection.
-    pub(super) fn with_body(&self, body: &[u8]) -> Self {
+    pub(crate) fn with_body(&self, body: &[u8]) -> Self {
         let message = self.message.original().with_body(body.to_owned()).received();
         Self { place: self.place.clone(), letter: self.letter.clone(), message }
     }
 }
 
 /// Returns the dead-letter queues of all services.
-pub(super) fn dead_letters(brokers: &Brokers) -> Vec<Place<'_>> {
+pub(crate) fn dead_letters(brokers: &Brokers) -> Vec<Place<'_>> {
     let place = |queue: &'static Queue| Place {
         broker: brokers.of(queue),
         name: queue.dead_letter_queue(),
@@ -49,7 +49,7 @@ pub(super) fn dead_letters(brokers: &Brokers) -> Vec<Place<'_>> {
 }
 
 /// Returns the queue of kept letters of each broker.
-pub(super) fn kept_letters(brokers: &Brokers) -> Vec<Place<'_>> {
+pub(crate) fn kept_letters(brokers: &Brokers) -> Vec<Place<'_>> {
     let place = |broker| Place {
         broker,
         name: KEPT.to_owned(),
@@ -63,7 +63,7 @@ impl Place<'_> {
     ///
     /// # Errors
     /// Returns an error if the broker cannot be read.
-    pub(super) async fn visit(&self, mut visit: impl FnMut(Letter, &Incoming)) -> anyhow::Result<()> {
+    pub(crate) async fn visit(&self, mut visit: impl FnMut(Letter, &Incoming)) -> anyhow::Result<()> {
         letter_queue::peek(self.broker, &self.name, |message| {
             visit(Letter::of(&self.name, message), message);
         })

@@ -31,12 +31,12 @@ const PUBLIC_HEADERS: [&str; 19] = [
 ];
 
 /// Returns a text with its length only.
-pub(super) fn mask(text: &str) -> String {
+pub(crate) fn mask(text: &str) -> String {
     format!("•••• ({} characters)", text.chars().count())
 }
 
 /// Returns a reason without the values that it quotes. A database quotes some of them.
-pub(super) fn mask_quotes(reason: &str) -> String {
+pub(crate) fn mask_quotes(reason: &str) -> String {
     let mut masked = String::new();
     let mut quote = None;
     for c in reason.chars() {
@@ -57,12 +57,12 @@ pub(super) fn mask_quotes(reason: &str) -> String {
 }
 
 /// Masks the texts of a body.
-pub(super) fn mask_body(value: &mut Value) {
+pub(crate) fn mask_body(value: &mut Value) {
     mask_unless(value, &|field| PUBLIC_FIELDS.contains(&field));
 }
 
 /// Masks the texts of headers or properties that are not known.
-pub(super) fn mask_headers(value: &mut Value) {
+pub(crate) fn mask_headers(value: &mut Value) {
     if let Some(Value::String(reason)) = value.get_mut("rejection-reason") {
         *reason = mask_quotes(reason);
     }

@@ -10,14 +10,14 @@ const DATABASE: Name = Name { database: "the Web Store's database", variable: "W
 
 /// A customer of the Web Store in the current version.
 #[derive(Debug, Clone, Copy, FromRow)]
-pub(super) struct Customer {
-    pub(super) id: Uuid,
+pub(crate) struct Customer {
+    pub(crate) id: Uuid,
     /// Versions grow with each change, but not by 1.
-    pub(super) version: i64,
+    pub(crate) version: i64,
     /// The time of the version, by the Web Store's clock.
-    pub(super) since: DateTime<Utc>,
+    pub(crate) since: DateTime<Utc>,
     /// Whether the outbox has the event of this version.
-    pub(super) in_outbox: bool,
+    pub(crate) in_outbox: bool,
 }
 
 /// The columns of [`Customer`].
@@ -25,10 +25,10 @@ const CUSTOMERS: &str = "SELECT id, version::bigint AS version, coalesce(changed
         outbox.message_id IS NOT NULL AS in_outbox
     FROM customers LEFT JOIN outbox USING (message_id)";
 
-pub(super) struct WebStore(PgConnection);
+pub(crate) struct WebStore(PgConnection);
 
 impl WebStore {
-    pub(super) async fn connect(database: &PgConnectOptions) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(database: &PgConnectOptions) -> anyhow::Result<Self> {
         // By a statement and not by startup parameters, which `PgBouncer` refuses.
         let settings = format!(
             "SET default_transaction_read_only = on; SET statement_timeout = '{STATEMENT_LIMIT_SECONDS}s'; SET jit = off"
@@ -42,19 +42,19 @@ impl WebStore {
     }
 
     /// Returns the time of the server's clock.
-    pub(super) async fn now(&mut self) -> anyhow::Result<DateTime<Utc>> {
+    pub(crate) async fn now(&mut self) -> anyhow::Result<DateTime<Utc>> {
         DATABASE.query(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&mut self.0)).await
     }
 
     /// Returns about the number of customers, from the server's statistics.
-    pub(super) async fn approximate_count(&mut self) -> anyhow::Result<u64> {
+    pub(crate) async fn approximate_count(&mut self) -> anyhow::Result<u64> {
         let select = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'customers'::regclass";
         let count: i64 = DATABASE.query(sqlx::query_scalar(select).fetch_one(&mut self.0)).await?;
         Ok(count.unsigned_abs())
     }
 
     /// Returns up to `limit` customers with ids after `after` and up to `last`, by id.
-    pub(super) async fn page(
+    pub(crate) async fn page(
         &mut self,
         after: Uuid,
         last: Uuid,
@@ -67,7 +67,7 @@ impl WebStore {
 
     /// Returns up to `limit` customers whose details changed after `after` and up to `until`, by time and id. `after`
     /// is the time and the id of the last customer before.
-    pub(super) async fn changed(
+    pub(crate) async fn changed(
         &mut self,
         after: (DateTime<Utc>, Uuid),
         until: DateTime<Utc>,
@@ -83,23 +83,52 @@ impl WebStore {
     }
 
     /// Returns the current versions of those of `customers` that exist, by id.
-    pub(super) async fn read(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<Customer>> {
+    pub(crate) async fn read(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<Customer>> {
         let select = format!("{CUSTOMERS} WHERE id = ANY ($1) ORDER BY id");
         let select = sqlx::query_as(AssertSqlSafe(select)).bind(customers);
         DATABASE.query(select.fetch_all(&mut self.0)).await
     }
 
     /// Returns those of `customers` that have an event of an earlier version in the outbox.
-    pub(super) async fn with_earlier_event(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<Uuid>> {
+    pub(crate) async fn with_earlier_event(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<Uuid>> {
         let select = "SELECT DISTINCT customer_id FROM customer_versions JOIN outbox USING (message_id)
             WHERE customer_id = ANY ($1) ORDER BY customer_id";
         DATABASE.query(sqlx::query_scalar(select).bind(customers).fetch_all(&mut self.0)).await
     }
 
     /// Returns the number of `ids` that belong to customers.
-    pub(super) async fn count(&mut self, ids: &[Uuid]) -> anyhow::Result<u64> {
+    pub(crate) async fn count(&mut self, ids: &[Uuid]) -> anyhow::Result<u64> {
         let select = "SELECT count(*) FROM customers WHERE id = ANY ($1)";
         let count: i64 = DATABASE.query(sqlx::query_scalar(select).bind(ids).fetch_one(&mut self.0)).await?;
         Ok(count.unsigned_abs())
+    }
+}
+
+/// Returns an id before all UUIDs of version 7 of this time, and after all earlier ones.
+pub(crate) fn first_id(time: DateTime<Utc>) -> Uuid {
+    let milliseconds = u128::try_from(time.timestamp_millis()).unwrap_or(0);
+    Uuid::from_u128(milliseconds << 80)
+}
+
+/// Returns the time in a UUID of version 7.
+pub(crate) fn time(id: Uuid) -> Option<DateTime<Utc>> {
+    let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
+    DateTime::from_timestamp(seconds.try_into().ok()?, nanoseconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{SubsecRound, TimeDelta, Utc};
+    use uuid::Uuid;
+
+    use super::{first_id, time};
+
+    #[test]
+    fn range_of_ids_contains_exactly_its_time() {
+        let id = Uuid::now_v7();
+        let now = time(id).unwrap();
+        assert!((Utc::now() - now) < TimeDelta::seconds(10));
+        assert!(first_id(now) < id && id < first_id(now + TimeDelta::milliseconds(1)));
+        assert_eq!(now.trunc_subsecs(3), now);
     }
 }
