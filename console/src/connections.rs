@@ -1,5 +1,7 @@
 //! The databases and the brokers of both applications.
 
+use std::ptr;
+
 use contracts::topology::{QUEUES, Queue, REQUEST_QUEUES, WEB_STORE_COMMANDS, WEB_STORE_EVENTS};
 use messaging::BrokerUrl;
 use sqlx::{mysql::MySqlConnectOptions, postgres::PgConnectOptions};
@@ -46,6 +48,16 @@ impl Brokers {
     /// Returns each broker once.
     pub(crate) fn all(&self) -> impl Iterator<Item = &BrokerUrl> {
         [&self.broker_url].into_iter().chain(&self.target_broker_url)
+    }
+
+    /// Returns the environment variable with the URL of one of these brokers.
+    pub(crate) fn variable(&self, broker: &BrokerUrl) -> &'static str {
+        if ptr::eq(broker, self.source()) { "BROKER_URL" } else { "TARGET_BROKER_URL" }
+    }
+
+    /// Returns the sentence about a broker that cannot be read.
+    pub(crate) fn remedy(variable: &str) -> String {
+        format!("the broker cannot be read; check that it runs and that {variable} leads to it")
     }
 
     /// Returns the broker with a queue: the one of the application whose exchange the queue is bound to.

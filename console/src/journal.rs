@@ -98,6 +98,8 @@ pub(crate) enum Event {
         selection: String,
         letters: u64,
     },
+    /// An operator saw the personal data of customers.
+    UnmaskedCustomers { customers: Vec<Uuid> },
 }
 
 /// The effect of an operation on its letters.
@@ -146,12 +148,29 @@ impl Journal {
         session.declare_direct_exchange(EXCHANGE).await?;
         session.declare_stream(JOURNAL).await?;
         anyhow::ensure!(session.bind_by_name(JOURNAL, EXCHANGE).await?, "the journal was deleted meanwhile");
-        let reader = session.read_stream(JOURNAL).await?;
-        let mut journal = Self { session, reader, chain: Chain::default(), operator: operator.to_owned() };
-        journal.read_until(END_OF_STREAM).await?;
+        let mut journal = Self::read(session, operator).await?;
         if journal.chain.is_empty() {
             journal.append(Uuid::now_v7(), Event::Created).await?;
         }
+        Ok(journal)
+    }
+
+    /// Reads the journal, and returns `None` if it does not exist. This has no effect on the broker.
+    ///
+    /// # Errors
+    /// Returns an error if the broker cannot be reached, or if a permission is missing.
+    pub(crate) async fn read_existing(broker: &BrokerUrl) -> anyhow::Result<Option<Self>> {
+        let session = Session::open(broker, "console journal").await?;
+        if session.queue_state(JOURNAL).await?.is_none() {
+            return Ok(None);
+        }
+        Self::read(session, "").await.map(Some)
+    }
+
+    async fn read(session: Session, operator: &str) -> anyhow::Result<Self> {
+        let reader = session.read_stream(JOURNAL).await?;
+        let mut journal = Self { session, reader, chain: Chain::default(), operator: operator.to_owned() };
+        journal.read_until(END_OF_STREAM).await?;
         Ok(journal)
     }
 

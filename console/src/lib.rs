@@ -3,6 +3,7 @@
 mod connections;
 mod database;
 pub mod dead_letters;
+pub mod find;
 mod inventory;
 pub mod journal;
 mod letter;

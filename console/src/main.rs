@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use console::{dead_letters, journal, reconcile};
+use console::{dead_letters, find, journal, reconcile};
 
 /// Shows operators the state of the whole system
 #[derive(Debug, Parser)]
@@ -16,6 +16,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Reconcile(Box<reconcile::Arguments>),
+    Find(Box<find::Arguments>),
     DeadLetters(Box<dead_letters::Arguments>),
     Journal(Box<journal::Arguments>),
 }
@@ -24,6 +25,7 @@ enum Command {
 async fn main() -> anyhow::Result<ExitCode> {
     match service_kit::parse_config::<Arguments>().command {
         Command::Reconcile(arguments) => reconcile::run(&arguments).await,
+        Command::Find(arguments) => find::run(&arguments).await,
         Command::DeadLetters(arguments) => dead_letters::run(&arguments).await,
         Command::Journal(arguments) => journal::run(&arguments).await,
     }

@@ -42,6 +42,14 @@ pub(crate) struct Row {
     pub(crate) changed_at: Option<NaiveDateTime>,
 }
 
+/// A row with the time at which Marketing inserted it.
+#[derive(Debug, Clone, FromRow)]
+pub(crate) struct ReceivedRow {
+    #[sqlx(flatten)]
+    pub(crate) row: Row,
+    pub(crate) received_at: NaiveDateTime,
+}
+
 pub(crate) struct Marketing(MySqlConnection);
 
 /// A stream of rows in the order of the ids.
@@ -116,5 +124,52 @@ impl Marketing {
         }
         select.push(")");
         DATABASE.query(select.build_query_as::<Row>().persistent(false).fetch_all(&mut self.0)).await
+    }
+
+    /// Returns the rows of customers, each with its time, by customer.
+    pub(crate) async fn received(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<ReceivedRow>> {
+        if customers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut select = QueryBuilder::<MySql>::new(
+            "SELECT customer_id, full_name, email_address, email_opt_in, source, customer_since, version, changed_at,
+                received_at
+            FROM customers WHERE customer_id IN (",
+        );
+        let mut ids = select.separated(", ");
+        for customer in customers {
+            ids.push_bind(customer.to_string());
+        }
+        select.push(") ORDER BY customer_id, version");
+        DATABASE.query(select.build_query_as::<ReceivedRow>().persistent(false).fetch_all(&mut self.0)).await
+    }
+
+    /// Returns up to `limit` customers with an e-mail address, which differs at most in case.
+    ///
+    /// The index of the addresses consists of segments of about 65,536 rows. The query searches each of them.
+    pub(crate) async fn with_email(&mut self, email: &str, limit: usize) -> anyhow::Result<Vec<Uuid>> {
+        let newest = sqlx::query_scalar("SELECT MAX(search_segment) FROM customers").fetch_one(&mut self.0);
+        let newest: Option<u32> = DATABASE.query(newest).await?;
+        let segments: Vec<_> = (0..=newest.unwrap_or(0)).map(|segment| segment.to_string()).collect();
+        let select = format!(
+            "SELECT customer_id, email_address FROM customers FORCE INDEX (by_email)
+            WHERE search_segment IN ({}) AND email_address = ? LIMIT {limit}",
+            segments.join(",")
+        );
+        let select = sqlx::query_as(AssertSqlSafe(select)).bind(email).persistent(false);
+        let rows: Vec<(String, String)> = DATABASE.query(select.fetch_all(&mut self.0)).await?;
+        // The collation also ignores accents.
+        let rows = rows.into_iter().filter(|(_, found)| found.eq_ignore_ascii_case(email));
+        let mut ids: Vec<Uuid> = rows.filter_map(|(id, _)| id.parse().ok()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// Returns whether the server is read-only for the services.
+    pub(crate) async fn is_read_only(&mut self) -> anyhow::Result<bool> {
+        let select = sqlx::query_scalar("SELECT UPPER(CAST(@@GLOBAL.read_only AS CHAR)) NOT IN ('0', 'OFF')");
+        let is_read_only: i64 = DATABASE.query(select.fetch_one(&mut self.0)).await?;
+        Ok(is_read_only != 0)
     }
 }

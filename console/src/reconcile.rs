@@ -16,19 +16,21 @@ use service_kit::{Logging, MetricsEndpoint};
 use tokio::sync;
 use uuid::Uuid;
 
+pub(crate) use comparison::Comparison;
+pub(crate) use dead_letters::DeadLetter;
 pub use flow::QueueObservation;
+pub(crate) use flow::{Flow, monitor};
 pub use report::{DeadLetterCounts, Report, State};
+pub(crate) use search::Search;
 pub use sources::Sources;
+pub(crate) use unlocated::Window;
 
 use crate::{
     marketing::Marketing,
     web_store::{self, WebStore},
 };
-use comparison::{Comparison, compare_page};
-use flow::Flow;
+use comparison::compare_page;
 use output::Output;
-use search::Search;
-use unlocated::Window;
 
 /// Compares the customers of the Web Store with the rows of Marketing
 ///

@@ -1,10 +1,16 @@
 //! Queries on the Web Store's database.
 
+mod history;
+mod lookup;
+
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection, Executor, FromRow, PgConnection, postgres::PgConnectOptions};
 use uuid::Uuid;
 
 use crate::database::{Name, STATEMENT_LIMIT_SECONDS};
+
+pub(crate) use history::{Outbox, Replay, Version};
+pub(crate) use lookup::Extent;
 
 const DATABASE: Name = Name { database: "the Web Store's database", variable: "WEB_STORE_DATABASE_URL" };
 

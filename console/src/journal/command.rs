@@ -130,5 +130,9 @@ fn describe(event: &Event) -> String {
             format!("edited; the new body has the hash {}", &body[..12.min(body.len())])
         }
         Event::Unmasked { selection, letters } => format!("saw {letters} letters unmasked ({selection})"),
+        Event::UnmaskedCustomers { customers } => {
+            let customers: Vec<_> = customers.iter().map(Uuid::to_string).collect();
+            format!("saw customers unmasked: {}", customers.join(" "))
+        }
     }
 }

@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::sources::Sources;
+use crate::connections::Brokers;
 use passage::Passage;
 
 /// The interval in which the monitor reads the depths of the queues.
@@ -41,6 +42,9 @@ pub struct QueueObservation {
     pub reporting: u32,
     /// The number of messages that the reporting consumers hold.
     pub in_flight: u64,
+    /// The number of messages that the reporting consumers have settled.
+    #[serde(skip)]
+    pub settled: u64,
 }
 
 impl QueueObservation {
@@ -53,21 +57,21 @@ impl QueueObservation {
 
 /// The state of all queues.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Flow {
+pub(crate) struct Flow {
     /// Every message that left the outbox before this time has passed all queues.
     passed: Option<Instant>,
     /// The queues, in the order in which messages pass them. Empty before the first observation.
-    pub(super) queues: Vec<QueueObservation>,
+    pub(crate) queues: Vec<QueueObservation>,
 }
 
 impl Flow {
     /// Returns whether every message that had left the outbox at `time` has passed all queues.
-    pub(super) fn has_passed(&self, time: Instant) -> bool {
+    pub(crate) fn has_passed(&self, time: Instant) -> bool {
         self.passed.is_some_and(|passed| passed >= time)
     }
 
     /// Returns whether all consumers report the messages that they hold.
-    pub(super) fn is_observable(&self) -> bool {
+    pub(crate) fn is_observable(&self) -> bool {
         !self.queues.is_empty() && self.queues.iter().all(|queue| queue.consumers <= queue.reporting)
     }
 }
@@ -76,7 +80,7 @@ impl Flow {
 ///
 /// # Errors
 /// Returns an error if a broker cannot be read.
-pub(super) async fn monitor(sources: &Sources, flow: &watch::Sender<Flow>) -> anyhow::Result<Infallible> {
+pub(crate) async fn monitor(sources: &Sources, flow: &watch::Sender<Flow>) -> anyhow::Result<Infallible> {
     let mut brokers = vec![Broker::open(sources.connections.brokers.source(), "BROKER_URL").await?];
     if let Some(target) = &sources.connections.brokers.target_broker_url {
         brokers.push(Broker::open(target, "TARGET_BROKER_URL").await?);
@@ -106,7 +110,7 @@ pub(super) async fn monitor(sources: &Sources, flow: &watch::Sender<Flow>) -> an
 }
 
 /// Returns the queues with their stages, in the order in which messages pass them.
-pub(super) fn queues() -> impl Iterator<Item = (usize, &'static Queue)> {
+pub(crate) fn queues() -> impl Iterator<Item = (usize, &'static Queue)> {
     (0..).zip(STAGES).flat_map(|(stage, exchange)| {
         QUEUES.iter().filter(move |queue| queue.exchange == exchange).map(move |queue| (stage, queue))
     })
@@ -132,13 +136,13 @@ impl Broker {
             let reports = session.status_reports("console").await?;
             anyhow::Ok(Self { session, reports, variable })
         };
-        open.await.with_context(|| remedy(variable))
+        open.await.with_context(|| Brokers::remedy(variable))
     }
 
     /// Passes the reports that have arrived to their queues.
     fn read_reports(&mut self, passages: &mut [(usize, Passage)]) -> anyhow::Result<()> {
         let now = Instant::now();
-        while let Some(report) = self.reports.next_ready().with_context(|| remedy(self.variable))? {
+        while let Some(report) = self.reports.next_ready().with_context(|| Brokers::remedy(self.variable))? {
             let passage = passages.iter_mut().find(|(_, passage)| passage.queue().name == report.queue);
             if let Some((_, passage)) = passage {
                 passage.report(&report, now);
@@ -150,10 +154,6 @@ impl Broker {
     /// Returns the state of a queue. A queue that does not exist is empty.
     async fn state(&self, queue: &Queue) -> anyhow::Result<QueueState> {
         let state = self.session.queue_state(queue.name).await;
-        Ok(state.with_context(|| remedy(self.variable))?.unwrap_or_default())
+        Ok(state.with_context(|| Brokers::remedy(self.variable))?.unwrap_or_default())
     }
-}
-
-fn remedy(variable: &str) -> String {
-    format!("the broker cannot be read; check that it runs and that {variable} leads to it")
 }

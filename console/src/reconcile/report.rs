@@ -153,7 +153,7 @@ impl fmt::Display for Report {
         line("duplicated", "", self.doubled)?;
         line("all customers", "of the Web Store", self.customers)?;
         writeln!(f, "\n{:<40}{:>8}{:>8}{:>12}{:>12}", "queue", "ready", "held", "consumers", "reporting")?;
-        for QueueObservation { queue, ready, in_flight, consumers, reporting } in &self.queues {
+        for QueueObservation { queue, ready, in_flight, consumers, reporting, .. } in &self.queues {
             writeln!(f, "{queue:<40}{ready:>8}{in_flight:>8}{consumers:>12}{reporting:>12}")?;
         }
         if self.unknown_rows > 0 {

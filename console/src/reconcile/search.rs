@@ -51,6 +51,11 @@ impl<'a> Search<'a> {
         let _ = self.flow.wait_for(|flow| !flow.queues.is_empty()).await;
     }
 
+    /// Waits until all consumers report the messages that they hold, for up to `limit`.
+    pub(crate) async fn wait_for_reports(&mut self, limit: Duration) {
+        let _ = timeout(limit, self.flow.wait_for(Flow::is_observable)).await;
+    }
+
     /// Searches the customers of a window. Returns whether all messages that had left the outbox before have passed the
     /// queues, and the number of dead letters.
     pub(crate) async fn locate(

@@ -45,6 +45,16 @@ impl Window {
         self.customers.iter().all(|customer| customer.state.is_some())
     }
 
+    /// Returns whether each customer has a state or a dead letter, so that no message needs to be followed.
+    pub(crate) fn is_explained(&self) -> bool {
+        self.customers.iter().all(|customer| customer.state.is_some() || customer.letter.is_some())
+    }
+
+    /// Returns the customers with their versions in the Web Store.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = (Uuid, i64)> {
+        self.customers.iter().map(|customer| (customer.id, customer.version))
+    }
+
     /// Returns up to `limit` ids after `after` whose state is open.
     pub(crate) fn open(&self, after: Uuid, limit: u32) -> Vec<Uuid> {
         self.select(after, limit, |customer| customer.state.is_none())

@@ -80,6 +80,7 @@ impl Passage {
             consumers: self.state.consumers,
             reporting: u32::try_from(self.consumers.len()).unwrap_or(u32::MAX),
             in_flight: self.consumers.values().map(|consumer| consumer.status.in_flight).sum(),
+            settled: self.consumers.values().map(|consumer| consumer.status.settled).sum(),
         }
     }
 
