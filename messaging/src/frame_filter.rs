@@ -37,6 +37,9 @@ const RETURN: u16 = 50;
 const DELIVER: u16 = 60;
 const GET_OK: u16 = 71;
 
+/// The first channel of a connection, on which a session consumes.
+const FIRST_CHANNEL: [u8; 2] = [0, 1];
+
 /// Larger frames are passed on unchanged. RabbitMQ accepts frames of up to 128 KiB, unless it is configured
 /// otherwise.
 const MAX_INSPECTED: usize = 16 * 1024 * 1024;
@@ -99,9 +102,9 @@ pub(crate) struct FrameFilter {
     pass: usize,
     /// Bytes of the current message body that have not been passed on.
     body: u64,
-    /// Bytes of the bodies of all messages so far.
+    /// Bytes of the bodies of all messages on the first channel so far.
     bodies: u64,
-    /// The number of all messages so far.
+    /// The number of all messages on the first channel so far. Other channels have messages for operation.
     messages: u64,
     /// The major version of the broker, or 0 if it is not known.
     broker_version: u32,
@@ -132,7 +135,8 @@ impl FrameFilter {
 
     /// Moves frames from `input` to `output`. Returns the number of bytes taken from `input`.
     ///
-    /// Stops early at the end of a message if `stop` returns true for the bytes of all bodies so far.
+    /// Stops early at the end of a message if `stop` returns true for the bytes of all bodies on the first channel so
+    /// far.
     pub(crate) fn filter(&mut self, input: &[u8], output: &mut Vec<u8>, stop: impl Fn(u64) -> bool) -> usize {
         let mut rest = input;
         while !rest.is_empty() {
@@ -165,12 +169,12 @@ impl FrameFilter {
         input.len() - rest.len()
     }
 
-    /// Returns the bytes of the bodies of all messages so far.
+    /// Returns the bytes of the bodies of all messages on the first channel so far.
     pub(crate) fn received(&self) -> u64 {
         self.bodies
     }
 
-    /// Returns the number of all messages so far. The body of the last one may be incomplete.
+    /// Returns the number of all messages on the first channel so far. The body of the last one may be incomplete.
     pub(crate) fn messages(&self) -> u64 {
         self.messages
     }
@@ -225,8 +229,10 @@ impl FrameFilter {
             return;
         }
         self.body = body_size(&frame[payload.clone()]);
-        self.bodies += self.body;
-        self.messages += 1;
+        if frame[1..3] == FIRST_CHANNEL {
+            self.bodies += self.body;
+            self.messages += 1;
+        }
         let max_size = self.frame_max.saturating_sub(FRAME_HEAD + FRAME_END);
         match repaired_header(&frame[payload], max_size) {
             None => output.extend_from_slice(frame),
@@ -660,6 +666,18 @@ mod tests {
         assert_eq!(filter.filter(&stream, &mut output, |received| received > 2), message.len());
         assert!(filter.at_boundary());
         assert_eq!((output, filter.received()), (message, 3));
+    }
+
+    #[test]
+    fn only_messages_of_first_channel_count() {
+        let message = [content_header(0, b""), frame(3, b"abc")].concat();
+        let mut other = message.clone();
+        let body = other.len() - frame(3, b"abc").len();
+        (other[2], other[body + 2]) = (2, 2);
+        let (mut filter, mut output) = (FrameFilter::new(FRAME_MAX), Vec::new());
+        let stream = [other, message].concat();
+        assert_eq!(filter.filter(&stream, &mut output, |received| received > 2), stream.len());
+        assert_eq!((filter.messages(), filter.received()), (1, 3));
     }
 
     proptest! {
