@@ -15,6 +15,7 @@ use std::{
 };
 
 use chrono::{DateTime, SubsecRound, Utc};
+use contracts::operations::SubscriptionState;
 use messaging::{BrokerUrl, MessageCopy, PublishOutcome, Session, StreamReader};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -100,6 +101,13 @@ pub(crate) enum Event {
     },
     /// An operator saw the personal data of customers.
     UnmaskedCustomers { customers: Vec<Uuid> },
+    /// An operator paused, throttled, or resumed a subscription.
+    SubscriptionChanged {
+        queue: String,
+        #[serde(flatten)]
+        state: SubscriptionState,
+        why: Option<String>,
+    },
 }
 
 /// The effect of an operation on its letters.
@@ -217,7 +225,7 @@ impl Journal {
             };
             let body = serde_json::to_vec(&entry)?;
             let hash = chain::hash(&body);
-            let message = MessageCopy::new(body, HASH, &hash);
+            let message = MessageCopy::new(body).with_header(HASH, &hash);
             let published = self.session.publish_copies(EXCHANGE, &[(JOURNAL.to_owned(), message)]).await?;
             anyhow::ensure!(
                 published == PublishOutcome::Confirmed,

@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn id_changes_with_queue_header_and_body_only() {
-        let letter = MessageCopy::new(b"{}".to_vec(), "rejection-code", "not-json");
+        let letter = MessageCopy::new(b"{}".to_vec()).with_header("rejection-code", "not-json");
         let id = |place, copy: &MessageCopy| Letter::of(place, &copy.received()).id;
         let original = id("a.dead-letters", &letter);
         assert_eq!(id("a.dead-letters", &letter), original);

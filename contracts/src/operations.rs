@@ -1,8 +1,12 @@
-//! Messages for operation: status reports of consumers, and probes.
+//! Messages for operation: status reports of consumers, the states of subscriptions, and probes.
 //!
 //! They are not contracts between applications: they have no schema, and a release may change them.
 
-use std::time::Duration;
+use std::{
+    fmt::{self, Display},
+    num::NonZeroU32,
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -32,6 +36,82 @@ pub struct ConsumerStatus {
     pub received: u64,
     /// All deliveries that were settled: acked or dead-lettered.
     pub settled: u64,
+    /// The state that the consumer has applied. Reports of earlier releases have none.
+    #[serde(default)]
+    pub subscription: SubscriptionState,
+}
+
+/// The stream with the states of subscriptions, and the direct exchange through which the console publishes to it.
+///
+/// Services declare the stream. The console declares the exchange before its first message, so an exchange that does
+/// not exist shows that no operator has changed a subscription.
+pub const OPERATIONS_SUBSCRIPTIONS: &str = "operations.subscriptions";
+
+/// A message of the stream: the last change of each subscription of one broker.
+///
+/// Each message contains all of them, so only the last message counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscriptions {
+    /// Up to one change for each queue.
+    pub subscriptions: Vec<SubscriptionChange>,
+}
+
+/// An operator's change of a subscription. It applies to all instances of the consumer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscriptionChange {
+    /// The name of the queue.
+    pub queue: String,
+    /// The state from now on.
+    #[serde(flatten)]
+    pub state: SubscriptionState,
+    /// When the operator changed it.
+    #[serde(with = "crate::timestamp")]
+    pub at: DateTime<Utc>,
+    /// The operator.
+    pub operator: String,
+    /// The reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// Whether a subscription receives messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum SubscriptionState {
+    /// Its messages are processed as they arrive.
+    #[default]
+    Running,
+    /// Its messages wait in the queue.
+    Paused,
+    /// Its messages are processed slowly.
+    Throttled {
+        /// The maximum of messages per second, for all instances together. At least 1.
+        rate: NonZeroU32,
+    },
+}
+
+impl Subscriptions {
+    /// Returns the last change of a queue, or `None` if no operator has changed it.
+    #[must_use]
+    pub fn of(&self, queue: &str) -> Option<&SubscriptionChange> {
+        self.subscriptions.iter().find(|change| change.queue == queue)
+    }
+
+    /// Replaces the last change of a queue.
+    pub fn set(&mut self, change: SubscriptionChange) {
+        self.subscriptions.retain(|other| other.queue != change.queue);
+        self.subscriptions.push(change);
+    }
+}
+
+impl Display for SubscriptionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running => f.write_str("running"),
+            Self::Paused => f.write_str("paused"),
+            Self::Throttled { rate } => write!(f, "throttled to {rate} per second"),
+        }
+    }
 }
 
 /// A probe takes the way of an event and of the command that the event causes, and changes nothing.
@@ -65,7 +145,13 @@ const PROBE_SUFFIX: &str = ".probe";
 
 #[cfg(test)]
 mod tests {
-    use super::{PROBE_TYPES, is_probe_of, probe_type};
+    use chrono::{SubsecRound, Utc};
+    use serde_json::json;
+
+    use super::{
+        ConsumerStatus, PROBE_TYPES, SubscriptionChange, SubscriptionState, Subscriptions, is_probe_of,
+        probe_type,
+    };
     use crate::{CustomerDetailsChanged, CustomerRegistered, Message};
 
     #[test]
@@ -74,5 +160,39 @@ mod tests {
         assert_eq!(types.map(probe_type), PROBE_TYPES);
         assert!(is_probe_of(types[0], PROBE_TYPES[0]));
         assert!(!is_probe_of(types[0], types[0]) && !is_probe_of(types[0], PROBE_TYPES[1]));
+    }
+
+    #[test]
+    fn report_of_earlier_release_is_of_running_subscription() {
+        let id = "01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71";
+        let report = json!({
+            "queue": "a.b", "consumer": id, "service": "a", "in_flight": 1, "received": 3, "settled": 2,
+        });
+        let status: ConsumerStatus = serde_json::from_value(report).unwrap();
+        assert_eq!(status.subscription, SubscriptionState::Running);
+    }
+
+    #[test]
+    fn last_change_of_queue_survives_serialization() {
+        let at = Utc::now().trunc_subsecs(3);
+        let change = |queue: &str, state, why: Option<&str>| SubscriptionChange {
+            queue: queue.to_owned(),
+            state,
+            at,
+            operator: "ann".to_owned(),
+            why: why.map(str::to_owned),
+        };
+        let throttled = SubscriptionState::Throttled { rate: 20.try_into().unwrap() };
+        let mut all = Subscriptions::default();
+        all.set(change("a.b", SubscriptionState::Paused, Some("a test")));
+        all.set(change("a.c", SubscriptionState::Paused, None));
+        all.set(change("a.b", throttled, None));
+        let json = serde_json::to_value(&all).unwrap();
+        assert_eq!(json["subscriptions"][1]["state"], "throttled");
+        assert_eq!(json["subscriptions"][1]["rate"], 20);
+        let parsed: Subscriptions = serde_json::from_value(json).unwrap();
+        assert_eq!(parsed, all);
+        assert_eq!(parsed.of("a.b").map(|change| change.state), Some(throttled));
+        assert_eq!(parsed.of("a.d"), None);
     }
 }

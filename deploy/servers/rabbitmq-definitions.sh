@@ -32,6 +32,9 @@ esac
 # The console moves dead letters through its own exchange `console.moves`, to which it binds the queues that they came
 # from. So it needs no permission on the exchanges of the services. Its journal is the stream `console.journal`.
 #
+# The states of subscriptions are in the stream `operations.subscriptions`. Every service declares and reads it. Only the
+# console may write it, through the exchange of the same name.
+#
 # A message that was delivered 20 times without a settlement becomes a dead letter. The consumer isolates a message that
 # ends its session, so only this message reaches the limit. A release can change a policy, unlike the arguments of a
 # queue. Dead letters are exempt: at the limit the broker would drop them. Only one policy applies to a queue, and one
@@ -53,27 +56,27 @@ cat <<JSON
     },
     {
       "user": "web-store", "vhost": "/",
-      "configure": "^(web-store\\\\..+|operations\\\\.status)\$",
+      "configure": "^(web-store\\\\..+|operations\\\\.(status|subscriptions))\$",
       "write": "^(web-store\\\\.(?!commands\$).+|operations\\\\.status|transformer\\\\.customer-(registered|details-changed))\$",
-      "read": "^web-store\\\\.(?!events\$|replays\$|.+\\\\.dead-letters\$).+\$"
+      "read": "^(operations\\\\.subscriptions|web-store\\\\.(?!events\$|replays\$|.+\\\\.dead-letters\$).+)\$"
     },
     {
       "user": "transformer", "vhost": "/",
-      "configure": "^(web-store\\\\.(events|replays|commands)|marketing\\\\.(commands|events)|operations\\\\.status|transformer\\\\..+)\$",
+      "configure": "^(web-store\\\\.(events|replays|commands)|marketing\\\\.(commands|events)|operations\\\\.(status|subscriptions)|transformer\\\\..+)\$",
       "write": "^(marketing\\\\.commands|web-store\\\\.commands|operations\\\\.status|transformer\\\\..+)\$",
-      "read": "^(web-store\\\\.(events|replays)|marketing\\\\.events|transformer\\\\.(?!.+\\\\.dead-letters\$).+)\$"
+      "read": "^(operations\\\\.subscriptions|web-store\\\\.(events|replays)|marketing\\\\.events|transformer\\\\.(?!.+\\\\.dead-letters\$).+)\$"
     },
     {
       "user": "marketing", "vhost": "/",
-      "configure": "^(marketing\\\\..+|operations\\\\.status)\$",
+      "configure": "^(marketing\\\\..+|operations\\\\.(status|subscriptions))\$",
       "write": "^(marketing\\\\.(?!commands\$).+|operations\\\\.status)\$",
-      "read": "^marketing\\\\.(?!.+\\\\.dead-letters\$).+\$"
+      "read": "^(operations\\\\.subscriptions|marketing\\\\.(?!.+\\\\.dead-letters\$).+)\$"
     },
     {
       "user": "console", "vhost": "/",
-      "configure": "^(console\\\\..+|operations\\\\.status)\$",
-      "write": "^(console\\\\..+|web-store\\\\.(commands|replay-customers)|transformer\\\\.(customer-(registered|details-changed)|customers-requested)|marketing\\\\.(create|update)-customer|[a-z-]+\\\\.[a-z-]+\\\\.dead-letters)\$",
-      "read": "^(console\\\\..+|operations\\\\.status|.+\\\\..+\\\\.dead-letters)\$"
+      "configure": "^(console\\\\..+|operations\\\\.(status|subscriptions))\$",
+      "write": "^(console\\\\..+|operations\\\\.subscriptions|web-store\\\\.(commands|replay-customers)|transformer\\\\.(customer-(registered|details-changed)|customers-requested)|marketing\\\\.(create|update)-customer|[a-z-]+\\\\.[a-z-]+\\\\.dead-letters)\$",
+      "read": "^(console\\\\..+|operations\\\\.(status|subscriptions)|.+\\\\..+\\\\.dead-letters)\$"
     }
   ],
   "policies": [

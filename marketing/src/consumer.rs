@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use contracts::{CustomersRequested, operations::is_probe_of, topology::Queue};
 use messaging::{
     BrokerUrl, BuildRequest, ConnectionStatus, Consumer, GapStatus, Handler, Incoming, Outcome, Outgoing,
-    Rejection, Session, Unavailable,
+    Rejection, Session, SubscriptionControl, Unavailable,
 };
 use sqlx::mysql::MySqlConnectOptions;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +40,7 @@ pub(crate) struct SubscriptionStatus {
     pub(crate) connection: ConnectionStatus,
     pub(crate) hold_reason: HoldReason,
     pub(crate) gap: GapStatus,
+    pub(crate) control: SubscriptionControl,
 }
 
 impl SubscriptionStatus {
@@ -48,6 +49,7 @@ impl SubscriptionStatus {
             connection: ConnectionStatus::new(subscription.queue.name),
             hold_reason: HoldReason::default(),
             gap: GapStatus::new(&subscription.queue),
+            control: SubscriptionControl::new(&subscription.queue),
         }
     }
 }
@@ -79,8 +81,9 @@ pub(crate) async fn session(
     status.hold_reason.set(None);
     schema::check(database).await?;
     let session = Session::open(broker, "marketing").await?;
-    let (queue, connection) = (&subscription.queue, &status.connection);
-    let consumer = Consumer::start(&session, queue, connection, &metrics.messaging).await?;
+    let SubscriptionStatus { connection, control, .. } = status;
+    let consumer =
+        Consumer::start(&session, &subscription.queue, connection, control, &metrics.messaging).await?;
     let consumer = consumer.with_replay_request(replay_request, &status.gap);
     let store = Store::new(database.clone());
     let mut handler = SaveCustomers { subscription, store, hold_reason: status.hold_reason.clone(), metrics };

@@ -25,7 +25,9 @@ use std::{future::ready, time::Duration};
 
 use axum::Router;
 use futures_util::future::join_all;
-use messaging::{BuildRequest, ConnectionStatus, GapStatus, register_connections, supervise};
+use messaging::{
+    BuildRequest, ConnectionStatus, GapStatus, SubscriptionControl, register_connections, supervise,
+};
 use service_kit::{HealthCheck, health, metrics_registry, required, serve_metrics, write_stdout};
 use sqlx::mysql::MySqlConnectOptions;
 use telemetry::Traces;
@@ -138,8 +140,8 @@ async fn wait_for_schema(database: &MySqlConnectOptions, migrated: &Cancellation
 }
 
 /// Returns the health routes. Marketing is ready if MySQL and the session of each subscription are available,
-/// and if no subscription holds its batch. It stays ready with a gap, when it lacks earlier commands, and without
-/// probes.
+/// and if no subscription holds its batch. It stays ready with a gap, when it lacks earlier commands, without probes,
+/// and while an operator pauses a subscription.
 fn health_routes(database: MySqlConnectOptions, states: Vec<SubscriptionStatus>, probes: Probes) -> Router {
     let check = |name, problem| HealthCheck { name, problem, optional: false };
     let mysql = SharedCheck::new(readiness::INTERVAL, move || {
@@ -156,12 +158,14 @@ fn health_routes(database: MySqlConnectOptions, states: Vec<SubscriptionStatus>,
             .collect();
         let problem = GapStatus::problems(states.iter().map(|status| &status.gap));
         let gaps = HealthCheck { name: "replays", problem, optional: true };
+        let problem = SubscriptionControl::problems(states.iter().map(|status| &status.control));
+        let subscriptions = HealthCheck { name: "subscriptions", problem, optional: true };
         let probes = HealthCheck { name: "probes", problem: probes.problem(), optional: true };
         async move {
             [check("mysql", mysql.problem().await)]
                 .into_iter()
                 .chain(sessions)
-                .chain([gaps, probes])
+                .chain([gaps, subscriptions, probes])
                 .collect()
         }
     })

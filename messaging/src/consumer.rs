@@ -2,23 +2,31 @@
 
 use std::{fmt::Display, pin::pin, slice, sync::Arc, time::Instant};
 
-use contracts::topology::{Queue, Replay};
+use contracts::{
+    operations::{SubscriptionChange, SubscriptionState},
+    topology::{Queue, Replay},
+};
 use lapin::{
     options::{BasicAckOptions, BasicRejectOptions},
     types::ShortString,
 };
 use telemetry::{BatchSpan, process_spans};
-use tokio::time::sleep;
+use tokio::{
+    sync::watch,
+    time::{self, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Backoff, BuildRequest, ConnectionStatus, GapStatus, Incoming, Rejection, Session, SessionError,
+    StreamReader, SubscriptionControl,
     dead_letters::DeadLetters,
     deliveries::Deliveries,
     gap::Gap,
     metrics::{MessagingMetrics, QueueMetrics},
     session::with_reply_timeout,
     status::keep_reporting,
+    subscription::{Pace, state_of},
 };
 
 /// The maximum of messages in one batch.
@@ -69,10 +77,17 @@ pub struct Consumer<'a> {
     dead_letters: DeadLetters,
     gap: Option<Gap<'a>>,
     metrics: QueueMetrics,
+    control: &'a SubscriptionControl,
+    /// The reader of changes of `control`, until the consumer runs.
+    reader: Option<StreamReader>,
+    changes: watch::Receiver<Option<SubscriptionChange>>,
+    /// `None` unless the subscription is throttled.
+    pace: Option<Pace>,
 }
 
 impl<'a> Consumer<'a> {
-    /// Declares the queue, starts to consume from it, marks `status` as up, and counts in `metrics`.
+    /// Declares the queue, starts to consume from it, marks `status` as up, and counts in `metrics`. An operator can
+    /// pause the consumer by `control`, also before it starts.
     ///
     /// # Errors
     /// Returns an error if the session broke, or if the queue does not exist and cannot be declared.
@@ -80,15 +95,30 @@ impl<'a> Consumer<'a> {
         session: &'a Session,
         queue: &'a Queue,
         status: &'a ConnectionStatus,
+        control: &'a SubscriptionControl,
         metrics: &MessagingMetrics,
     ) -> Result<Self, SessionError> {
-        let problem = session.declare_queue(queue).await?;
-        let deliveries = Deliveries::start(session, queue).await?;
+        let (declared, reader) = tokio::join!(session.declare_queue(queue), control.read(session));
+        let problem = declared?;
+        let mut consumer = Self {
+            session,
+            queue,
+            status,
+            deliveries: Deliveries::new(session, queue),
+            dead_letters: DeadLetters::new(&session.broker),
+            gap: None,
+            metrics: metrics.of_queue(queue),
+            control,
+            reader,
+            changes: control.subscribe(),
+            pace: None,
+        };
+        if consumer.apply_change() {
+            consumer.deliveries.start().await?;
+        }
         status.up();
         status.set_problem(problem);
-        let dead_letters = DeadLetters::new(&session.broker);
-        let metrics = metrics.of_queue(queue);
-        Ok(Self { session, queue, status, deliveries, dead_letters, gap: None, metrics })
+        Ok(consumer)
     }
 
     /// Returns the consumer with a request for earlier messages. The consumer publishes it if it had to create its
@@ -116,12 +146,14 @@ impl<'a> Consumer<'a> {
         handler: &mut impl Handler,
         shutdown: &CancellationToken,
     ) -> Result<(), SessionError> {
-        let Self { session, queue, status, .. } = self;
+        let Self { session, queue, status, control, .. } = self;
         let gap = self.gap.take();
+        let reader = self.reader.take();
         tokio::select! {
             result = Box::pin(self.consume(handler, shutdown)) => result,
             never = Box::pin(session.keep_topology(queue, status, gap)) => match never {},
-            never = Box::pin(keep_reporting(session, queue)) => match never {},
+            never = Box::pin(keep_reporting(session, queue, control)) => match never {},
+            never = Box::pin(control.follow(session, queue, reader)) => match never {},
         }
     }
 
@@ -145,26 +177,85 @@ impl<'a> Consumer<'a> {
 
     /// Waits for a message and adds the messages that have already arrived. Returns `None` on shutdown.
     ///
-    /// A batch grows with the load, and no message waits for a batch to fill.
+    /// A batch grows with the load, and no message waits for a batch to fill. After a change by an operator, the consumer
+    /// processes the messages that it has already received. Then the change applies.
     async fn next_batch(
         &mut self,
         shutdown: &CancellationToken,
     ) -> Result<Option<Vec<Incoming>>, SessionError> {
-        let first = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return Ok(None),
-            message = self.deliveries.next() => message?,
+        let first = loop {
+            // Under load, the wait below never notices a change.
+            if self.changes.has_changed().unwrap_or(false) {
+                self.stop_for_change().await?;
+            }
+            if self.deliveries.are_stopped() && !self.restart(shutdown).await? {
+                return Ok(None);
+            }
+            let Self { deliveries, changes, pace, .. } = self;
+            let next = async {
+                if let Some(pace) = pace {
+                    pace.wait().await;
+                }
+                deliveries.next().await
+            };
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(None),
+                message = next => if let Some(message) = message? { break message },
+                _ = changes.changed() => self.stop_for_change().await?,
+            }
         };
+        let max_batch = self.pace.as_ref().map_or(MAX_BATCH, Pace::max_batch).min(MAX_BATCH);
         let mut bytes = first.body().len();
         let mut batch = vec![first];
-        while batch.len() < MAX_BATCH
+        while batch.len() < max_batch
             && bytes < MAX_BATCH_BYTES
             && let Some(message) = self.deliveries.next_ready()?
         {
             bytes += message.body().len();
             batch.push(message);
         }
+        if let Some(pace) = &mut self.pace {
+            pace.start_batch(batch.len(), time::Instant::now());
+        }
         Ok(Some(batch))
+    }
+
+    /// Stops the deliveries. Those that have been received are processed without pauses.
+    async fn stop_for_change(&mut self) -> Result<(), SessionError> {
+        self.pace = None;
+        self.deliveries.stop().await
+    }
+
+    /// Applies the state of the subscription, and starts the stopped deliveries. While an operator pauses the
+    /// subscription, waits for a change. Returns whether they have started: not after a shutdown.
+    async fn restart(&mut self, shutdown: &CancellationToken) -> Result<bool, SessionError> {
+        while !self.apply_change() {
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(false),
+                () = self.session.wait_closed() => return Err(SessionError::Lost),
+                _ = self.changes.changed() => {}
+            }
+        }
+        self.deliveries.start().await?;
+        Ok(true)
+    }
+
+    /// Applies the state of the subscription while the deliveries are stopped. Returns whether they may start.
+    fn apply_change(&mut self) -> bool {
+        let state = state_of(self.changes.borrow_and_update().as_ref());
+        self.control.apply(state);
+        self.metrics.apply(state);
+        let rate = match state {
+            SubscriptionState::Paused => return false,
+            SubscriptionState::Running => None,
+            SubscriptionState::Throttled { rate } => Some(rate.get()),
+        };
+        if rate != self.pace.as_ref().map(Pace::rate) {
+            self.pace = rate.map(|rate| Pace::new(self.control, rate));
+        }
+        self.deliveries.limit_prefetch(self.pace.as_ref().map(Pace::prefetch));
+        true
     }
 
     async fn handle(
@@ -201,6 +292,7 @@ impl<'a> Consumer<'a> {
             let Some(()) = self.dead_letter(&rejected, shutdown).await? else { return Ok(None) };
         }
         if let Some(last) = batch.last() {
+            self.deliveries.grow(batch).await?;
             let options = BasicAckOptions { multiple: true };
             let channel = self.session.channel();
             let ack = channel.basic_ack(last.delivery.delivery_tag, options);
@@ -208,7 +300,7 @@ impl<'a> Consumer<'a> {
         }
         let rejections = rejected.iter().map(|(_, rejection)| rejection);
         self.metrics.settled(batch.len(), rejections, started.elapsed());
-        self.deliveries.settled(batch).await?;
+        self.deliveries.settled(batch);
         Ok(Some(()))
     }
 

@@ -131,7 +131,7 @@ impl<'a> Gap<'a> {
             // Another instance that has closed an earlier gap may have deleted the marker of this one.
             session.mark_gap(&marker).await.map_err(failed)?;
         }
-        if !session.has_gap_marker(&marker).await.map_err(failed)? {
+        if !session.has_exchange(&marker).await.map_err(failed)? {
             return Ok(());
         }
         let Some(build_request) = self.request else {

@@ -105,14 +105,14 @@ impl Incoming {
 }
 
 impl MessageCopy {
-    /// Creates a JSON message with a text header, outside all contracts.
+    /// Creates a JSON message outside all contracts.
     #[must_use]
-    pub fn new(body: Vec<u8>, header: &str, value: &str) -> Self {
+    pub fn new(body: Vec<u8>) -> Self {
         let properties = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_delivery_mode(2)
             .with_headers(FieldTable::default());
-        Self { properties, body }.with_header(header, value)
+        Self { properties, body }
     }
 
     /// Returns the copy with another body.

@@ -6,7 +6,7 @@
 
 use std::{borrow::Cow, fmt, sync::atomic::AtomicU64, time::Duration};
 
-use contracts::topology::Queue;
+use contracts::{operations::SubscriptionState, topology::Queue};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
@@ -40,6 +40,8 @@ pub struct MessagingMetrics {
     process_duration: Histograms<QueueLabel>,
     settle_duration: Histograms<QueueLabel>,
     held: Family<QueueLabel, Gauge>,
+    paused: Family<QueueLabel, Gauge>,
+    rate_limit: Family<QueueLabel, Gauge>,
 }
 
 /// The metrics of one consumer.
@@ -52,6 +54,8 @@ pub(crate) struct QueueMetrics {
     process_duration: Histogram,
     settle_duration: Histogram,
     held: Gauge,
+    paused: Gauge,
+    rate_limit: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -104,6 +108,8 @@ impl MessagingMetrics {
             process_duration: Family::new_with_constructor(duration_histogram),
             settle_duration: Family::new_with_constructor(duration_histogram),
             held: Family::default(),
+            paused: Family::default(),
+            rate_limit: Family::default(),
         };
         registry.register(
             "messaging_client_sent_messages",
@@ -142,6 +148,16 @@ impl MessagingMetrics {
             "messaging_held_messages",
             "Messages that a consumer holds and retries, because a server is unavailable",
             metrics.held.clone(),
+        );
+        registry.register(
+            "subscription_paused",
+            "Whether an operator has paused the subscription (1) or not (0)",
+            metrics.paused.clone(),
+        );
+        registry.register(
+            "subscription_rate_limit",
+            "Messages per second to which an operator has throttled the subscription, or 0",
+            metrics.rate_limit.clone(),
         );
         metrics
     }
@@ -188,6 +204,8 @@ impl MessagingMetrics {
             process_duration: self.process_duration.get_or_create_owned(&labels),
             settle_duration: self.settle_duration.get_or_create_owned(&labels),
             held: self.held.get_or_create_owned(&labels),
+            paused: self.paused.get_or_create_owned(&labels),
+            rate_limit: self.rate_limit.get_or_create_owned(&labels),
         }
     }
 }
@@ -211,6 +229,15 @@ impl QueueMetrics {
             let labels = ConsumedLabels { messaging_destination_name: self.queue, error_type };
             self.consumed.get_or_create(&labels).inc();
         }
+    }
+
+    /// Reports the state of the subscription.
+    pub(crate) fn apply(&self, state: SubscriptionState) {
+        self.paused.set(i64::from(state == SubscriptionState::Paused));
+        self.rate_limit.set(match state {
+            SubscriptionState::Throttled { rate } => rate.get().into(),
+            SubscriptionState::Running | SubscriptionState::Paused => 0,
+        });
     }
 
     /// Reports the number of messages that are held, or 0.

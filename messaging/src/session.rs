@@ -95,6 +95,9 @@ pub enum SessionError {
         "the broker refuses status reports; this user needs the permission to write to `operations.status`"
     )]
     ReportsRefused,
+    /// The last message of a stream cannot be parsed.
+    #[error("the last message of {0} cannot be parsed; use the release of the console that wrote it")]
+    Malformed(&'static str),
 }
 
 impl SessionError {
@@ -108,6 +111,7 @@ impl SessionError {
             Self::Lost => "lost",
             Self::Cancelled(_) => "cancelled",
             Self::DeadLettersRefused(_) | Self::ReportsRefused => "refused",
+            Self::Malformed(_) => "malformed",
         }
     }
 

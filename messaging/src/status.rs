@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 
 use contracts::{
-    operations::{ConsumerStatus, OPERATIONS_STATUS, STATUS_INTERVAL},
+    operations::{ConsumerStatus, OPERATIONS_STATUS, STATUS_INTERVAL, SubscriptionState},
     topology::Queue,
 };
 use futures_util::{FutureExt, StreamExt};
@@ -20,7 +20,10 @@ use lapin::{
 use tokio::time::{Duration, MissedTickBehavior, interval, sleep};
 use uuid::Uuid;
 
-use crate::{Backoff, Session, SessionError, session::with_reply_timeout, transport::MessageCounts};
+use crate::{
+    Backoff, Session, SessionError, SubscriptionControl, session::with_reply_timeout,
+    transport::MessageCounts,
+};
 
 /// The wait after a refusal. An operator may grant the permission meanwhile.
 const REFUSED_DELAY: Duration = Duration::from_mins(1);
@@ -31,7 +34,12 @@ const MAX_WAITING_REPORTS: i32 = 10_000;
 const TRANSIENT: u8 = 1;
 
 /// Returns the status of a consumer. A message that is settled meanwhile counts as in flight.
-fn consumer_status(counts: &MessageCounts, queue: &Queue, consumer: Uuid) -> ConsumerStatus {
+fn consumer_status(
+    counts: &MessageCounts,
+    queue: &Queue,
+    consumer: Uuid,
+    subscription: SubscriptionState,
+) -> ConsumerStatus {
     // In this order, because `received` never falls behind `settled`.
     let settled = counts.settled();
     let received = counts.received();
@@ -42,6 +50,7 @@ fn consumer_status(counts: &MessageCounts, queue: &Queue, consumer: Uuid) -> Con
         in_flight: received.saturating_sub(settled),
         received,
         settled,
+        subscription,
     }
 }
 
@@ -49,12 +58,16 @@ fn consumer_status(counts: &MessageCounts, queue: &Queue, consumer: Uuid) -> Con
 ///
 /// It has a connection of its own: an alarm of the broker blocks a connection that publishes, together with its acks.
 /// A failure does not affect the consumer. Without reports, reconciliation assumes that the consumer holds messages.
-pub(crate) async fn keep_reporting(session: &Session, queue: &Queue) -> Infallible {
+pub(crate) async fn keep_reporting(
+    session: &Session,
+    queue: &Queue,
+    control: &SubscriptionControl,
+) -> Infallible {
     let consumer = Uuid::new_v4();
     let mut backoff = Backoff::default();
     let mut logged = false;
     loop {
-        let error = match report(session, queue, consumer).await {
+        let error = match report(session, queue, consumer, control).await {
             Ok(never) => match never {},
             Err(error) => error,
         };
@@ -71,7 +84,12 @@ pub(crate) async fn keep_reporting(session: &Session, queue: &Queue) -> Infallib
 }
 
 /// Reports until the connection fails.
-async fn report(session: &Session, queue: &Queue, consumer: Uuid) -> Result<Infallible, SessionError> {
+async fn report(
+    session: &Session,
+    queue: &Queue,
+    consumer: Uuid,
+    control: &SubscriptionControl,
+) -> Result<Infallible, SessionError> {
     let reports = Session::open_publisher(&session.broker, "status").await?;
     reports.declare_exchange(OPERATIONS_STATUS).await?;
     // Not in confirm mode: a lost report is replaced by the next one.
@@ -80,7 +98,7 @@ async fn report(session: &Session, queue: &Queue, consumer: Uuid) -> Result<Infa
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let status = consumer_status(session.transport.counts(), queue, consumer);
+        let status = consumer_status(session.transport.counts(), queue, consumer, control.applied());
         // While an alarm of the broker blocks publishers, the publish waits without a timeout.
         tokio::select! {
             published = publish(&channel, queue, &status) => published?,
@@ -174,7 +192,7 @@ fn parse(delivery: &Delivery) -> Option<ConsumerStatus> {
 
 #[cfg(test)]
 mod tests {
-    use contracts::topology::MARKETING_CREATE_CUSTOMER;
+    use contracts::{operations::SubscriptionState, topology::MARKETING_CREATE_CUSTOMER};
     use uuid::Uuid;
 
     use super::consumer_status;
@@ -186,7 +204,9 @@ mod tests {
         counts.set_received(5);
         counts.add_settled(2);
         counts.add_settled(1);
-        let status = consumer_status(&counts, &MARKETING_CREATE_CUSTOMER, Uuid::nil());
+        let status =
+            consumer_status(&counts, &MARKETING_CREATE_CUSTOMER, Uuid::nil(), SubscriptionState::Paused);
+        assert_eq!(status.subscription, SubscriptionState::Paused);
         assert_eq!((status.received, status.settled, status.in_flight), (5, 3, 2));
         assert_eq!(
             (status.queue.as_str(), status.service.as_str()),

@@ -34,7 +34,7 @@ const DEAD_LETTER_DELIVERY_LIMIT: i32 = 1_000_000_000;
 /// RabbitMQ writes the names of its quorum queues to a file half a second after the last change. If it is
 /// killed before that, it loses the messages that the new queue has confirmed. Observed on 3.10, where the
 /// queue also stops replying, and on 4.3.
-const QUEUE_NAME_FLUSH_DELAY: Duration = Duration::from_secs(1);
+pub(crate) const QUEUE_NAME_FLUSH_DELAY: Duration = Duration::from_secs(1);
 
 /// The interval in which an owner declares its topology again.
 const DECLARE_INTERVAL: Duration = Duration::from_secs(30);
@@ -79,9 +79,15 @@ impl Session {
     /// # Errors
     /// Returns the errors of [`Session::declare_exchange`].
     pub async fn declare_stream(&self, name: &str) -> Result<(), SessionError> {
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-queue-type".into(), string_value("stream"));
-        self.declare_alone(name, arguments).await
+        self.declare_alone(name, stream_arguments()).await
+    }
+
+    /// Declares a stream if it does not exist, to read it. Its writer uses [`Session::declare_stream`].
+    pub(crate) async fn ensure_stream(&self, name: &str) -> Result<(), SessionError> {
+        if self.queue_state(name).await?.is_none() {
+            self.declare(&[Declaration::Queue(name, stream_arguments())]).await?;
+        }
+        Ok(())
     }
 
     async fn declare_alone(&self, name: &str, arguments: FieldTable) -> Result<(), SessionError> {
@@ -177,10 +183,10 @@ impl Session {
         }
     }
 
-    /// Returns whether a queue has missed messages that have not been requested.
-    pub(crate) async fn has_gap_marker(&self, marker: &str) -> Result<bool, SessionError> {
+    /// Returns whether an exchange exists. The marker of a gap is one.
+    pub(crate) async fn has_exchange(&self, name: &str) -> Result<bool, SessionError> {
         let channel = self.open_channel().await?;
-        match Declaration::Exchange(marker, ExchangeKind::Direct).exists(&channel).await {
+        match Declaration::Exchange(name, ExchangeKind::Direct).exists(&channel).await {
             Ok(()) => {
                 close_channel(&channel).await?;
                 Ok(true)
@@ -333,6 +339,12 @@ fn quorum_arguments(delivery_limit: i32) -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), string_value("quorum"));
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(delivery_limit));
+    arguments
+}
+
+fn stream_arguments() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), string_value("stream"));
     arguments
 }
 

@@ -8,7 +8,7 @@ use std::{collections::HashSet, sync::Arc};
 use anyhow::Context;
 use messaging::{
     BrokerUrl, BuildRequest, ConnectionStatus, Consumer, GapStatus, Handler, Incoming, MessagingMetrics,
-    Outcome, Outgoing, PublishOutcome, Session, SessionError, Unavailable, supervise,
+    Outcome, Outgoing, PublishOutcome, Session, SessionError, SubscriptionControl, Unavailable, supervise,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -19,12 +19,13 @@ use crate::{
     replay::request_for,
 };
 
-/// The connections of a flow and the gap of its queue, for health reports.
+/// The connections of a flow, the gap of its queue, and the state of its subscription, for health reports.
 #[derive(Debug, Clone)]
 pub(crate) struct FlowStatus {
     pub(crate) source: ConnectionStatus,
     pub(crate) target: ConnectionStatus,
     pub(crate) gap: GapStatus,
+    pub(crate) control: SubscriptionControl,
 }
 
 impl FlowStatus {
@@ -33,6 +34,7 @@ impl FlowStatus {
             source: ConnectionStatus::new(flow.queue.name),
             target: ConnectionStatus::new(flow.name),
             gap: GapStatus::new(&flow.queue),
+            control: SubscriptionControl::new(&flow.queue),
         }
     }
 }
@@ -122,7 +124,8 @@ async fn consume(
         () = shutdown.cancelled() => return Ok(()),
     }
     let session = Session::open(source, "transformer source").await?;
-    let consumer = Consumer::start(&session, &flow.queue, &status.source, metrics).await?;
+    let FlowStatus { source: connection, control, .. } = status;
+    let consumer = Consumer::start(&session, &flow.queue, connection, control, metrics).await?;
     let consumer = consumer.with_replay_request(request, &status.gap);
     consumer.run(&mut Forwarder { flow, target, confirmed: HashSet::new() }, shutdown).await?;
     session.close().await;

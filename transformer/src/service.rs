@@ -3,7 +3,7 @@
 use std::future::ready;
 
 use futures_util::future::join_all;
-use messaging::{ConnectionStatus, GapStatus, MessagingMetrics, register_connections};
+use messaging::{ConnectionStatus, GapStatus, MessagingMetrics, SubscriptionControl, register_connections};
 use service_kit::{HealthCheck, HttpMetrics, TrustedProxies, health, metrics_registry, serve_metrics};
 
 use telemetry::Traces;
@@ -58,6 +58,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         // The service works with a gap: it lacks earlier events.
         let problem = GapStatus::problems(reported.iter().map(|flow| &flow.gap));
         checks.push(HealthCheck { name: "replays", problem, optional: true });
+        let problem = SubscriptionControl::problems(reported.iter().map(|flow| &flow.control));
+        checks.push(HealthCheck { name: "subscriptions", problem, optional: true });
         async { checks }
     });
     let serving = service_kit::serve(

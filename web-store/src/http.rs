@@ -25,7 +25,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use messaging::ConnectionStatus;
+use messaging::{ConnectionStatus, SubscriptionControl};
 use service_kit::{HealthCheck, RateLimit, Stylesheet, TrustedProxies, health};
 
 use crate::{
@@ -53,6 +53,8 @@ pub(crate) struct App {
     pub(crate) broker: ConnectionStatus,
     /// The connections of replays, for health checks.
     pub(crate) replays: [ConnectionStatus; 2],
+    /// The subscription to requests for replays, for health checks.
+    pub(crate) replay_control: SubscriptionControl,
     /// The migrations of this process, for health checks.
     pub(crate) migrations: Option<ConnectionStatus>,
     /// Limits the registrations of one client address.
@@ -135,6 +137,8 @@ async fn health_checks(app: App) -> Vec<HealthCheck> {
         problem: status.problem(),
         optional: true,
     }));
+    let problem = app.replay_control.problem();
+    checks.push(HealthCheck { name: "subscriptions", problem, optional: true });
     if let Some(status) = &app.migrations {
         checks.push(HealthCheck { name: status.name(), problem: migrations, optional: true });
     }
@@ -155,7 +159,8 @@ mod tests {
         http::{Method, StatusCode, header},
         response::Response,
     };
-    use messaging::ConnectionStatus;
+    use contracts::topology::WEB_STORE_REPLAY_CUSTOMERS;
+    use messaging::{ConnectionStatus, SubscriptionControl};
     use prometheus_client::registry::Registry;
     use service_kit::RateLimit;
     use tokio::task::JoinSet;
@@ -189,6 +194,7 @@ mod tests {
             relay: Arc::new(Relay::new(database, broker, metrics.messaging.clone())),
             broker: ConnectionStatus::new("broker"),
             replays: [ConnectionStatus::new("requests"), ConnectionStatus::new("replays")],
+            replay_control: SubscriptionControl::new(&WEB_STORE_REPLAY_CUSTOMERS),
             migrations: None,
             registration_limit: Arc::new(RateLimit::per_minute(0)),
             update_limit: Arc::new(RateLimit::per_minute(limit)),

@@ -23,7 +23,7 @@ pub use replay::check_replay_request;
 use std::sync::Arc;
 
 use contracts::topology::WEB_STORE_REPLAY_CUSTOMERS;
-use messaging::{ConnectionStatus, register_connections, supervise};
+use messaging::{ConnectionStatus, SubscriptionControl, register_connections, supervise};
 use service_kit::{RateLimit, metrics_registry, required, serve_metrics, write_stdout};
 use sqlx::postgres::PgConnectOptions;
 use telemetry::Traces;
@@ -74,6 +74,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let broker = ConnectionStatus::new("broker");
     let store = Store::new(database.clone(), config.database_connections, &metrics.registrations);
     let replay_requests = ConnectionStatus::new(WEB_STORE_REPLAY_CUSTOMERS.name);
+    let replay_control = SubscriptionControl::new(&WEB_STORE_REPLAY_CUSTOMERS);
     let replays = ConnectionStatus::new("replays");
     let relay = Arc::new(Relay::new(database.clone(), broker_url.clone(), metrics.messaging.clone()));
     let replayer =
@@ -86,6 +87,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         relay: Arc::clone(&relay),
         broker: broker.clone(),
         replays: [replay_requests.clone(), replays.clone()],
+        replay_control: replay_control.clone(),
         // Without the owner's URL, another process applies them.
         migrations: config.owner_database_url.is_some().then(|| migrations.clone()),
         registration_limit: Arc::new(RateLimit::per_minute(config.registrations_per_minute)),
@@ -102,7 +104,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // The relay waits for the schema itself: another process may apply the migrations.
     let relaying = supervise(&broker, &shutdown, || relay.session(&broker, &shutdown));
     let accepting = supervise(&replay_requests, &shutdown, || {
-        accept_requests(&database, &broker_url, &replayer, &replay_requests, &shutdown)
+        accept_requests(&database, &broker_url, &replayer, &replay_requests, &replay_control, &shutdown)
     });
     let sending_again = supervise(&replays, &shutdown, || replayer.session(&replays, &shutdown));
     let probing = async {

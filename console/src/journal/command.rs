@@ -129,6 +129,10 @@ fn describe(event: &Event) -> String {
         Event::Edited { body } => {
             format!("edited; the new body has the hash {}", &body[..12.min(body.len())])
         }
+        Event::SubscriptionChanged { queue, state, why } => {
+            let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            format!("{queue} is {state}{why}")
+        }
         Event::Unmasked { selection, letters } => format!("saw {letters} letters unmasked ({selection})"),
         Event::UnmaskedCustomers { customers } => {
             let customers: Vec<_> = customers.iter().map(Uuid::to_string).collect();

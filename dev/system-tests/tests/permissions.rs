@@ -1,16 +1,20 @@
 //! Each service's users have exactly the permissions that their work needs, on databases and on the broker.
 
-use contracts::topology::{
-    MARKETING_COMMANDS, MARKETING_CREATE_CUSTOMER, MARKETING_EVENTS, WEB_STORE_COMMANDS, WEB_STORE_EVENTS,
-    WEB_STORE_REPLAYS,
+use contracts::{
+    operations::OPERATIONS_SUBSCRIPTIONS,
+    topology::{
+        MARKETING_COMMANDS, MARKETING_CREATE_CUSTOMER, MARKETING_EVENTS, WEB_STORE_COMMANDS,
+        WEB_STORE_EVENTS, WEB_STORE_REPLAYS,
+    },
 };
 use lapin::{
     BasicProperties, Channel, Connection as BrokerConnection, ConnectionProperties, ExchangeKind,
     options::{
-        BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
-        ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueuePurgeOptions,
+        BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+        ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
+        QueuePurgeOptions,
     },
-    types::FieldTable,
+    types::{AMQPValue, FieldTable},
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, PgConnection};
 use system_tests::TestEnvironment;
@@ -231,6 +235,32 @@ async fn console_may_read_dead_letters_but_no_other_queue() -> anyhow::Result<()
     }
     declare(&environment, "console", "console.status.1").await?;
     get(&environment, "console", "console.status.1").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_console_may_write_states_of_subscriptions() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let stream = OPERATIONS_SUBSCRIPTIONS;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
+    for service in ["web-store", "transformer", "marketing"] {
+        let (_connection, channel) = open_channel(&environment, service).await?;
+        let durable = QueueDeclareOptions::durable();
+        channel.queue_declare(stream.into(), durable, arguments.clone()).await?;
+        channel.basic_qos(1, BasicQosOptions::default()).await?;
+        let options = BasicConsumeOptions::default();
+        channel.basic_consume(stream.into(), "".into(), options, FieldTable::default()).await?;
+        // The exchange has the name of the stream.
+        let published = publish(&environment, service, stream).await;
+        assert!(published.is_err(), "{service} published: {published:?}");
+        let bound = bind(&environment, service, stream, stream).await;
+        assert!(bound.is_err(), "{service} bound the stream: {bound:?}");
+        let published = publish(&environment, service, "").await;
+        assert!(published.is_err(), "{service} published to a queue: {published:?}");
+    }
+    publish(&environment, "console", stream).await?;
+    bind(&environment, "console", stream, stream).await?;
     Ok(())
 }
 

@@ -9,7 +9,8 @@ use contracts::{
     topology::{WEB_STORE_REPLAY_CUSTOMERS, WEB_STORE_REPLAYS},
 };
 use messaging::{
-    BrokerUrl, ConnectionStatus, Consumer, Handler, Incoming, Outcome, Rejection, Session, Unavailable,
+    BrokerUrl, ConnectionStatus, Consumer, Handler, Incoming, Outcome, Rejection, Session,
+    SubscriptionControl, Unavailable,
 };
 use sqlx::postgres::PgConnectOptions;
 use telemetry::create_span;
@@ -67,10 +68,12 @@ pub(crate) async fn session(
     broker: &BrokerUrl,
     replayer: &Replayer,
     status: &ConnectionStatus,
+    control: &SubscriptionControl,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let session = Session::open(broker, "web-store replay requests").await?;
-    let consumer = Consumer::start(&session, &WEB_STORE_REPLAY_CUSTOMERS, status, &replayer.metrics).await?;
+    let queue = &WEB_STORE_REPLAY_CUSTOMERS;
+    let consumer = Consumer::start(&session, queue, status, control, &replayer.metrics).await?;
     // One connection, which opens with the first request.
     let connections = Pool::new(database.clone(), 1, QUERY_TIMEOUT, "");
     consumer.run(&mut StoreRequests { connections, replayer }, shutdown).await?;

@@ -175,7 +175,10 @@ impl Consumer {
 mod tests {
     use std::time::Duration;
 
-    use contracts::{operations::ConsumerStatus, topology::MARKETING_CREATE_CUSTOMER};
+    use contracts::{
+        operations::{ConsumerStatus, SubscriptionState},
+        topology::MARKETING_CREATE_CUSTOMER,
+    };
     use messaging::QueueState;
     use tokio::time::Instant;
     use uuid::Uuid;
@@ -207,6 +210,7 @@ mod tests {
                     in_flight: received - settled,
                     received,
                     settled,
+                    subscription: SubscriptionState::Running,
                 };
                 self.passage.report(&status, now);
             }
