@@ -23,11 +23,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) async fn hold(broker: &BrokerUrl, queue: &str) -> anyhow::Result<Option<HeldQueue>> {
     let hold = async {
         let session = Session::open(broker, "console").await?;
-        let deadline = Instant::now() + LOCK_TIMEOUT;
-        while !session.lock(&format!("console.lock.{queue}")).await? {
-            ensure!(Instant::now() < deadline, "another console reads it; try again later");
-            sleep(POLL_INTERVAL).await;
-        }
+        lock(&session, queue).await?;
         let deadline = Instant::now() + RELEASE_TIMEOUT;
         while session.queue_state(queue).await?.is_some_and(|state| state.consumers > 0)
             && Instant::now() < deadline
@@ -37,6 +33,19 @@ pub(crate) async fn hold(broker: &BrokerUrl, queue: &str) -> anyhow::Result<Opti
         anyhow::Ok(session.hold(queue).await?)
     };
     hold.await.with_context(|| format!("{queue} cannot be read"))
+}
+
+/// Waits until no other console uses a queue or a stream, and locks it until the session closes.
+///
+/// # Errors
+/// Returns an error if the session broke, or if another console uses it for minutes.
+pub(crate) async fn lock(session: &Session, queue: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    while !session.lock(&format!("console.lock.{queue}")).await? {
+        ensure!(Instant::now() < deadline, "another console uses it; try again later");
+        sleep(POLL_INTERVAL).await;
+    }
+    Ok(())
 }
 
 /// Passes every letter of a queue to `visit`, and puts all of them back in their order. A queue that does not exist

@@ -12,6 +12,7 @@ mod marketing;
 mod mask;
 mod operator;
 pub mod reconcile;
+pub mod subscriptions;
 mod web_store;
 
 pub use connections::{Brokers, Connections};

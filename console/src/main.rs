@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use console::{dead_letters, find, journal, reconcile};
+use console::{dead_letters, find, journal, reconcile, subscriptions};
 
 /// Shows operators the state of the whole system
 #[derive(Debug, Parser)]
@@ -18,6 +18,7 @@ enum Command {
     Reconcile(Box<reconcile::Arguments>),
     Find(Box<find::Arguments>),
     DeadLetters(Box<dead_letters::Arguments>),
+    Subscriptions(Box<subscriptions::Arguments>),
     Journal(Box<journal::Arguments>),
 }
 
@@ -27,6 +28,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Command::Reconcile(arguments) => reconcile::run(&arguments).await,
         Command::Find(arguments) => find::run(&arguments).await,
         Command::DeadLetters(arguments) => dead_letters::run(&arguments).await,
+        Command::Subscriptions(arguments) => subscriptions::run(&arguments).await,
         Command::Journal(arguments) => journal::run(&arguments).await,
     }
 }

@@ -51,6 +51,8 @@ pub struct Message {
     pub properties: Value,
     /// The routing key of the publish.
     pub routing_key: String,
+    /// Whether the broker has delivered the message before.
+    pub redelivered: bool,
 }
 
 impl Message {
@@ -88,6 +90,12 @@ impl Management {
     /// The number is up to one second old.
     pub async fn depth(&self, queue: &str) -> anyhow::Result<u64> {
         Ok(self.queues().await?.get(queue).map_or(0, |queue| queue.messages))
+    }
+
+    /// Returns the number of messages that a queue has delivered again.
+    pub async fn redeliveries(&self, queue: &str) -> anyhow::Result<u64> {
+        let state = self.get::<Value>(&self.path(&format!("queues/{{}}/{queue}"))).await?;
+        Ok(state["message_stats"]["redeliver"].as_u64().unwrap_or(0))
     }
 
     /// Waits up to [`SOON`] until a queue holds exactly `messages` messages, ready or not.

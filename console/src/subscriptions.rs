@@ -1,0 +1,221 @@
+//! `console subscriptions`: lists, pauses, throttles, and resumes the consumers of a queue.
+
+use std::{fmt::Write, num::NonZeroU32, process::ExitCode, ptr};
+
+use anyhow::{Context, ensure};
+use chrono::{DateTime, SubsecRound, Utc};
+use clap::{
+    Args, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use contracts::{
+    operations::{OPERATIONS_SUBSCRIPTIONS, SubscriptionChange, SubscriptionState},
+    topology::Queue,
+};
+use messaging::{PublishOutcome, QueueState, Session};
+use serde::Serialize;
+use service_kit::write_stdout;
+use uuid::Uuid;
+
+use crate::{
+    connections::{Brokers, work_queues},
+    journal::{Event, Journal},
+    letter_queue::lock,
+    operator::Operator,
+};
+
+/// Lists, pauses, throttles, and resumes subscriptions
+///
+/// A subscription is a queue with its consumers. A change applies to all instances of the service within about a second,
+/// also to those that start later, and survives restarts. Messages that an instance has already received are processed
+/// first, and all others wait in the queue. No message is lost, and no delivery is counted.
+///
+/// The exit status is 0 if the subscription has the state afterwards, and 2 if an argument is wrong or a server cannot
+/// be used.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    list: ListArguments,
+}
+
+#[derive(Debug, Clone, Args)]
+struct ListArguments {
+    #[command(flatten)]
+    brokers: Brokers,
+    /// Prints each subscription as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Stops the consumers of a queue; its messages wait
+    Pause(PauseArguments),
+    /// Limits the messages per second of all consumers of a queue together
+    Throttle(ThrottleArguments),
+    /// Ends a pause or a limit
+    Resume(ResumeArguments),
+}
+
+#[derive(Debug, Args)]
+struct PauseArguments {
+    #[command(flatten)]
+    target: Target,
+    /// The reason, for the health of the service and the journal
+    #[arg(long)]
+    why: String,
+}
+
+#[derive(Debug, Args)]
+struct ThrottleArguments {
+    #[command(flatten)]
+    target: Target,
+    /// The largest number of messages per second
+    #[arg(long, value_name = "NUMBER")]
+    rate: NonZeroU32,
+    /// The reason, for the health of the service and the journal
+    #[arg(long)]
+    why: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct ResumeArguments {
+    #[command(flatten)]
+    target: Target,
+    /// A note for the journal
+    #[arg(long)]
+    why: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Target {
+    #[command(flatten)]
+    brokers: Brokers,
+    #[command(flatten)]
+    operator: Operator,
+    /// The queue
+    #[arg(value_parser = queue_parser())]
+    queue: Queue,
+}
+
+/// Returns a parser of the name of a queue with a consumer.
+fn queue_parser() -> impl TypedValueParser<Value = Queue> {
+    let names = PossibleValuesParser::new(work_queues().map(|queue| queue.name));
+    names.try_map(|name| work_queues().find(|queue| queue.name == name).copied().ok_or("unknown queue"))
+}
+
+/// Runs the command. Returns the exit status that [`Arguments`] describes.
+///
+/// # Errors
+/// Returns an error if standard output cannot be written, unless its reader has closed it.
+pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let result = match &arguments.command {
+        None => list(&arguments.list).await,
+        Some(Command::Pause(PauseArguments { target, why })) => {
+            change(target, SubscriptionState::Paused, Some(why)).await
+        }
+        Some(Command::Throttle(ThrottleArguments { target, rate, why })) => {
+            change(target, SubscriptionState::Throttled { rate: *rate }, why.as_deref()).await
+        }
+        Some(Command::Resume(ResumeArguments { target, why })) => {
+            change(target, SubscriptionState::Running, why.as_deref()).await
+        }
+    };
+    match result {
+        Ok(text) => write_stdout(&text).map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        Err(error) => {
+            eprintln!("console: {error:#}");
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+/// A subscription as `console subscriptions` prints it.
+#[derive(Debug, Serialize)]
+struct Subscription {
+    queue: &'static str,
+    #[serde(flatten)]
+    state: SubscriptionState,
+    since: Option<DateTime<Utc>>,
+    operator: Option<String>,
+    why: Option<String>,
+    /// The number of consumers.
+    consumers: u32,
+    /// The number of messages that no consumer holds.
+    ready: u32,
+}
+
+impl Subscription {
+    fn new(queue: &Queue, change: Option<SubscriptionChange>, depth: QueueState) -> Self {
+        let QueueState { ready_messages: ready, consumers } = depth;
+        let (mut since, mut operator, mut why, mut state) = Default::default();
+        if let Some(change) = change {
+            (since, operator) = (Some(change.at), Some(change.operator));
+            (why, state) = (change.why, change.state);
+        }
+        Self { queue: queue.name, state, since, operator, why, consumers, ready }
+    }
+}
+
+async fn list(arguments: &ListArguments) -> anyhow::Result<String> {
+    let mut subscriptions = Vec::new();
+    for broker in arguments.brokers.all() {
+        let session = Session::open(broker, "console").await?;
+        let changes = session.subscriptions().await.context("the states cannot be read")?;
+        for queue in work_queues().filter(|queue| ptr::eq(arguments.brokers.of(queue), broker)) {
+            let depth = session.queue_state(queue.name).await?.unwrap_or_default();
+            subscriptions.push(Subscription::new(queue, changes.of(queue.name).cloned(), depth));
+        }
+        session.close().await;
+    }
+    let mut text = String::new();
+    if arguments.json {
+        for subscription in &subscriptions {
+            writeln!(text, "{}", serde_json::to_string(subscription)?)?;
+        }
+        return Ok(text);
+    }
+    writeln!(
+        text,
+        "{:<36}{:>10}{:>8}  {:<26}{:<21}{:<14}why",
+        "queue", "consumers", "ready", "state", "since", "operator"
+    )?;
+    for Subscription { queue, state, since, operator, why, consumers, ready } in &subscriptions {
+        let since = since.map(|since| since.format("%Y-%m-%d %H:%M:%S").to_string());
+        let row = format!(
+            "{queue:<36}{consumers:>10}{ready:>8}  {:<26}{:<21}{:<14}{}",
+            state.to_string(),
+            since.unwrap_or_default(),
+            operator.as_deref().unwrap_or_default(),
+            why.as_deref().unwrap_or_default()
+        );
+        writeln!(text, "{}", row.trim_end())?;
+    }
+    Ok(text)
+}
+
+/// Changes the state of a subscription, and notes that in the journal. A change to the same state has no effect.
+async fn change(target: &Target, state: SubscriptionState, why: Option<&str>) -> anyhow::Result<String> {
+    let Target { brokers, operator, queue } = target;
+    let operator = operator.name()?;
+    let session = Session::open(brokers.of(queue), "console").await?;
+    lock(&session, OPERATIONS_SUBSCRIPTIONS).await?;
+    let mut subscriptions = session.subscriptions().await.context("the states cannot be read")?;
+    if let Some(current) = subscriptions.of(queue.name).filter(|current| current.state == state) {
+        let (since, by) = (current.at.format("%Y-%m-%d %H:%M:%S UTC"), &current.operator);
+        return Ok(format!("{} is already {state}, since {since} by {by}\n", queue.name));
+    }
+    let why = why.map(str::to_owned);
+    let mut journal = Journal::open(brokers.source(), &operator).await?;
+    let event = Event::SubscriptionChanged { queue: queue.name.to_owned(), state, why: why.clone() };
+    journal.append(Uuid::now_v7(), event).await?;
+    let at = Utc::now().trunc_subsecs(3);
+    subscriptions.set(SubscriptionChange { queue: queue.name.to_owned(), state, at, operator, why });
+    let published = session.publish_subscriptions(&subscriptions).await?;
+    ensure!(published == PublishOutcome::Confirmed, "the broker refuses the state: {published:?}");
+    session.close().await;
+    Ok(format!("{} is {state}\n", queue.name))
+}
