@@ -11,7 +11,7 @@ use contracts::{
     },
 };
 use futures_util::future::try_join_all;
-use lapin::Channel;
+use lapin::{Channel, options::QueueDeclareOptions, types::FieldTable};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sqlx::Executor;
@@ -58,11 +58,13 @@ async fn pause(environment: &TestEnvironment, queue: &str) -> anyhow::Result<()>
     wait_until_paused(environment, queue).await
 }
 
+/// A consumer that is cancelled and holds messages counts as one. The numbers of the management API are too old.
 async fn wait_until_paused(environment: &TestEnvironment, queue: &str) -> anyhow::Result<()> {
+    let (_connection, channel) = open_channel(environment).await?;
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() };
     eventually(SOON, &format!("{queue} has no consumer"), async || {
-        let queues = environment.management().queues().await.ok()?;
-        let state = queues.get(queue)?;
-        (state.consumers == 0 && state.messages_unacknowledged == 0).then_some(())
+        let declare = channel.queue_declare(queue.into(), passive, FieldTable::default());
+        (declare.await.ok()?.consumer_count() == 0).then_some(())
     })
     .await
 }
