@@ -4,10 +4,8 @@ use std::net::SocketAddr;
 
 use clap::{ArgAction, Parser, Subcommand};
 use messaging::BrokerUrl;
-use service_kit::{HttpLimits, Logging, MetricsEndpoint, TrustedProxies};
+use service_kit::{HttpLimits, Logging, MetricsEndpoint, PasswordHash, TrustedProxies};
 use sqlx::mysql::MySqlConnectOptions;
-
-use crate::operator::PasswordHash;
 
 /// Keeps Marketing's list of customers, filled by the commands `CreateCustomer` and `UpdateCustomer`
 #[derive(Debug, Parser)]

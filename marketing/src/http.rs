@@ -4,7 +4,6 @@ mod export;
 mod login;
 mod pages;
 mod query;
-mod sessions;
 
 use std::sync::Arc;
 
@@ -16,16 +15,15 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
-use service_kit::{FailureLog, RateLimit, Stylesheet, TrustedProxies};
+use service_kit::{FailureLog, Login, Stylesheet};
 
 use crate::{
     count_cache::CountCache,
     list::{CustomerList, Page, PageStart},
     mysql::MysqlError,
-    operator::{Operator, PasswordHash},
 };
+use login::LoggedIn;
 use query::{ListQuery, QueryResult};
-use sessions::{LoggedIn, Sessions};
 
 pub(crate) use pages::STYLE;
 
@@ -34,9 +32,6 @@ const MAX_BODY_BYTES: usize = 4 * 1024;
 
 const ROWS_PER_PAGE: usize = 50;
 
-/// Attempts to log in, per client.
-const LOGINS_PER_MINUTE: u32 = 10;
-
 static LIST_READS: FailureLog = FailureLog::new("reading the list of customers");
 
 /// State of the handlers.
@@ -44,23 +39,13 @@ static LIST_READS: FailureLog = FailureLog::new("reading the list of customers")
 pub(crate) struct App {
     list: CustomerList,
     counts: Arc<CountCache>,
-    operator: Operator,
-    sessions: Arc<Sessions>,
-    logins: Arc<RateLimit>,
-    proxies: TrustedProxies,
+    login: Arc<Login>,
 }
 
 impl App {
-    /// Returns the state for an operator whose password has this hash.
-    pub(crate) fn new(list: CustomerList, hash: PasswordHash, proxies: TrustedProxies) -> Self {
-        Self {
-            counts: Arc::new(CountCache::new(list.clone())),
-            list,
-            sessions: Arc::new(Sessions::new(&hash)),
-            operator: Operator::new(hash),
-            logins: Arc::new(RateLimit::per_minute(LOGINS_PER_MINUTE)),
-            proxies,
-        }
+    /// Returns the state for operators who use this log-in.
+    pub(crate) fn new(list: CustomerList, login: Login) -> Self {
+        Self { counts: Arc::new(CountCache::new(list.clone())), list, login: Arc::new(login) }
     }
 }
 

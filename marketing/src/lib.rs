@@ -9,7 +9,6 @@ mod list;
 mod metrics;
 mod mysql;
 mod name;
-mod operator;
 mod probes;
 mod readiness;
 pub mod schema;
@@ -19,7 +18,7 @@ pub mod subscriptions;
 
 pub use config::Config;
 pub use mysql::MysqlError;
-pub use operator::hash_password;
+pub use service_kit::hash_password;
 
 use std::{future::ready, time::Duration};
 
@@ -28,7 +27,7 @@ use futures_util::future::join_all;
 use messaging::{
     BuildRequest, ConnectionStatus, GapStatus, SubscriptionControl, register_connections, supervise,
 };
-use service_kit::{HealthCheck, health, metrics_registry, required, serve_metrics, write_stdout};
+use service_kit::{HealthCheck, Login, health, metrics_registry, required, serve_metrics, write_stdout};
 use sqlx::mysql::MySqlConnectOptions;
 use telemetry::Traces;
 use tokio::time::sleep;
@@ -104,8 +103,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     let list = CustomerList::new(database.clone());
     let limits = config.http.with_proxies(&config.proxies);
-    let proxies = config.proxies.clone();
-    let app = config.operator_password_hash.map(|hash| App::new(list.clone(), hash, config.proxies));
+    let proxies = config.proxies;
+    let login = config.operator_password_hash.map(|hash| Login::new("marketing", hash, proxies.clone()));
+    let app = login.map(|login| App::new(list.clone(), login));
     let unobserved = router(app, health_routes(database.clone(), states.clone(), metrics.probes.clone()));
     let router = metrics.http.observe(unobserved, &proxies);
     let serving = service_kit::serve(listener, router, limits, &shutdown);

@@ -6,6 +6,8 @@ mod failure_log;
 mod head_deadline;
 mod health;
 mod logging;
+#[cfg(feature = "login")]
+mod login;
 mod metrics;
 mod process;
 mod process_metrics;
@@ -20,10 +22,12 @@ pub use connections::HttpLimits;
 pub use failure_log::FailureLog;
 pub use health::{HealthCheck, health, probe_health};
 pub use logging::Logging;
+#[cfg(feature = "login")]
+pub use login::{Login, LoginRefusal, PasswordHash, hash_password, is_cross_site};
 pub use metrics::{HttpMetrics, MetricsEndpoint, PoolMetrics, metrics_registry, serve_metrics};
 pub use process::{fix_mmap_threshold, shutdown_on_signal, write_stdout};
 pub use rate_limit::RateLimit;
 pub use request_trace::RequestTrace;
 pub use server::{bind, serve};
-pub use stylesheet::Stylesheet;
+pub use stylesheet::{BASE_STYLE, Stylesheet};
 pub use trusted_proxies::TrustedProxies;

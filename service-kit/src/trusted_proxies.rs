@@ -45,10 +45,16 @@ impl TrustedProxies {
     pub fn https(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
         let scheme =
             headers.get_all(X_FORWARDED_PROTO).iter().next_back().and_then(|value| value.to_str().ok());
-        self.contains(peer.ip().to_canonical())
+        self.is_trusted(peer)
             && scheme
                 .and_then(|value| value.rsplit(',').next())
                 .is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
+    }
+
+    /// Returns whether a connection comes from a trusted proxy.
+    #[must_use]
+    pub fn is_trusted(&self, peer: SocketAddr) -> bool {
+        self.contains(peer.ip().to_canonical())
     }
 
     pub(crate) fn contains(&self, address: IpAddr) -> bool {

@@ -11,7 +11,7 @@ use axum::{
 use chrono::{NaiveDateTime, Utc};
 use futures_util::stream;
 
-use super::{App, LIST_READS, query::QueryResult, sessions::LoggedIn};
+use super::{App, LIST_READS, login::LoggedIn, query::QueryResult};
 use crate::{
     list::{CustomerList, Page, PageStart, Row},
     mysql::MysqlError,

@@ -1,21 +1,17 @@
 //! Logging in and out.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use axum::{
     Form,
-    extract::{ConnectInfo, State, rejection::FormRejection},
-    http::{HeaderMap, StatusCode, header},
+    extract::{ConnectInfo, FromRequestParts, State, rejection::FormRejection},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Redirect, Response},
 };
-use axum_extra::extract::cookie::CookieJar;
 use serde::Deserialize;
-use tokio::time::sleep;
+use service_kit::LoginRefusal;
 
-use super::{App, pages, sessions};
-
-/// Delay of the response to a wrong password, in addition to the verification.
-const FAILURE_DELAY: Duration = Duration::from_secs(1);
+use super::{App, pages};
 
 #[derive(Deserialize)]
 pub(super) struct LoginForm {
@@ -33,25 +29,11 @@ pub(super) async fn log_in(
     headers: HeaderMap,
     form: Result<Form<LoginForm>, FormRejection>,
 ) -> Response {
-    if is_cross_site(&headers) {
-        return refused();
-    }
-    let client = app.proxies.client(peer, &headers);
-    if let Err(wait) = app.logins.try_acquire(client) {
-        tracing::warn!("too many attempts to log in");
-        let detail = "There were too many attempts. Wait a minute, then try again.";
-        let page = pages::login(StatusCode::TOO_MANY_REQUESTS, Some(detail));
-        return ([(header::RETRY_AFTER, (wait.as_secs() + 1).to_string())], page).into_response();
-    }
     let password = form.map(|Form(LoginForm { password })| password).unwrap_or_default();
-    if !app.operator.verify(password).await {
-        tracing::warn!("log-in with a wrong password");
-        sleep(FAILURE_DELAY).await;
-        return pages::login(StatusCode::FORBIDDEN, Some("This is not the password."));
+    match app.login.log_in(peer, &headers, password, "").await {
+        Ok(session) => (session, Redirect::to("/customers")).into_response(),
+        Err(refusal) => refused(refusal),
     }
-    tracing::info!("the operator logged in");
-    let session = app.sessions.start(app.proxies.https(peer, &headers));
-    (session, Redirect::to("/customers")).into_response()
 }
 
 pub(super) async fn log_out(
@@ -59,24 +41,36 @@ pub(super) async fn log_out(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
-    if is_cross_site(&headers) {
-        return refused();
+    match app.login.log_out(peer, &headers) {
+        Ok(removal) => (removal, Redirect::to("/log-in")).into_response(),
+        Err(refusal) => refused(refusal),
     }
-    app.sessions.end(&headers);
-    let removal = sessions::removal(app.proxies.https(peer, &headers));
-    (CookieJar::new().add(removal), Redirect::to("/log-in")).into_response()
 }
 
-/// Returns whether another site caused the request.
-///
-/// The attribute `SameSite` of the cookie protects a session. This check also prevents another site from
-/// starting a session in the operator's browser. Browsers send the header with every request to a trustworthy
-/// origin, programs do not send it.
-fn is_cross_site(headers: &HeaderMap) -> bool {
-    headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
+fn refused(refusal: LoginRefusal) -> Response {
+    match refusal {
+        LoginRefusal::CrossSite => {
+            let detail = "The request came from another site. Open this page yourself and try again.";
+            pages::failure(StatusCode::FORBIDDEN, "That was refused", detail)
+        }
+        LoginRefusal::TooManyAttempts(wait) => {
+            let detail = "There were too many attempts. Wait a minute, then try again.";
+            let page = pages::login(StatusCode::TOO_MANY_REQUESTS, Some(detail));
+            ([(header::RETRY_AFTER, (wait.as_secs() + 1).to_string())], page).into_response()
+        }
+        LoginRefusal::WrongPassword => pages::login(StatusCode::FORBIDDEN, Some("This is not the password.")),
+    }
 }
 
-fn refused() -> Response {
-    let detail = "The request came from another site. Open this page yourself and try again.";
-    pages::failure(StatusCode::FORBIDDEN, "That was refused", detail)
+/// A request with a valid session. Other requests are redirected to the log-in page.
+#[derive(Debug)]
+pub(super) struct LoggedIn;
+
+impl FromRequestParts<App> for LoggedIn {
+    type Rejection = Redirect;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Redirect> {
+        let session = app.login.session_name(&parts.headers);
+        session.map(|_| Self).ok_or_else(|| Redirect::to("/log-in"))
+    }
 }

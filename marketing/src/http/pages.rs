@@ -6,7 +6,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use chrono::NaiveDateTime;
-use service_kit::Stylesheet;
+use service_kit::{BASE_STYLE, Stylesheet};
 
 use super::query::ListQuery;
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     list::{Page, PageStart, Row},
 };
 
-pub(crate) const STYLE: Stylesheet = Stylesheet::new(include_str!("../../assets/style.css"));
+pub(crate) const STYLE: Stylesheet = Stylesheet::new(&[BASE_STYLE, include_str!("../../assets/style.css")]);
 
 #[derive(Template)]
 #[template(path = "list.html")]

@@ -11,7 +11,7 @@ use service_kit::Stylesheet;
 
 use super::{field_errors::FieldErrors, form::RegistrationForm, problem::Problem};
 
-pub(crate) const STYLE: Stylesheet = Stylesheet::new(include_str!("../../assets/style.css"));
+pub(crate) const STYLE: Stylesheet = Stylesheet::new(&[include_str!("../../assets/style.css")]);
 
 #[derive(Template)]
 #[template(path = "form.html")]

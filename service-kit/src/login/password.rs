@@ -1,4 +1,4 @@
-//! The operator, who may read the list of customers and logs in with a password.
+//! The password of the operators, and its hash.
 
 use std::{
     fmt,
@@ -11,19 +11,20 @@ use anyhow::{Context, ensure};
 use argon2::{
     Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash as Phc,
 };
-use service_kit::write_stdout;
 use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use crate::write_stdout;
 
 /// Minimum length of a password that is the only factor (NIST SP 800-63B, section 3.1.1.2).
 const MIN_CHARACTERS: usize = 15;
 
 /// An argon2 hash in PHC format, `$argon2id$v=19$…`.
 #[derive(Clone)]
-pub(crate) struct PasswordHash(Phc);
+pub struct PasswordHash(Phc);
 
-/// Verifies the operator's password.
-#[derive(Debug, Clone)]
-pub(crate) struct Operator {
+/// Verifies the operators' password.
+#[derive(Debug)]
+pub(super) struct Verifier {
     hash: PasswordHash,
     /// One permit: a verification takes 19 MiB and a core, however many clients try simultaneously.
     verification: Arc<Semaphore>,
@@ -33,7 +34,8 @@ impl FromStr for PasswordHash {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const REASON: &str = "not an argon2 hash like $argon2id$v=19$…; `marketing hash-password` makes one";
+        const REASON: &str =
+            "not an argon2 hash like $argon2id$v=19$…; the subcommand `hash-password` makes one";
         let phc = Phc::new(text).map_err(|_| REASON)?;
         let is_known = Algorithm::new(phc.algorithm).is_ok() && Params::try_from(&phc).is_ok();
         let is_complete = phc.salt.is_some() && phc.hash.is_some();
@@ -49,20 +51,20 @@ impl fmt::Debug for PasswordHash {
 }
 
 impl PasswordHash {
-    /// Returns the hash as text. It is a secret, and all instances of Marketing share it.
-    pub(crate) fn to_secret(&self) -> String {
+    /// Returns the hash as text. It is a secret, and all instances of a service share it.
+    pub(super) fn to_secret(&self) -> String {
         self.0.to_string()
     }
 }
 
-impl Operator {
-    /// Returns the operator whose password has this hash.
-    pub(crate) fn new(hash: PasswordHash) -> Self {
+impl Verifier {
+    /// Returns the verifier of the password with this hash.
+    pub(super) fn new(hash: PasswordHash) -> Self {
         Self { hash, verification: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Returns whether this is the operator's password.
-    pub(crate) async fn verify(&self, password: String) -> bool {
+    /// Returns whether this is the password.
+    pub(super) async fn verify(&self, password: String) -> bool {
         let Ok(permit) = Arc::clone(&self.verification).acquire_owned().await else { return false };
         let PasswordHash(hash) = self.hash.clone();
         let verified = spawn_blocking(move || {
@@ -96,7 +98,7 @@ pub fn hash_password() -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Operator, PasswordHash};
+    use super::{PasswordHash, Verifier};
 
     /// The hash of `development-only`, from `marketing hash-password`.
     const HASH: &str =
@@ -104,10 +106,10 @@ mod tests {
 
     #[tokio::test]
     async fn hash_verifies_only_its_password() {
-        let operator = Operator::new(HASH.parse().unwrap());
-        assert!(operator.verify("development-only".into()).await);
-        assert!(!operator.verify("development-onl".into()).await);
-        assert!(!operator.verify(String::new()).await);
+        let verifier = Verifier::new(HASH.parse().unwrap());
+        assert!(verifier.verify("development-only".into()).await);
+        assert!(!verifier.verify("development-onl".into()).await);
+        assert!(!verifier.verify(String::new()).await);
     }
 
     #[test]

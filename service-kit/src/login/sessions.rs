@@ -15,19 +15,12 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    extract::FromRequestParts,
-    http::{HeaderMap, request::Parts},
-    response::Redirect,
-};
+use axum::http::HeaderMap;
 use axum_extra::extract::cookie::{Cookie, Key, SameSite, SignedCookieJar};
 use chrono::Utc;
 use uuid::Uuid;
 
-use super::App;
-use crate::operator::PasswordHash;
-
-const COOKIE: &str = "marketing_session";
+use super::PasswordHash;
 
 /// A working day.
 const SESSION_TTL: Duration = Duration::from_hours(10);
@@ -37,15 +30,19 @@ const MAX_ENDED_SESSIONS: usize = 10_000;
 
 /// Starts, verifies and ends sessions.
 pub(super) struct Sessions {
+    /// Name of the cookie. Browsers send it to each port of a host, so each service has its own.
+    cookie: String,
     key: Key,
     ended: Mutex<EndedSessions>,
 }
 
-/// The content of the cookie. As text: the id, a dot, the end in seconds since 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Session {
+/// The content of the cookie. As text: the id, a dot, the end in seconds since 1970, a dot, the name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Session {
     id: Uuid,
     expires_at: i64,
+    /// The name that the operator gave. It is empty if the service asks for none.
+    pub(super) name: String,
 }
 
 /// Sessions that ended before their time.
@@ -58,40 +55,57 @@ struct EndedSessions {
 }
 
 impl Sessions {
-    /// Derives the key from the password hash.
-    pub(super) fn new(hash: &PasswordHash) -> Self {
+    /// Derives the key of a service from the password hash.
+    pub(super) fn new(service: &str, hash: &PasswordHash) -> Self {
         // HKDF needs 32 bytes or more. The label keeps the key apart from other uses of the hash.
-        let secret = format!("marketing log-in session, key 1: {}", hash.to_secret());
-        Self { key: Key::derive_from(secret.as_bytes()), ended: Mutex::default() }
+        let secret = format!("{service} log-in session, key 1: {}", hash.to_secret());
+        let key = Key::derive_from(secret.as_bytes());
+        Self { cookie: format!("{service}_session"), key, ended: Mutex::default() }
     }
 
     /// Returns the cookie of a new session, for the response. `https` makes it a secure cookie.
-    pub(super) fn start(&self, https: bool) -> SignedCookieJar {
+    pub(super) fn start(&self, name: &str, https: bool) -> SignedCookieJar {
         // The id has 122 random bits from the operating system.
-        let session = Session { id: Uuid::new_v4(), expires_at: Utc::now().timestamp() + ttl_seconds() };
-        SignedCookieJar::new(self.key.clone()).add(cookie(session.to_string(), SESSION_TTL, https))
+        let expires_at = Utc::now().timestamp() + ttl_seconds();
+        let session = Session { id: Uuid::new_v4(), expires_at, name: name.to_owned() };
+        SignedCookieJar::new(self.key.clone()).add(self.cookie(session.to_string(), SESSION_TTL, https))
+    }
+
+    /// Returns a cookie that makes the browser remove the cookie of a session.
+    pub(super) fn removal(&self, https: bool) -> Cookie<'static> {
+        self.cookie(String::new(), Duration::ZERO, https)
+    }
+
+    fn cookie(&self, value: String, max_age: Duration, https: bool) -> Cookie<'static> {
+        Cookie::build((self.cookie.clone(), value))
+            .path("/")
+            .max_age(max_age.try_into().unwrap_or_default())
+            .http_only(true)
+            .same_site(SameSite::Strict)
+            .secure(https)
+            .build()
     }
 
     /// Ends the session of a request at this instance.
     pub(super) fn end(&self, headers: &HeaderMap) {
         let now = Utc::now().timestamp();
         if let Some(session) = self.verify(headers, now) {
-            self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(session, now);
+            self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(&session, now);
         }
     }
 
     /// Returns the session of a request, if its cookie is signed, has not expired, and has not ended.
-    fn verify(&self, headers: &HeaderMap, now: i64) -> Option<Session> {
-        let cookie = SignedCookieJar::from_headers(headers, self.key.clone()).get(COOKIE)?;
+    pub(super) fn verify(&self, headers: &HeaderMap, now: i64) -> Option<Session> {
+        let cookie = SignedCookieJar::from_headers(headers, self.key.clone()).get(&self.cookie)?;
         let session: Session = cookie.value().parse().ok()?;
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        (session.expires_at > now && !ended.contains(session)).then_some(session)
+        (session.expires_at > now && !ended.contains(&session)).then_some(session)
     }
 }
 
 impl EndedSessions {
     /// Remembers an ended session. If there are too many, all sessions that exist now end.
-    fn insert(&mut self, session: Session, now: i64) {
+    fn insert(&mut self, session: &Session, now: i64) {
         self.expires_at.retain(|_, expires_at| *expires_at > now);
         if self.expires_at.len() >= MAX_ENDED_SESSIONS {
             self.expires_at.clear();
@@ -100,7 +114,7 @@ impl EndedSessions {
         self.expires_at.insert(session.id, session.expires_at);
     }
 
-    fn contains(&self, session: Session) -> bool {
+    fn contains(&self, session: &Session) -> bool {
         session.expires_at <= self.all_until || self.expires_at.contains_key(&session.id)
     }
 }
@@ -109,47 +123,22 @@ impl FromStr for Session {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (id, expires_at) = text.split_once('.').ok_or(())?;
-        Ok(Self { id: id.parse().map_err(drop)?, expires_at: expires_at.parse().map_err(drop)? })
+        let (id, rest) = text.split_once('.').ok_or(())?;
+        // Sessions of earlier releases have no name.
+        let (expires_at, name) = rest.split_once('.').unwrap_or((rest, ""));
+        let expires_at = expires_at.parse().map_err(drop)?;
+        Ok(Self { id: id.parse().map_err(drop)?, expires_at, name: name.to_owned() })
     }
 }
 
 impl fmt::Display for Session {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}.{}", self.id, self.expires_at)
+        write!(formatter, "{}.{}.{}", self.id, self.expires_at, self.name)
     }
-}
-
-/// Returns a cookie that makes the browser remove the cookie of a session.
-pub(super) fn removal(https: bool) -> Cookie<'static> {
-    cookie(String::new(), Duration::ZERO, https)
-}
-
-fn cookie(value: String, max_age: Duration, https: bool) -> Cookie<'static> {
-    Cookie::build((COOKIE, value))
-        .path("/")
-        .max_age(max_age.try_into().unwrap_or_default())
-        .http_only(true)
-        .same_site(SameSite::Strict)
-        .secure(https)
-        .build()
 }
 
 fn ttl_seconds() -> i64 {
     SESSION_TTL.as_secs().cast_signed()
-}
-
-/// A request with a valid session. Other requests are redirected to the log-in page.
-#[derive(Debug)]
-pub(super) struct LoggedIn;
-
-impl FromRequestParts<App> for LoggedIn {
-    type Rejection = Redirect;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Redirect> {
-        let session = app.sessions.verify(&parts.headers, Utc::now().timestamp());
-        session.map(|_| Self).ok_or_else(|| Redirect::to("/log-in"))
-    }
 }
 
 #[cfg(test)]
@@ -169,12 +158,12 @@ mod tests {
         "$argon2id$v=19$m=19456,t=2,p=1$Zp9g94Kybat4QuXK2HLUUA$oh2vp7faXWhurhEYh0r6/E8q8T9BIVGxlBHUszKd3rg";
 
     fn sessions(hash: &str) -> Sessions {
-        Sessions::new(&hash.parse().unwrap())
+        Sessions::new("marketing", &hash.parse().unwrap())
     }
 
     /// Starts a session, and returns the headers of a later request.
     fn start(sessions: &Sessions) -> HeaderMap {
-        let response = sessions.start(false).into_response();
+        let response = sessions.start("Zoë", false).into_response();
         let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap();
         request(cookie.split_once(';').unwrap().0)
     }
@@ -187,7 +176,7 @@ mod tests {
     fn session_holds_at_instances_with_same_password_until_it_expires() {
         let headers = start(&sessions(HASH));
         let now = Utc::now().timestamp();
-        assert!(sessions(HASH).verify(&headers, now).is_some());
+        assert_eq!(sessions(HASH).verify(&headers, now).unwrap().name, "Zoë");
         assert!(sessions(HASH).verify(&headers, now + ttl_seconds()).is_none(), "expired");
         assert!(sessions(OTHER_HASH).verify(&headers, now).is_none(), "other password");
     }
@@ -199,9 +188,9 @@ mod tests {
         let now = Utc::now().timestamp();
         let cookie = headers[header::COOKIE].to_str().unwrap();
         let session = sessions.verify(&headers, now).unwrap();
-        let later = Session { expires_at: session.expires_at + 1, ..session };
+        let later = Session { expires_at: session.expires_at + 1, ..session.clone() };
         for changed in [
-            cookie.replace(&session.to_string(), &later.to_string()),
+            cookie.replace(&session.expires_at.to_string(), &later.expires_at.to_string()),
             format!("marketing_session={session}"),
             "marketing_session=".to_owned(),
         ] {
@@ -223,13 +212,13 @@ mod tests {
     #[test]
     fn many_log_outs_end_all_sessions_and_do_not_grow_memory() {
         let mut ended = EndedSessions::default();
-        let session = || Session { id: Uuid::new_v4(), expires_at: ttl_seconds() };
+        let session = || Session { id: Uuid::new_v4(), expires_at: ttl_seconds(), name: String::new() };
         let sessions: Vec<Session> = (0..=MAX_ENDED_SESSIONS).map(|_| session()).collect();
         for session in &sessions {
-            ended.insert(*session, 0);
+            ended.insert(session, 0);
         }
         assert!(ended.expires_at.len() <= MAX_ENDED_SESSIONS);
-        assert!(sessions.iter().all(|session| ended.contains(*session)));
-        assert!(!ended.contains(Session { id: Uuid::new_v4(), expires_at: ttl_seconds() + 1 }));
+        assert!(sessions.iter().all(|session| ended.contains(session)));
+        assert!(!ended.contains(&Session { expires_at: ttl_seconds() + 1, ..session() }));
     }
 }

@@ -1,0 +1,114 @@
+//! Logging in with the operators' password: the password, the sessions, and the protection against other sites.
+//!
+//! A service renders its own pages. A request is logged in if [`Login::session_name`] returns a name.
+
+mod password;
+mod sessions;
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::http::HeaderMap;
+use axum_extra::extract::cookie::{CookieJar, SignedCookieJar};
+use chrono::Utc;
+use tokio::time::sleep;
+
+pub use password::{PasswordHash, hash_password};
+
+use crate::{RateLimit, TrustedProxies};
+use password::Verifier;
+use sessions::Sessions;
+
+/// Attempts to log in, per client.
+const LOGINS_PER_MINUTE: u32 = 10;
+
+/// Delay of the response to a wrong password, in addition to the verification.
+const FAILURE_DELAY: Duration = Duration::from_secs(1);
+
+/// The log-in of one service. Every page behind it has the same password.
+pub struct Login {
+    verifier: Verifier,
+    sessions: Sessions,
+    attempts: RateLimit,
+    proxies: TrustedProxies,
+}
+
+/// The reason for which a request is not logged in or out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginRefusal {
+    /// Another site caused the request.
+    CrossSite,
+    /// The client has made too many attempts. It may try again after this time.
+    TooManyAttempts(Duration),
+    /// The password is wrong.
+    WrongPassword,
+}
+
+impl Login {
+    /// Returns the log-in of a service, such as `marketing`, whose operators' password has this hash.
+    #[must_use]
+    pub fn new(service: &str, hash: PasswordHash, proxies: TrustedProxies) -> Self {
+        Self {
+            sessions: Sessions::new(service, &hash),
+            verifier: Verifier::new(hash),
+            attempts: RateLimit::per_minute(LOGINS_PER_MINUTE),
+            proxies,
+        }
+    }
+
+    /// Verifies a password, and returns the cookie of a new session. `name` is the name that the operator gave.
+    ///
+    /// # Errors
+    /// Returns a [`LoginRefusal`] if the request came from another site, too often, or with a wrong password.
+    pub async fn log_in(
+        &self,
+        peer: SocketAddr,
+        headers: &HeaderMap,
+        password: String,
+        name: &str,
+    ) -> Result<SignedCookieJar, LoginRefusal> {
+        if is_cross_site(headers) {
+            return Err(LoginRefusal::CrossSite);
+        }
+        let client = self.proxies.client(peer, headers);
+        if let Err(wait) = self.attempts.try_acquire(client) {
+            tracing::warn!("too many attempts to log in");
+            return Err(LoginRefusal::TooManyAttempts(wait));
+        }
+        if !self.verifier.verify(password).await {
+            tracing::warn!("log-in with a wrong password");
+            sleep(FAILURE_DELAY).await;
+            return Err(LoginRefusal::WrongPassword);
+        }
+        tracing::info!("an operator logged in");
+        Ok(self.sessions.start(name, self.proxies.https(peer, headers)))
+    }
+
+    /// Ends the session of a request, and returns the cookie that removes its cookie.
+    ///
+    /// # Errors
+    /// Returns [`LoginRefusal::CrossSite`] if the request came from another site.
+    pub fn log_out(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<CookieJar, LoginRefusal> {
+        if is_cross_site(headers) {
+            return Err(LoginRefusal::CrossSite);
+        }
+        self.sessions.end(headers);
+        let removal = self.sessions.removal(self.proxies.https(peer, headers));
+        Ok(CookieJar::new().add(removal))
+    }
+
+    /// Returns the name of a request's session, or `None` if the request has no valid session.
+    #[must_use]
+    pub fn session_name(&self, headers: &HeaderMap) -> Option<String> {
+        self.sessions.verify(headers, Utc::now().timestamp()).map(|session| session.name)
+    }
+}
+
+/// Returns whether another site caused the request.
+///
+/// The attribute `SameSite` of the cookie protects a session. This check also prevents another site from
+/// starting a session in the operator's browser. Browsers send the header with every request to a trustworthy
+/// origin, programs do not send it.
+#[must_use]
+pub fn is_cross_site(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
+}
