@@ -1,9 +1,9 @@
 //! `console dead-letters`: lists, checks, and moves rejected messages.
 
 mod edit;
-mod operation;
-mod output;
-mod prediction;
+pub(crate) mod operation;
+pub(crate) mod output;
+pub(crate) mod prediction;
 mod selection;
 
 use std::process::ExitCode;
@@ -270,7 +270,7 @@ async fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
 
 async fn predict(database: &MarketingDatabase, found: &[FoundLetter]) -> anyhow::Result<Vec<Prediction>> {
     let mut marketing = Marketing::connect(&database.marketing_database_url).await?;
-    prediction::predict(&mut marketing, found).await
+    prediction::predict(Some(&mut marketing), found).await
 }
 
 async fn note_unmasked(
@@ -315,7 +315,8 @@ async fn start(
     // The journal is read while the letters are.
     let (mut journal, letters) =
         try_join!(Journal::open(brokers.source(), &operator), selection.list(places))?;
-    let operation = Operation::start(&mut journal, action, &letters, selection, rate, why).await?;
+    let operation =
+        Operation::start(&mut journal, action, &letters, &selection.to_string(), rate, why).await?;
     execute(&operation, &mut journal, places).await
 }
 
@@ -372,7 +373,8 @@ async fn edit(arguments: &EditArguments) -> anyhow::Result<ExitCode> {
     let mut journal = Journal::open(brokers.source(), &operator).await?;
     let letters = [(found.place.clone(), found.letter.clone())];
     let operation =
-        Operation::start(&mut journal, Action::Edit, &letters, &selection, None, why.as_deref()).await?;
+        Operation::start(&mut journal, Action::Edit, &letters, &selection.to_string(), None, why.as_deref())
+            .await?;
     let operation = operation.with_body(&mut journal, edited).await?;
     execute(&operation, &mut journal, &places).await
 }

@@ -24,6 +24,7 @@ use crate::letter::LetterId;
 
 pub(crate) use chain::{Link, hash};
 pub use command::Arguments;
+pub(crate) use command::describe;
 pub use command::run;
 
 use chain::Chain;

@@ -11,6 +11,7 @@ mod letter_queue;
 mod marketing;
 mod mask;
 mod operator;
+pub mod page;
 pub mod reconcile;
 pub mod subscriptions;
 mod web_store;

@@ -1,9 +1,10 @@
 //! The program `console`.
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use console::{dead_letters, find, journal, reconcile, subscriptions};
+use console::{dead_letters, find, journal, page, reconcile, subscriptions};
+use tokio::runtime::Builder;
 
 /// Shows operators the state of the whole system
 #[derive(Debug, Parser)]
@@ -15,6 +16,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(Box<page::Arguments>),
+    Health(page::HealthArguments),
+    /// Asks for a password, or reads it from standard input, and prints its hash
+    HashPassword,
     Reconcile(Box<reconcile::Arguments>),
     Find(Box<find::Arguments>),
     DeadLetters(Box<dead_letters::Arguments>),
@@ -22,9 +27,23 @@ enum Command {
     Journal(Box<journal::Arguments>),
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<ExitCode> {
-    match service_kit::parse_config::<Arguments>().command {
+fn main() -> anyhow::Result<ExitCode> {
+    // Before the settings are parsed, so that an invalid hash in the environment does not prevent a new one.
+    if env::args().nth(1).as_deref() == Some("hash-password") {
+        return service_kit::hash_password().map(|()| ExitCode::SUCCESS);
+    }
+    let command = service_kit::parse_config::<Arguments>().command;
+    // The page responds on other threads than the watch reads the servers.
+    let is_service = matches!(command, Command::Serve(_));
+    let mut runtime = if is_service { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    runtime.enable_all().build()?.block_on(run(command))
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(arguments) => Box::pin(page::run(*arguments)).await.map(|()| ExitCode::SUCCESS),
+        Command::Health(arguments) => page::probe_health(&arguments).await.map(|()| ExitCode::SUCCESS),
+        Command::HashPassword => service_kit::hash_password().map(|()| ExitCode::SUCCESS),
         Command::Reconcile(arguments) => reconcile::run(&arguments).await,
         Command::Find(arguments) => find::run(&arguments).await,
         Command::DeadLetters(arguments) => dead_letters::run(&arguments).await,

@@ -1,5 +1,7 @@
 //! Queries on Marketing's database.
 
+use std::time::Duration;
+
 use chrono::NaiveDateTime;
 use futures_util::{TryStreamExt, stream::BoxStream};
 use serde::Serialize;
@@ -50,6 +52,17 @@ pub(crate) struct ReceivedRow {
     pub(crate) received_at: NaiveDateTime,
 }
 
+/// Recent rows of Marketing, for the page.
+#[derive(Debug, Clone, FromRow)]
+pub(crate) struct Arrivals {
+    /// Rows that were inserted in the last 5 seconds, up to 100,000.
+    pub(crate) arrived: i64,
+    /// The age of the newest row in microseconds.
+    pub(crate) last_arrival_age: Option<i64>,
+    /// The newest customer of the Web Store among the last 100 rows.
+    pub(crate) newest: Option<String>,
+}
+
 pub(crate) struct Marketing(MySqlConnection);
 
 /// A stream of rows in the order of the ids.
@@ -78,6 +91,30 @@ impl Marketing {
             Ok(connection)
         };
         Ok(Self(DATABASE.connect(connect).await?))
+    }
+
+    /// Limits each statement to this time on the server.
+    pub(crate) async fn limit_statements(&mut self, limit: Duration) -> anyhow::Result<()> {
+        let milliseconds = limit.as_millis();
+        let seconds = limit.as_secs_f64();
+        let settings = format!(
+            "SET autocommit = 1 /*!80000 , max_execution_time = {milliseconds} */ /*M! , max_statement_time = {seconds} */"
+        );
+        DATABASE.query(self.0.execute(AssertSqlSafe(settings))).await.map(drop)
+    }
+
+    /// Returns the recent rows. The cost does not depend on the number of rows.
+    pub(crate) async fn arrivals(&mut self) -> anyhow::Result<Arrivals> {
+        let select = "SELECT
+                (SELECT COUNT(*) FROM (
+                    SELECT 1 FROM customers WHERE received_at >= UTC_TIMESTAMP(6) - INTERVAL 5 SECOND LIMIT 100000
+                ) recent) AS arrived,
+                (SELECT TIMESTAMPDIFF(MICROSECOND, MAX(received_at), UTC_TIMESTAMP(6)) FROM customers)
+                    AS last_arrival_age,
+                (SELECT MAX(customer_id) FROM (
+                    SELECT customer_id, source FROM customers ORDER BY received_at DESC, customer_id DESC LIMIT 100
+                ) latest WHERE source = 'web-store') AS newest";
+        DATABASE.query(sqlx::query_as(select).fetch_one(&mut self.0)).await
     }
 
     /// Streams the rows with ids after `after` and up to `last`, by id. Without `last` there is no upper limit.

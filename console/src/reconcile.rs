@@ -2,17 +2,17 @@
 
 mod comparison;
 mod dead_letters;
-mod flow;
+pub(crate) mod flow;
 mod output;
 mod report;
 mod search;
 mod sources;
 mod unlocated;
-mod watch;
+pub(crate) mod watch;
 
 use std::{mem, process::ExitCode};
 
-use service_kit::{Logging, MetricsEndpoint};
+use service_kit::{Logging, MetricsEndpoint, metrics_registry};
 use tokio::sync;
 use uuid::Uuid;
 
@@ -90,7 +90,9 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let metrics_listener = arguments.metrics.bind().await?;
         let shutdown = service_kit::shutdown_on_signal()?;
         let repair = arguments.repair && !arguments.no_repair;
-        watch::watch(&arguments.sources, repair, metrics_listener, &shutdown).await?;
+        let mut registry = metrics_registry(env!("CARGO_PKG_VERSION"));
+        let metrics = watch::Metrics::register(&mut registry);
+        watch::watch(&arguments.sources, repair, (registry, metrics), metrics_listener, &shutdown).await?;
         return Ok(ExitCode::SUCCESS);
     }
     let ids = if arguments.missing_ids { Some(State::Missing) } else { arguments.ids };

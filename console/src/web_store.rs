@@ -3,7 +3,9 @@
 mod history;
 mod lookup;
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{AssertSqlSafe, Connection, Executor, FromRow, PgConnection, postgres::PgConnectOptions};
 use uuid::Uuid;
 
@@ -25,6 +27,24 @@ pub(crate) struct Customer {
     /// Whether the outbox has the event of this version.
     pub(crate) in_outbox: bool,
 }
+
+/// Recent events of the Web Store, for the page.
+#[derive(Debug, Clone, Copy, FromRow)]
+pub(crate) struct Activity {
+    /// Customers that registered in [`ACTIVITY_PERIOD`], up to 100,000.
+    pub(crate) registered: i64,
+    /// Events in the outbox that the broker has not refused, up to 10,001.
+    pub(crate) fresh: i64,
+    /// Events in the outbox that the broker has refused, up to 10,001.
+    pub(crate) parked: i64,
+    /// The age of the oldest event in seconds, or 0.
+    pub(crate) oldest_age: f64,
+    /// The age in seconds of the first customer that registered after `newest_arrived`.
+    pub(crate) first_absent_age: Option<f64>,
+}
+
+/// The period in which registrations are counted.
+pub(crate) const ACTIVITY_PERIOD: TimeDelta = TimeDelta::seconds(5);
 
 /// The columns of [`Customer`].
 const CUSTOMERS: &str = "SELECT id, version::bigint AS version, coalesce(changed_at, registered_at) AS since,
@@ -50,6 +70,37 @@ impl WebStore {
     /// Returns the time of the server's clock.
     pub(crate) async fn now(&mut self) -> anyhow::Result<DateTime<Utc>> {
         DATABASE.query(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&mut self.0)).await
+    }
+
+    /// Limits each statement to this time on the server, and makes the server use indexes whatever its statistics are.
+    pub(crate) async fn limit_statements(&mut self, limit: Duration) -> anyhow::Result<()> {
+        let settings = format!("SET statement_timeout = {}; SET enable_seqscan = off", limit.as_millis());
+        DATABASE.query(self.0.execute(AssertSqlSafe(settings))).await.map(drop)
+    }
+
+    /// Returns the recent events. The cost does not depend on the number of customers or events.
+    ///
+    /// Registrations are counted by the times in their ids, in a period that ended a second ago. So their transactions
+    /// have committed.
+    pub(crate) async fn activity(&mut self, newest_arrived: Option<Uuid>) -> anyhow::Result<Activity> {
+        let select = "WITH
+                fresh AS (
+                    SELECT queued_at FROM outbox WHERE retry_at IS NULL ORDER BY queued_at, message_id LIMIT 10001
+                ),
+                parked AS (SELECT queued_at FROM outbox WHERE retry_at IS NOT NULL LIMIT 10001)
+            SELECT
+                (SELECT count(*) FROM (SELECT FROM customers WHERE id >= $1 AND id < $2 LIMIT 100000) recent)
+                    AS registered,
+                (SELECT count(*) FROM fresh) AS fresh,
+                (SELECT count(*) FROM parked) AS parked,
+                coalesce(extract(epoch FROM clock_timestamp() - least(
+                    (SELECT min(queued_at) FROM fresh), (SELECT min(queued_at) FROM parked)
+                )), 0)::float8 AS oldest_age,
+                (SELECT extract(epoch FROM clock_timestamp() - registered_at)::float8
+                    FROM customers WHERE id > $3 ORDER BY id LIMIT 1) AS first_absent_age";
+        let until = self.now().await? - TimeDelta::seconds(1);
+        let select = sqlx::query_as(select).bind(first_id(until - ACTIVITY_PERIOD)).bind(first_id(until));
+        DATABASE.query(select.bind(newest_arrived).fetch_one(&mut self.0)).await
     }
 
     /// Returns about the number of customers, from the server's statistics.

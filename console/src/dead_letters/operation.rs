@@ -15,7 +15,6 @@ use messaging::{HeldQueue, Incoming, MessageCopy, PublishOutcome, Session};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::selection::Selection;
 use crate::{
     inventory::{KEPT, Place},
     journal::{Action, EXCHANGE, Event, Journal, SelectedLetter, hash},
@@ -36,9 +35,9 @@ const ROUND: Duration = Duration::from_mins(1);
 
 /// An operation with the ids of its letters, by the queue that has them.
 #[derive(Debug)]
-pub(super) struct Operation {
-    pub(super) id: Uuid,
-    pub(super) action: Action,
+pub(crate) struct Operation {
+    pub(crate) id: Uuid,
+    pub(crate) action: Action,
     rate: Option<u32>,
     letters: BTreeMap<String, BTreeSet<LetterId>>,
     /// The new body of an edited letter.
@@ -49,7 +48,7 @@ pub(super) struct Operation {
 
 /// The end of an operation.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// All letters that were there have been moved.
     Finished {
         moved: u64,
@@ -69,15 +68,15 @@ enum RoundEnd {
 }
 
 impl Operation {
-    /// Writes a new operation to the journal.
+    /// Writes a new operation to the journal. `selection` describes the choice of its letters.
     ///
     /// # Errors
     /// Returns an error if the journal cannot be written. No letter has moved then.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         journal: &mut Journal,
         action: Action,
         letters: &[(String, Letter)],
-        selection: &Selection,
+        selection: &str,
         rate: Option<u32>,
         why: Option<&str>,
     ) -> anyhow::Result<Self> {
@@ -87,7 +86,7 @@ impl Operation {
             selected.entry(place.clone()).or_default().insert(letter.id, letter.message_id.clone());
         }
         let count = selected.values().map(|letters| letters.len() as u64).sum();
-        let (selection, why) = (selection.to_string(), why.map(str::to_owned));
+        let (selection, why) = (selection.to_owned(), why.map(str::to_owned));
         journal.append(id, Event::Started { action, selection, letters: count, rate, why }).await?;
         for (place, letters) in &selected {
             let letters: Vec<_> = letters
@@ -111,7 +110,7 @@ impl Operation {
     ///
     /// # Errors
     /// Returns an error if the journal cannot be written.
-    pub(super) async fn with_body(self, journal: &mut Journal, body: Vec<u8>) -> anyhow::Result<Self> {
+    pub(crate) async fn with_body(self, journal: &mut Journal, body: Vec<u8>) -> anyhow::Result<Self> {
         journal.append(self.id, Event::Edited { body: hash(&body) }).await?;
         Ok(Self { body: Some(body), ..self })
     }
@@ -120,7 +119,7 @@ impl Operation {
     ///
     /// # Errors
     /// Returns an error if the operation is unknown, has ended, or had not selected its letters before the interruption.
-    pub(super) async fn resume(journal: &mut Journal, id: Uuid) -> anyhow::Result<Self> {
+    pub(crate) async fn resume(journal: &mut Journal, id: Uuid) -> anyhow::Result<Self> {
         let operation = Self::unfinished(journal, id)?;
         ensure!(
             operation.action != Action::Edit,
@@ -134,7 +133,7 @@ impl Operation {
     ///
     /// # Errors
     /// Returns an error if the operation is unknown or has ended.
-    pub(super) async fn cancel(journal: &mut Journal, id: Uuid) -> anyhow::Result<()> {
+    pub(crate) async fn cancel(journal: &mut Journal, id: Uuid) -> anyhow::Result<()> {
         Self::find(journal, id)?;
         journal.append(id, Event::Cancelled).await
     }
@@ -177,7 +176,7 @@ impl Operation {
     }
 
     /// Returns the number of letters.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.letters.values().map(|letters| letters.len() as u64).sum()
     }
 
@@ -186,7 +185,7 @@ impl Operation {
     /// # Errors
     /// Returns an error if a server fails, or if a destination does not take a letter. The remaining letters stay, and
     /// the operation can be resumed.
-    pub(super) async fn execute(
+    pub(crate) async fn execute(
         &self,
         journal: &mut Journal,
         places: &[Place<'_>],

@@ -19,7 +19,7 @@ use crate::{
 
 /// A letter as `show` prints it.
 #[derive(Debug, Serialize)]
-pub(super) struct Shown<'a> {
+pub(crate) struct Shown<'a> {
     #[serde(flatten)]
     letter: &'a Letter,
     failed_deliveries: u64,
@@ -29,7 +29,7 @@ pub(super) struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    pub(super) fn new(found: &'a FoundLetter, unmask: bool) -> Self {
+    pub(crate) fn new(found: &'a FoundLetter, unmask: bool) -> Self {
         let message = &found.message;
         let text = || String::from_utf8_lossy(message.body()).into_owned();
         let parsed = serde_json::from_slice(message.body()).ok();
@@ -53,7 +53,7 @@ impl<'a> Shown<'a> {
 }
 
 /// Returns one line of JSON for each value.
-pub(super) fn json_lines<T: Serialize>(values: &[T]) -> anyhow::Result<String> {
+pub(crate) fn json_lines<T: Serialize>(values: &[T]) -> anyhow::Result<String> {
     let mut text = String::new();
     for value in values {
         writeln!(text, "{}", serde_json::to_string(value)?)?;
@@ -62,7 +62,7 @@ pub(super) fn json_lines<T: Serialize>(values: &[T]) -> anyhow::Result<String> {
 }
 
 /// Returns a JSON document on several lines for each value.
-pub(super) fn json_documents<T: Serialize>(values: impl Iterator<Item = T>) -> anyhow::Result<String> {
+pub(crate) fn json_documents<T: Serialize>(values: impl Iterator<Item = T>) -> anyhow::Result<String> {
     let mut text = String::new();
     for value in values {
         writeln!(text, "{}", serde_json::to_string_pretty(&value)?)?;
@@ -75,7 +75,7 @@ fn time(time: Option<DateTime<Utc>>) -> String {
 }
 
 /// Returns a table with a line for each queue, reason, and release.
-pub(super) fn groups(letters: &[Letter]) -> String {
+pub(crate) fn groups(letters: &[Letter]) -> String {
     let mut groups: BTreeMap<_, Vec<Option<DateTime<Utc>>>> = BTreeMap::new();
     for letter in letters {
         let release = letter.rejected_by.as_deref().unwrap_or("-");
@@ -101,7 +101,7 @@ pub(super) fn groups(letters: &[Letter]) -> String {
 }
 
 /// Returns a table with a line for each letter.
-pub(super) fn letters(letters: &[Letter]) -> String {
+pub(crate) fn letters(letters: &[Letter]) -> String {
     let mut rows = vec![["letter", "queue", "reason", "rejected at", "message"].map(str::to_owned)];
     for letter in letters {
         rows.push([
@@ -116,7 +116,7 @@ pub(super) fn letters(letters: &[Letter]) -> String {
 }
 
 /// Returns a table with a line for each queue, reason, and verdict, and with `details` the effect of each letter.
-pub(super) fn predictions(predictions: &[Prediction], details: bool) -> anyhow::Result<String> {
+pub(crate) fn predictions(predictions: &[Prediction], details: bool) -> anyhow::Result<String> {
     let mut text = String::new();
     if details {
         for prediction in predictions {
@@ -151,7 +151,7 @@ fn verdict(prediction: &Prediction) -> String {
 }
 
 /// Returns the outcome of an operation.
-pub(super) fn finished(operation: &Operation, moved: u64, absent: u64) -> String {
+pub(crate) fn finished(operation: &Operation, moved: u64, absent: u64) -> String {
     let done = match operation.action {
         Action::Retry => "sent back",
         Action::Edit => "sent the edited message of",

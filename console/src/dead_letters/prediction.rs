@@ -28,25 +28,25 @@ use crate::{
 
 /// The result of today's code for one letter.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Prediction {
+pub(crate) struct Prediction {
     #[serde(flatten)]
-    pub(super) letter: Letter,
+    pub(crate) letter: Letter,
     #[serde(flatten)]
-    pub(super) verdict: Verdict,
+    pub(crate) verdict: Verdict,
     /// The command that the transformer would make.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) command: Option<Command>,
+    pub(crate) command: Option<Command>,
     /// The row that Marketing would then have.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) row: Option<Row>,
+    pub(crate) row: Option<Row>,
     /// The difference between this row and the row that is there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) change: Option<Change>,
+    pub(crate) change: Option<Change>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// The message would be processed.
     Passes,
     /// The message would become a dead letter again.
@@ -60,17 +60,17 @@ pub(super) enum Verdict {
 }
 
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Command {
-    pub(super) message_id: Uuid,
+pub(crate) struct Command {
+    pub(crate) message_id: Uuid,
     #[serde(rename = "type")]
-    pub(super) message_type: String,
-    pub(super) body: Value,
+    pub(crate) message_type: String,
+    pub(crate) body: Value,
 }
 
 /// The effect on Marketing's table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "effect", rename_all = "kebab-case")]
-pub(super) enum Change {
+pub(crate) enum Change {
     Insert,
     /// A higher version replaces the row.
     Update {
@@ -84,12 +84,12 @@ pub(super) enum Change {
 }
 
 impl Prediction {
-    pub(super) fn passes(&self) -> bool {
+    pub(crate) fn passes(&self) -> bool {
         self.verdict == Verdict::Passes
     }
 
     /// Removes personal data.
-    pub(super) fn mask(&mut self) {
+    pub(crate) fn mask(&mut self) {
         if let Some(row) = &mut self.row {
             row.full_name = mask(&row.full_name);
             row.email_address = mask(&row.email_address);
@@ -103,27 +103,32 @@ impl Prediction {
     }
 }
 
-/// Returns the prediction of each letter, in order.
+/// Returns the prediction of each letter, in order. Without Marketing's database, they do not compare rows.
 ///
 /// # Errors
 /// Returns an error if Marketing's database cannot be read.
-pub(super) async fn predict(
-    marketing: &mut Marketing,
+pub(crate) async fn predict(
+    marketing: Option<&mut Marketing>,
     letters: &[FoundLetter],
 ) -> anyhow::Result<Vec<Prediction>> {
-    let effects: Vec<_> = letters.iter().map(effect).collect();
+    let effects: Vec<_> = letters.iter().map(|found| effect(&found.letter, &found.message)).collect();
     let customer = |effect: &Result<Effect, _>| effect.as_ref().ok()?.customer.as_ref().map(Customer::id);
     let ids: Vec<_> = effects.iter().filter_map(customer).collect();
+    let has_rows = marketing.is_some();
     let mut rows = HashMap::new();
-    for page in ids.chunks(1000) {
-        rows.extend(marketing.customers(page).await?.into_iter().map(|row| (row.customer_id.clone(), row)));
+    if let Some(marketing) = marketing {
+        for page in ids.chunks(1000) {
+            let found = marketing.customers(page).await?;
+            rows.extend(found.into_iter().map(|row| (row.customer_id.clone(), row)));
+        }
     }
     let predictions = letters.iter().zip(effects).map(|(found, effect)| {
         let letter = found.letter.clone();
         match effect {
             Ok(Effect { command, customer }) => {
                 let row = customer.as_ref().map(row_of);
-                let change = row.as_ref().map(|row| change(row, rows.get(&row.customer_id)));
+                let compared = row.as_ref().filter(|_| has_rows);
+                let change = compared.map(|row| change(row, rows.get(&row.customer_id)));
                 Prediction { letter, verdict: Verdict::Passes, command, row, change }
             }
             Err((at, rejection)) => {
@@ -139,6 +144,11 @@ pub(super) async fn predict(
     Ok(predictions.collect())
 }
 
+/// Returns whether the code of this release would process the message of a letter.
+pub(crate) fn would_pass(letter: &Letter, message: &Incoming) -> bool {
+    effect(letter, message).is_ok()
+}
+
 /// The effect of a message: a command, a version of a customer, or nothing that lasts, as for a probe.
 #[derive(Debug, Default)]
 struct Effect {
@@ -147,9 +157,9 @@ struct Effect {
 }
 
 /// Returns the effect of a letter, or the rejection and the queue of the consumer that rejects it.
-fn effect(found: &FoundLetter) -> Result<Effect, (String, Rejection)> {
-    let name = &found.letter.queue;
-    let original = found.message.original().received();
+fn effect(letter: &Letter, message: &Incoming) -> Result<Effect, (String, Rejection)> {
+    let name = &letter.queue;
+    let original = message.original().received();
     let rejected = |queue: &str| {
         let queue = queue.to_owned();
         move |rejection| (queue, rejection)

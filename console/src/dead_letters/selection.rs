@@ -15,7 +15,7 @@ const MIN_PREFIX: usize = 4;
 
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = true)]
-pub(super) struct Selection {
+pub(crate) struct Selection {
     /// Ids of letters, their first digits, or ids of messages
     #[arg(value_name = "ID", conflicts_with_all = ["all", "reason"])]
     ids: Vec<String>,
@@ -43,7 +43,7 @@ impl fmt::Display for Selection {
 
 impl Selection {
     /// Returns the selection of one letter.
-    pub(super) fn one(id: &str) -> Self {
+    pub(crate) fn one(id: &str) -> Self {
         Self { ids: vec![id.to_owned()], reason: None, all: false, queue: None }
     }
 
@@ -52,7 +52,7 @@ impl Selection {
     /// # Errors
     /// Returns [`NoMatch`] if there is none, or if an id does not select exactly one. Returns an error if a broker cannot
     /// be read.
-    pub(super) async fn list(&self, places: &[Place<'_>]) -> anyhow::Result<Vec<(String, Letter)>> {
+    pub(crate) async fn list(&self, places: &[Place<'_>]) -> anyhow::Result<Vec<(String, Letter)>> {
         let mut letters = Vec::new();
         for place in places {
             place
@@ -71,7 +71,7 @@ impl Selection {
     ///
     /// # Errors
     /// Returns the errors of [`Selection::list`].
-    pub(super) async fn read(&self, places: &[Place<'_>]) -> anyhow::Result<Vec<FoundLetter>> {
+    pub(crate) async fn read(&self, places: &[Place<'_>]) -> anyhow::Result<Vec<FoundLetter>> {
         let mut found = Vec::new();
         for place in places {
             place

@@ -110,7 +110,7 @@ fn print(journal: &Journal, options: &Options) -> anyhow::Result<()> {
 }
 
 /// Returns a sentence about an event.
-fn describe(event: &Event) -> String {
+pub(crate) fn describe(event: &Event) -> String {
     match event {
         Event::Created => "created the journal".to_owned(),
         Event::Started { action, selection, letters, rate, why } => {

@@ -14,7 +14,8 @@ mod suspects;
 use std::{convert::Infallible, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use service_kit::{FailureLog, metrics_registry, serve_metrics};
+use prometheus_client::registry::Registry;
+use service_kit::{FailureLog, serve_metrics};
 use tokio::{
     net::TcpListener,
     sync,
@@ -34,7 +35,7 @@ use crate::{
     marketing::Marketing,
     web_store::{Customer, WebStore, first_id, time},
 };
-use metrics::Metrics;
+pub(crate) use metrics::Metrics;
 use replay::{Lost, Replays};
 use suspects::{Evidence, Suspects};
 
@@ -61,22 +62,21 @@ const DEAD_LETTERS_INTERVAL: Duration = Duration::from_secs(10);
 
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// Checks customers continuously until shutdown. Requests replays of lost ones if `repair` is set.
+/// Checks customers continuously until shutdown. Requests replays of lost ones if `repair` is set. Serves the metrics.
 ///
 /// A server that cannot be read is logged once, and then in summaries.
 ///
 /// # Errors
 /// Returns an error if the listener of the metrics fails.
-pub(super) async fn watch(
+pub(crate) async fn watch(
     sources: &Sources,
     repair: bool,
+    (registry, metrics): (Registry, Metrics),
     metrics_listener: TcpListener,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     tracing::info!(repair, "watching the customers of both applications");
     let flow = sync::watch::Sender::new(Flow::default());
-    let mut registry = metrics_registry(env!("CARGO_PKG_VERSION"));
-    let metrics = Metrics::register(&mut registry);
     let mut watcher = Watcher {
         sources,
         flow: flow.subscribe(),
@@ -185,9 +185,10 @@ impl Watcher<'_> {
         self.scan(&mut tables).await?;
         let lost = self.compare_suspects(&mut tables).await?;
         self.tables = Some(tables);
-        self.metrics.checked(self.suspects.len());
         self.suspects.log_repaired();
-        self.repair(lost).await
+        let repaired = self.repair(lost).await;
+        self.metrics.checked(self.suspects.len(), self.suspects.lost());
+        repaired
     }
 
     fn periods(&mut self, until: DateTime<Utc>) -> Periods {
@@ -376,6 +377,7 @@ impl Watcher<'_> {
             let ids: Vec<Uuid> =
                 customers.iter().filter(|lost| lost.state == state).map(|lost| lost.id).collect();
             replay::log(event, state, &ids);
+            self.suspects.note_lost(&ids);
             self.suspects.pause(&ids, Instant::now());
         }
     }

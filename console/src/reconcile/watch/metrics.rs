@@ -25,7 +25,18 @@ pub(crate) struct Metrics {
     differing: Gauge,
     requested: Family<StateLabel, Counter>,
     check_age: Measurement,
-    checked: watch::Sender<Instant>,
+    started: Instant,
+    last_check: watch::Sender<Option<Check>>,
+}
+
+/// The result of a check.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Check {
+    pub(crate) at: Instant,
+    /// Customers that differ between the applications, also those on the way.
+    pub(crate) differing: usize,
+    /// Customers whose message is lost.
+    pub(crate) lost: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,7 +55,8 @@ impl Metrics {
             differing: Gauge::default(),
             requested: Family::default(),
             check_age: Measurement::default(),
-            checked: watch::Sender::new(Instant::now()),
+            started: Instant::now(),
+            last_check: watch::Sender::new(None),
         };
         // An increase is visible only in a series that had a value before.
         for state in [State::Missing, State::Behind, State::Ahead] {
@@ -81,8 +93,13 @@ impl Metrics {
         metrics
     }
 
-    pub(super) fn checked(&self, differing: usize) {
-        self.checked.send_replace(Instant::now());
+    /// Returns the last check that read both databases.
+    pub(crate) fn last_check(&self) -> Option<Check> {
+        *self.last_check.borrow()
+    }
+
+    pub(super) fn checked(&self, differing: usize, lost: usize) {
+        self.last_check.send_replace(Some(Check { at: Instant::now(), differing, lost }));
         self.differing.set(i64::try_from(differing).unwrap_or(i64::MAX));
     }
 
@@ -93,8 +110,9 @@ impl Metrics {
     }
 
     /// Measures the queues and the dead letters.
-    pub(crate) async fn refresh(&self, sources: &Sources, flow: &watch::Sender<Flow>) {
-        self.check_age.set(self.checked.borrow().elapsed().as_secs_f64());
+    pub(super) async fn refresh(&self, sources: &Sources, flow: &watch::Sender<Flow>) {
+        let checked = self.last_check().map_or(self.started, |check| check.at);
+        self.check_age.set(checked.elapsed().as_secs_f64());
         let observed = flow.borrow().queues.clone();
         for (_, queue) in queues() {
             let labels = QueueLabel { messaging_destination_name: queue.name };

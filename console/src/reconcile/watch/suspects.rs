@@ -49,6 +49,8 @@ struct Suspect {
     pauses: u32,
     /// Whether a replay was requested.
     replay_requested: bool,
+    /// Whether the evidence has shown that its message is lost.
+    is_lost: bool,
 }
 
 /// The effect of a comparison on the evidence about a suspect.
@@ -63,6 +65,11 @@ pub(super) enum Evidence {
 impl Suspects {
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
+    }
+
+    /// Returns the number of suspects whose message is lost. They are repaired when they arrive.
+    pub(super) fn lost(&self) -> usize {
+        self.by_id.values().filter(|suspect| suspect.is_lost).count()
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -87,6 +94,7 @@ impl Suspects {
             not_before: read_at,
             pauses: 0,
             replay_requested: false,
+            is_lost: false,
         });
         if left_outbox.is_some() && suspect.left_outbox.is_some() && suspect.version == customer.version {
             return Evidence::Kept;
@@ -140,6 +148,15 @@ impl Suspects {
                 let pause = INITIAL_PAUSE * 2u32.saturating_pow(suspect.pauses.min(16));
                 suspect.not_before = now + pause.min(MAX_PAUSE);
                 suspect.pauses += 1;
+            }
+        }
+    }
+
+    /// Notes that the messages of these suspects are lost.
+    pub(super) fn note_lost(&mut self, ids: &[Uuid]) {
+        for id in ids {
+            if let Some(suspect) = self.by_id.get_mut(id) {
+                suspect.is_lost = true;
             }
         }
     }

@@ -1,0 +1,263 @@
+//! The pages of dead letters: a group with its dry run, and the operations on exactly the listed letters.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::Context;
+use axum::{
+    Form,
+    extract::{Query, State},
+    http::StatusCode,
+    response::{IntoResponse, Redirect, Response},
+};
+use chrono::Utc;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{
+    App,
+    access::{Change, User},
+    operations::Order,
+    view::{self, EditPage, GroupPage, LetterRow},
+};
+use crate::{
+    connections::work_queues,
+    dead_letters::prediction::{Prediction, predict},
+    inventory::{self, FoundLetter},
+    journal::{Action, Event, Journal},
+    letter::{Letter, LetterId},
+    marketing::Marketing,
+};
+
+/// The letters on one page. An operation applies to the listed letters only.
+const MAX_LISTED: usize = 1000;
+
+/// The time limit of reading letters. It is shorter than the time limit of a request.
+const READ_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// A group of letters.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Group {
+    pub(super) queue: String,
+    pub(super) reason: String,
+}
+
+/// The letters that the page has listed.
+#[derive(Debug, Deserialize)]
+pub(super) struct Listed {
+    #[serde(flatten)]
+    group: Group,
+    /// The ids, separated by commas.
+    letters: String,
+    #[serde(default)]
+    why: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Edit {
+    #[serde(flatten)]
+    group: Group,
+    letter: String,
+    step: EditStep,
+    #[serde(default)]
+    body: String,
+    #[serde(default)]
+    why: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum EditStep {
+    /// Shows the body.
+    Open,
+    /// Checks the edited body.
+    Check,
+    /// Sends the edited body.
+    Send,
+}
+
+/// Letters of a group with their messages.
+struct FoundGroup {
+    letters: Vec<FoundLetter>,
+    /// The number of all letters of the group.
+    total: usize,
+}
+
+impl Group {
+    /// Returns the first letters of the group, or those with the given ids.
+    async fn read(&self, app: &App, ids: Option<&BTreeSet<LetterId>>) -> anyhow::Result<FoundGroup> {
+        let mut found = FoundGroup { letters: Vec::new(), total: 0 };
+        let places = inventory::dead_letters(&app.connections.brokers);
+        let own = places.iter().filter(|place| place.queues.iter().any(|queue| queue.name == self.queue));
+        let read = async {
+            for place in own {
+                place
+                    .visit(|letter, message| {
+                        let is_selected = ids.is_none_or(|ids| ids.contains(&letter.id));
+                        if letter.reason != self.reason || !is_selected {
+                            return;
+                        }
+                        found.total += 1;
+                        if found.letters.len() < MAX_LISTED {
+                            let message = message.copy().received();
+                            found.letters.push(FoundLetter { place: place.name.clone(), letter, message });
+                        }
+                    })
+                    .await?;
+            }
+            anyhow::Ok(())
+        };
+        timeout(READ_TIMEOUT, read).await.context("another console may be reading them")??;
+        Ok(found)
+    }
+}
+
+/// Shows a group with the dry run of each letter.
+pub(super) async fn group(user: User, State(app): State<App>, Query(group): Query<Group>) -> Response {
+    if !work_queues().any(|queue| queue.name == group.queue) {
+        return view::failure(StatusCode::NOT_FOUND, "There is no such queue", "Go back to the picture.");
+    }
+    let found = match group.read(&app, None).await {
+        Ok(found) => found,
+        Err(error) => return unreadable(&error),
+    };
+    let predictions = predictions(&app, &found.letters).await;
+    let now = Utc::now();
+    let rows = found.letters.iter().zip(&predictions);
+    let rows = rows.map(|(found, prediction)| LetterRow::new(found, prediction, now)).collect();
+    view::group(&GroupPage { user: &user, group: &group, rows, total: found.total })
+}
+
+/// Returns the masked prediction of each letter. Without Marketing's database, predictions do not know its rows.
+async fn predictions(app: &App, letters: &[FoundLetter]) -> Vec<Prediction> {
+    let connect = Marketing::connect(&app.connections.marketing_database_url);
+    let mut marketing = timeout(Duration::from_secs(1), connect).await.ok().and_then(Result::ok);
+    let predicted = match predict(marketing.as_mut(), letters).await {
+        Ok(predictions) => Ok(predictions),
+        Err(_) => predict(None, letters).await,
+    };
+    let mut predictions = predicted.unwrap_or_default();
+    predictions.iter_mut().for_each(Prediction::mask);
+    predictions
+}
+
+pub(super) async fn retry(change: Change, State(app): State<App>, Form(listed): Form<Listed>) -> Response {
+    start(change, &app, Action::Retry, listed).await
+}
+
+pub(super) async fn discard(change: Change, State(app): State<App>, Form(listed): Form<Listed>) -> Response {
+    if listed.why.trim().is_empty() {
+        let detail = "The journal needs a reason for discarded letters. Go back and enter it.";
+        return view::failure(StatusCode::UNPROCESSABLE_ENTITY, "The reason is missing", detail);
+    }
+    start(change, &app, Action::Discard, listed).await
+}
+
+/// Starts an operation on those listed letters that are still there.
+async fn start(Change(user): Change, app: &App, action: Action, listed: Listed) -> Response {
+    let Listed { group, letters, why } = listed;
+    let ids: Result<BTreeSet<LetterId>, _> = letters.split(',').map(str::parse).collect();
+    let Ok(ids) = ids else {
+        let detail = "The page has sent no valid list of letters. Open it again.";
+        return view::failure(StatusCode::UNPROCESSABLE_ENTITY, "No letters are selected", detail);
+    };
+    let found = match group.read(app, Some(&ids)).await {
+        Ok(found) => found.letters,
+        Err(error) => return unreadable(&error),
+    };
+    if found.is_empty() {
+        return moved();
+    }
+    let letters: Vec<(String, Letter)> = found.into_iter().map(|found| (found.place, found.letter)).collect();
+    let Group { queue, reason } = &group;
+    let selection = format!("{} listed on the page, --queue {queue} --reason {reason}", ids.len());
+    let order = Order { action, letters, selection, why: text(&why), body: None };
+    finish(app, user, order).await
+}
+
+async fn finish(app: &App, user: User, order: Order) -> Response {
+    match app.operations.start(user.name, order).await {
+        Ok(id) => Redirect::to(&format!("/operations/{id}")).into_response(),
+        Err(error) => {
+            tracing::warn!("an operation cannot start: {error:#}");
+            let detail = format!("No letter has moved. The cause: {error:#}.");
+            view::failure(StatusCode::SERVICE_UNAVAILABLE, "The operation cannot start", &detail)
+        }
+    }
+}
+
+/// Shows a letter with its personal data, checks its edited body, or sends it.
+pub(super) async fn edit(change: Change, State(app): State<App>, Form(form): Form<Edit>) -> Response {
+    let Change(user) = change;
+    let Edit { group, letter, step, body, why } = form;
+    let ids = letter.parse::<LetterId>().map(|id| BTreeSet::from([id])).unwrap_or_default();
+    let found = match group.read(&app, Some(&ids)).await {
+        Ok(found) => found.letters,
+        Err(error) => return unreadable(&error),
+    };
+    let Some(found) = found.into_iter().next() else { return moved() };
+    let page = |body, check| EditPage {
+        user: &user,
+        group: &group,
+        id: letter.clone(),
+        body,
+        check,
+        why: why.clone(),
+    };
+    if step == EditStep::Open {
+        if let Err(error) = note_unmasked(&app, &user, &letter).await {
+            let detail = format!("The journal must note that you see personal data. The cause: {error:#}.");
+            return view::failure(StatusCode::SERVICE_UNAVAILABLE, "The letter cannot be shown", &detail);
+        }
+        return view::edit(&page(readable(found.message.body()), None));
+    }
+    let edited = compact(&body);
+    let edited_letter = found.with_body(&edited);
+    let prediction = predictions(&app, &[edited_letter]).await.into_iter().next();
+    let Some(prediction) = prediction else { return moved() };
+    if step == EditStep::Check || !prediction.passes() {
+        return view::edit(&page(body, Some(prediction)));
+    }
+    let Group { queue, reason } = &group;
+    let selection = format!("{letter}, --queue {queue} --reason {reason}");
+    let letters = vec![(found.place, found.letter)];
+    let order = Order { action: Action::Edit, letters, selection, why: text(&why), body: Some(edited) };
+    finish(&app, user, order).await
+}
+
+async fn note_unmasked(app: &App, user: &User, letter: &str) -> anyhow::Result<()> {
+    let note = async {
+        let mut journal = Journal::open(app.connections.brokers.source(), &user.name).await?;
+        let event = Event::Unmasked { selection: letter.to_owned(), letters: 1 };
+        journal.append(Uuid::now_v7(), event).await
+    };
+    timeout(READ_TIMEOUT / 2, note).await.context("the journal does not respond")?
+}
+
+/// Returns a body as text. JSON has several lines.
+fn readable(body: &[u8]) -> String {
+    let json = serde_json::from_slice::<Value>(body).and_then(|value| serde_json::to_string_pretty(&value));
+    json.unwrap_or_else(|_| String::from_utf8_lossy(body).into_owned())
+}
+
+/// Returns a text as a body: JSON in its short form, unless it is no JSON.
+fn compact(text: &str) -> Vec<u8> {
+    let json = serde_json::from_str::<Value>(text).map(|value| value.to_string());
+    json.unwrap_or_else(|_| text.to_owned()).into_bytes()
+}
+
+/// Returns a text unless it is empty.
+fn text(text: &str) -> Option<String> {
+    Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn unreadable(error: &anyhow::Error) -> Response {
+    let detail = format!("Try again in a few seconds. The cause: {error:#}.");
+    view::failure(StatusCode::SERVICE_UNAVAILABLE, "The letters cannot be read right now", &detail)
+}
+
+fn moved() -> Response {
+    let detail = "Another operator has moved them, or they were retried. Nothing was changed.";
+    view::failure(StatusCode::CONFLICT, "These letters are not there any more", detail)
+}

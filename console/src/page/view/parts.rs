@@ -1,0 +1,319 @@
+//! The parts of the picture: the sentence, the way of the customers, and the dead letters.
+
+use askama::Template;
+use contracts::topology::Queue;
+
+use crate::page::{
+    facts::{Facts, LetterGroup, Service, Trouble, WebStoreFacts},
+    format::{count, duration, rate, sparkline, thousands, time},
+    history::{Age, QueueReading},
+    sentence::{Sentence, Tone, sentence},
+};
+
+/// The age of a message in a queue that the picture emphasizes.
+const NOTABLE_AGE_SECONDS: u64 = 5;
+
+/// The largest counted number of events in the outbox.
+const OUTBOX_LIMIT: u64 = 10_000;
+
+#[derive(Template)]
+#[template(path = "parts.html")]
+pub(super) struct Parts {
+    sentence: Sentence,
+    at: String,
+    nodes: Vec<Node>,
+    letters: LettersPart,
+    checks: Vec<(&'static str, String)>,
+    journal: Result<Vec<(String, String, String)>, String>,
+}
+
+/// A station or a store on the way.
+#[derive(Default)]
+struct Node {
+    name: &'static str,
+    /// Whether it keeps messages. Otherwise it is an application.
+    is_store: bool,
+    tone: Option<Tone>,
+    /// The number of instances.
+    badge: String,
+    meters: Vec<Meter>,
+    /// The reason for its tone.
+    note: String,
+}
+
+/// A number with its unit.
+#[derive(Default)]
+struct Meter {
+    /// The first and the second part of the name of a queue, or empty.
+    queue: Option<(&'static str, &'static str)>,
+    value: String,
+    unit: String,
+    detail: String,
+    /// The points of a line.
+    past: String,
+}
+
+struct LettersPart {
+    total: u64,
+    title: String,
+    groups: Vec<GroupRow>,
+    note: String,
+}
+
+struct GroupRow {
+    url: String,
+    queue: String,
+    reason: String,
+    letters: String,
+    first: String,
+    last: String,
+    passing: u64,
+    failing: u64,
+}
+
+impl Parts {
+    pub(super) fn new(facts: &Facts) -> Self {
+        Self {
+            sentence: sentence(facts),
+            at: facts.at.format("%H:%M:%S").to_string(),
+            nodes: vec![
+                web_store(facts),
+                outbox(facts),
+                queues(facts, Service::Transformer),
+                transformer(facts),
+                queues(facts, Service::Marketing),
+                marketing(facts),
+            ],
+            letters: letters(facts),
+            checks: checks(facts),
+            journal: facts.journal.clone().map(|lines| {
+                let line = |line: crate::page::facts::JournalLine| {
+                    (time(line.at, facts.at), line.operator, line.text)
+                };
+                lines.into_iter().map(line).collect()
+            }),
+        }
+    }
+
+    /// Returns the title of the page.
+    pub(super) fn title(&self) -> String {
+        self.sentence.headline.trim_end_matches('.').to_owned()
+    }
+}
+
+impl Node {
+    fn application(name: &'static str) -> Self {
+        Self { name, ..Self::default() }
+    }
+
+    fn store(name: &'static str) -> Self {
+        Self { name, is_store: true, ..Self::default() }
+    }
+
+    /// Returns the node of a server that cannot be read.
+    ///
+    /// Several nodes can have the same server. Only the first of them shows the reason.
+    fn unknown(self, reason: Option<&str>) -> Self {
+        let note = reason.map(|reason| format!("{reason}.")).unwrap_or_default();
+        let meters =
+            vec![Meter { value: "?".to_owned(), unit: "cannot be read".to_owned(), ..Meter::default() }];
+        Self { tone: Some(Tone::Unknown), meters, note, ..self }
+    }
+
+    fn class(&self) -> String {
+        let kind = if self.is_store { "store" } else { "application" };
+        let tone = self.tone.map_or("", Tone::class);
+        format!("{kind} {tone}").trim_end().to_owned()
+    }
+}
+
+fn web_store(facts: &Facts) -> Node {
+    let node = Node::application("Web Store");
+    match &facts.web_store {
+        Err(reason) => node.unknown(Some(reason)),
+        Ok(WebStoreFacts { rate: registered, past, .. }) => {
+            let meter = Meter {
+                value: rate(*registered),
+                unit: "registered per second".to_owned(),
+                past: line(past),
+                ..Meter::default()
+            };
+            Node { meters: vec![meter], ..node }
+        }
+    }
+}
+
+fn outbox(facts: &Facts) -> Node {
+    let node = Node::store("Outbox");
+    let Ok(outbox) = &facts.web_store else { return node.unknown(None) };
+    let events = outbox.fresh + outbox.parked;
+    let more = if outbox.fresh > OUTBOX_LIMIT || outbox.parked > OUTBOX_LIMIT { "+" } else { "" };
+    let detail = if events > 0 { format!("oldest {}", duration(outbox.oldest)) } else { String::new() };
+    let value =
+        if more.is_empty() { thousands(events) } else { format!("{}{more}", thousands(OUTBOX_LIMIT)) };
+    let meter = Meter { value, unit: "waiting".to_owned(), detail, ..Meter::default() };
+    let is_late = events > 0 && outbox.oldest.as_secs() >= NOTABLE_AGE_SECONDS;
+    let (tone, reason) = if facts.is_outbox_stuck() {
+        let reason = match outbox.parked {
+            0 => "Nothing sends the events".to_owned(),
+            parked => format!("The broker refuses {}", count(parked, "event")),
+        };
+        (Some(Tone::Person), reason)
+    } else {
+        (is_late.then_some(Tone::Waiting), String::new())
+    };
+    Node { meters: vec![meter], tone, note: reason, ..node }
+}
+
+fn queues(facts: &Facts, service: Service) -> Node {
+    let node = Node::store(match service {
+        Service::Transformer => "Events",
+        Service::Marketing => "Commands",
+    });
+    if let Some(reason) = facts.broker_problem() {
+        return node.unknown(Some(reason).filter(|_| service == Service::Transformer));
+    }
+    let meters = facts.queues_of(service).map(|facts| {
+        let reading = facts.reading.as_ref().ok().and_then(Option::as_ref);
+        queue_meter(facts.queue, reading)
+    });
+    let is_late = facts.readings_of(service).any(|(_, reading)| is_notable(reading));
+    Node { meters: meters.collect(), tone: is_late.then_some(Tone::Waiting), ..node }
+}
+
+/// Returns the points of a line, or nothing if all values are 0.
+fn line(values: &[f64]) -> String {
+    if values.iter().any(|value| *value > 0.0) { sparkline(values) } else { String::new() }
+}
+
+fn is_notable(reading: &QueueReading) -> bool {
+    reading.oldest.is_some_and(|age| match age {
+        Age::Exactly(age) | Age::AtLeast(age) => age.as_secs() >= NOTABLE_AGE_SECONDS,
+    })
+}
+
+fn queue_meter(queue: &Queue, reading: Option<&QueueReading>) -> Meter {
+    let name = queue.name.split_once('.');
+    let Some(reading) = reading else {
+        return Meter {
+            queue: name,
+            value: "—".to_owned(),
+            unit: "not created yet".to_owned(),
+            ..Meter::default()
+        };
+    };
+    let age = reading.oldest.filter(|_| is_notable(reading)).map(|age| match age {
+        Age::Exactly(age) => format!("oldest {}", duration(age)),
+        Age::AtLeast(age) => format!("oldest over {}", duration(age)),
+    });
+    let trend = match reading.time_to_drain() {
+        Some(time) if is_notable(reading) => Some(format!("drains in {}", duration(time))),
+        _ if reading.growth > 0.5 && is_notable(reading) => {
+            Some(format!("growing by {} per second", rate(reading.growth)))
+        }
+        _ => None,
+    };
+    let detail = age.into_iter().chain(trend).collect::<Vec<_>>().join(", ");
+    let past = line(&reading.past);
+    Meter { queue: name, value: thousands(reading.waiting), unit: "waiting".to_owned(), detail, past }
+}
+
+/// Adds the instances of a service, and its trouble.
+fn with_service(node: Node, facts: &Facts, service: Service) -> Node {
+    let instances = facts.instances(service);
+    let badge =
+        if facts.broker_problem().is_some() { String::new() } else { format!("×\u{202f}{instances}") };
+    let (tone, reason) = match facts.trouble(service) {
+        None => (node.tone, node.note),
+        Some(Trouble::NoConsumer(queues)) if instances == 0 => {
+            let is_all = queues.len() == facts.queues_of(service).count();
+            let reason =
+                if is_all { "Not running: no queue has a consumer" } else { "A queue has no consumer" };
+            (Some(Tone::Person), reason.to_owned())
+        }
+        Some(Trouble::NoConsumer(queues)) => {
+            (Some(Tone::Person), format!("No consumer on {}", queues.join(", ")))
+        }
+        Some(Trouble::Stalled(_, time)) => {
+            (Some(Tone::Person), format!("Completes nothing for {}", duration(time)))
+        }
+    };
+    Node { tone, badge, note: reason, ..node }
+}
+
+fn transformer(facts: &Facts) -> Node {
+    let node = Node::application("Transformer");
+    if facts.broker_problem().is_some() {
+        return node.unknown(None);
+    }
+    let total: f64 = facts.readings_of(Service::Transformer).map(|(_, reading)| reading.rate).sum();
+    let meter = Meter { value: rate(total), unit: "events per second".to_owned(), ..Meter::default() };
+    with_service(Node { meters: vec![meter], ..node }, facts, Service::Transformer)
+}
+
+fn marketing(facts: &Facts) -> Node {
+    let node = Node::application("Marketing");
+    let node = match &facts.marketing {
+        Err(reason) => node.unknown(Some(reason)),
+        Ok(marketing) => {
+            let detail = marketing.last_arrival.map(|age| format!("last row {} ago", duration(age)));
+            let meter = Meter {
+                value: rate(marketing.rate),
+                unit: "new rows per second".to_owned(),
+                detail: detail.unwrap_or_else(|| "no rows yet".to_owned()),
+                past: line(&marketing.past),
+                queue: None,
+            };
+            Node { meters: vec![meter], ..node }
+        }
+    };
+    with_service(node, facts, Service::Marketing)
+}
+
+fn letters(facts: &Facts) -> LettersPart {
+    if facts.broker_problem().is_some() {
+        let note = "They cannot be read while the broker is unavailable.".to_owned();
+        return LettersPart { total: 0, title: "Dead letters".to_owned(), groups: Vec::new(), note };
+    }
+    let total = facts.letter_count();
+    let title = if total == 0 { "No dead letters".to_owned() } else { count(total, "dead letter") };
+    let (groups, note) = match &facts.letters {
+        Err(reason) => (Vec::new(), format!("They cannot be read. {reason}.")),
+        Ok(letters) => {
+            let row = |group: &LetterGroup| GroupRow {
+                url: super::group_url(&group.queue, &group.reason),
+                queue: group.queue.clone(),
+                reason: group.reason.clone(),
+                letters: thousands(group.letters),
+                first: group.first.map_or_else(String::new, |first| time(first, facts.at)),
+                last: group.last.map_or_else(String::new, |last| time(last, facts.at)),
+                passing: group.passing,
+                failing: group.letters - group.passing,
+            };
+            let groups: Vec<_> = letters.groups.iter().map(row).collect();
+            let listed: u64 = letters.groups.iter().map(|group| group.letters).sum();
+            let read_at = letters.read_at.format("%H:%M:%S");
+            let note = match listed == total {
+                true if total == 0 => String::new(),
+                true => format!("Checked with the code of this release at {read_at}."),
+                false => format!("The list is from {read_at}. Newer letters follow within a minute."),
+            };
+            (groups, note)
+        }
+    };
+    LettersPart { total, title, groups, note }
+}
+
+fn checks(facts: &Facts) -> Vec<(&'static str, String)> {
+    let watch = &facts.watch;
+    let Some(age) = watch.check_age else {
+        return vec![("Last check", "none yet".to_owned())];
+    };
+    let repairs = if watch.repairs { "by replay" } else { "off" };
+    vec![
+        ("Last check", format!("{} ago", duration(age))),
+        ("Customers that differ", thousands(watch.differing)),
+        ("Lost", thousands(watch.lost)),
+        ("Repairs", repairs.to_owned()),
+    ]
+}
