@@ -28,6 +28,8 @@ FROM gcr.io/distroless/static-debian13:nonroot AS runtime
 
 FROM runtime AS console
 COPY --from=programs /build/target/*/release/console /
+ENV CONSOLE_LISTEN=0.0.0.0:8083
+EXPOSE 8083
 ENTRYPOINT ["/console"]
 
 FROM runtime AS transformer

@@ -10,7 +10,13 @@ use crate::{
 };
 
 /// Returns the text for users: the pages, and commands to try.
-pub(crate) fn banner(urls: &ConnectionUrls, services: &[Service], env_file: &Path) -> String {
+pub(crate) fn banner(
+    urls: &ConnectionUrls,
+    services: &[Service],
+    console: &Console,
+    env_file: &Path,
+) -> String {
+    let page = console.url();
     let web_store = url_of(services, Program::WebStore);
     let transformer = url_of(services, Program::Transformer);
     let marketing = url_of(services, Program::Marketing);
@@ -23,6 +29,7 @@ pub(crate) fn banner(urls: &ConnectionUrls, services: &[Service], env_file: &Pat
 
   Web Store    {web_store}      register a customer
   Marketing    {marketing}      list of customers, password {PASSWORD}
+  console      {page}      the whole system, password {PASSWORD}
   transformer  {transformer}
   RabbitMQ     http://127.0.0.1:{management}     log in as admin, password {PASSWORD}
 
@@ -64,6 +71,7 @@ pub(crate) fn stack_env(urls: &ConnectionUrls, services: &[Service], console: &C
     let metrics = |program| find(services, program).and_then(Service::metrics_url).unwrap_or_default();
     let [web_store_metrics, transformer_metrics, marketing_metrics] =
         [Program::WebStore, Program::Transformer, Program::Marketing].map(metrics);
+    let console_url = console.url();
     let console_metrics = console.metrics_url().unwrap_or_default();
     format!(
         "WEB_STORE_URL={web_store}\n\
@@ -75,7 +83,8 @@ pub(crate) fn stack_env(urls: &ConnectionUrls, services: &[Service], console: &C
          WEB_STORE_METRICS_URL={web_store_metrics}\n\
          TRANSFORMER_METRICS_URL={transformer_metrics}\n\
          MARKETING_METRICS_URL={marketing_metrics}\n\
-         CONSOLE_METRICS_URL={console_metrics}\n"
+         CONSOLE_METRICS_URL={console_metrics}\n\
+         CONSOLE_URL={console_url}\n"
     )
 }
 

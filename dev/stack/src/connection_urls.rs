@@ -5,7 +5,7 @@ use crate::{ports::Ports, service::Program};
 /// The password of every user. The servers are private to one checkout and listen on 127.0.0.1 only.
 pub const PASSWORD: &str = "development-only";
 
-/// The hash of [`PASSWORD`] for the list of customers, made by `marketing hash-password`.
+/// The hash of [`PASSWORD`] for the list of customers and the console's page, made by `marketing hash-password`.
 pub(crate) const OPERATOR_PASSWORD_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$Zp9g94Kybat4QuXK2HLUUQ$oh2vp7faXWhurhEYh0r6/E8q8T9BIVGxlBHUszKd3rg";
 
@@ -78,6 +78,13 @@ impl ConnectionUrls {
         }
     }
 
+    /// Returns the environment variables of the console with its page.
+    #[must_use]
+    pub fn console_page_settings(&self) -> Vec<(&'static str, String)> {
+        let hash = ("CONSOLE_OPERATOR_PASSWORD_HASH", OPERATOR_PASSWORD_HASH.to_owned());
+        self.console_settings().into_iter().chain([hash]).collect()
+    }
+
     /// Returns the environment variables that connect the console to the servers.
     #[must_use]
     pub fn console_settings(&self) -> [(&'static str, String); 3] {
@@ -96,7 +103,11 @@ mod tests {
     #[test]
     fn docker_compose_has_the_same_operator_password() {
         let compose = include_str!("../../../docker-compose.yml");
-        assert!(compose.contains(&OPERATOR_PASSWORD_HASH.replace('$', "$$")));
-        assert!(include_str!("../../../.env.example").contains(&format!("'{OPERATOR_PASSWORD_HASH}'")));
+        let example = include_str!("../../../.env.example");
+        for variable in ["MARKETING_OPERATOR_PASSWORD_HASH", "CONSOLE_OPERATOR_PASSWORD_HASH"] {
+            let hash = OPERATOR_PASSWORD_HASH.replace('$', "$$");
+            assert!(compose.contains(&format!("{variable}: ${{{variable}:-{hash}}}")), "{variable}");
+            assert!(example.contains(&format!("{variable}='{OPERATOR_PASSWORD_HASH}'")), "{variable}");
+        }
     }
 }

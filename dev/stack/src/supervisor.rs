@@ -80,7 +80,8 @@ impl Restart for Console {
     }
 
     async fn restart(&mut self) -> anyhow::Result<()> {
-        self.start_again()
+        self.start_again()?;
+        self.wait_ready(NO_DEADLINE).await
     }
 }
 

@@ -32,14 +32,14 @@ const STOP_DEADLINE: Duration = Duration::from_secs(12);
 /// The distance from a service's port to the port of its metrics.
 const METRICS_OFFSET: u16 = 1000;
 
-/// The distance from the Web Store's port to the port of the console's metrics.
-const CONSOLE_METRICS_OFFSET: u16 = 1003;
-
 /// The settings of services and of the console that a user can set in the environment of `stack up`.
-const FORWARDED_SETTINGS: [&str; 5] = [
+const FORWARDED_SETTINGS: [&str; 8] = [
     "WEB_STORE_REGISTRATIONS_PER_MINUTE",
     "MARKETING_OPERATOR_PASSWORD_HASH",
     "TRUSTED_PROXIES",
+    "CONSOLE_OPERATOR_PASSWORD_HASH",
+    "CONSOLE_USER_HEADER",
+    "CONSOLE_ROLE_HEADER",
     "CONSOLE_REPAIR",
     "PROBE_INTERVAL_SECONDS",
 ];
@@ -54,8 +54,7 @@ pub(crate) struct Arguments {
     /// The directory for the data and logs of the servers, and for stack.env.
     #[arg(long, default_value = "target/stack")]
     dir: PathBuf,
-    /// The Web Store's port on 127.0.0.1. The metrics of each service have its port plus 1000, and those of the
-    /// console have this port plus 1003.
+    /// The Web Store's port on 127.0.0.1. The metrics of each program have its port plus 1000.
     #[arg(long, default_value_t = 8080)]
     web_store_port: u16,
     /// Marketing's port on 127.0.0.1.
@@ -64,6 +63,9 @@ pub(crate) struct Arguments {
     /// The transformer's port on 127.0.0.1.
     #[arg(long, default_value_t = 8082)]
     transformer_port: u16,
+    /// The console's port on 127.0.0.1.
+    #[arg(long, default_value_t = 8083)]
+    console_port: u16,
 }
 
 /// Runs the system until a signal arrives.
@@ -89,7 +91,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let urls = system.servers.connection_urls();
     work_dir.write_env(&stack_env(&urls, &system.services, &system.console))?;
-    print_line("stack", &banner(&urls, &system.services, &work_dir.env_path()));
+    print_line("stack", &banner(&urls, &system.services, &system.console, &work_dir.env_path()));
     tokio::select! {
         never = system.supervise() => match never {},
         () = stop.wait() => (),
@@ -108,17 +110,13 @@ impl Arguments {
         ]
     }
 
-    fn console_metrics_port(&self) -> u16 {
-        self.web_store_port.saturating_add(CONSOLE_METRICS_OFFSET)
-    }
-
     fn check_ports(&self) -> anyhow::Result<()> {
         // All listeners stay open until the last check, so that a port given twice is found.
         let mut listeners = Vec::new();
         let services = self.services().map(|(_, port, option)| (port, option));
-        let metrics = services.map(|(port, option)| (port.saturating_add(METRICS_OFFSET), option));
-        let console = (self.console_metrics_port(), "--web-store-port");
-        for (port, option) in services.into_iter().chain(metrics).chain([console]) {
+        let pages: Vec<_> = services.into_iter().chain([(self.console_port, "--console-port")]).collect();
+        let metrics = pages.iter().map(|(port, option)| (port.saturating_add(METRICS_OFFSET), *option));
+        for (port, option) in pages.iter().copied().chain(metrics) {
             match TcpListener::bind(local(port)) {
                 Ok(listener) => listeners.push(listener),
                 Err(error) => bail!(
@@ -158,10 +156,11 @@ impl System {
             let Service { process, .. } = service;
             print_line("stack", &format!("{} is ready (process {})", process.name(), process.pid()));
         }
-        let mut settings: Vec<_> = servers.connection_urls().console_settings().into();
-        settings.push(metrics_setting(arguments.console_metrics_port()));
+        let mut settings = servers.connection_urls().console_page_settings();
+        settings.push(metrics_setting(arguments.console_port.saturating_add(METRICS_OFFSET)));
         settings.extend(forwarded_settings());
-        let console = Console::watch(settings, &Output::Terminal)?;
+        let mut console = Console::serve(local(arguments.console_port), settings, &Output::Terminal)?;
+        console.wait_ready(READY_DEADLINE).await?;
         Ok(Self { console, services, servers })
     }
 

@@ -61,7 +61,7 @@ impl System {
         command.args(["up", "--fresh", "--dir"]).arg(directory.path().join("stack"));
         let port = free_port().unwrap();
         command.args(["--web-store-port", &port.to_string()]);
-        for option in ["--marketing-port", "--transformer-port"] {
+        for option in ["--marketing-port", "--transformer-port", "--console-port"] {
             command.args([option, &free_port().unwrap().to_string()]);
         }
         command.stdout(log.try_clone().unwrap()).stderr(log).kill_on_drop(true);
