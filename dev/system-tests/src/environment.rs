@@ -214,6 +214,23 @@ impl TestEnvironment {
         Console::watch(settings, &Output::File(self.add_log("console")))
     }
 
+    /// Starts `console serve` on a free port, with the console's own users, and waits until the page responds.
+    ///
+    /// `settings` replace the console's own settings of the same names.
+    ///
+    /// # Errors
+    /// Returns an error if the console cannot be started or does not respond within [`SOON`].
+    pub async fn start_console_page(&self, settings: &[(&str, &str)]) -> anyhow::Result<Console> {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let mut own = self.urls.console_page_settings();
+        own.retain(|(name, _)| settings.iter().all(|(other, _)| other != name));
+        let more = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let output = Output::File(self.add_log("console"));
+        let mut console = Console::serve(address, own.into_iter().chain(more), &output)?;
+        console.wait_ready(SOON).await?;
+        Ok(console)
+    }
+
     fn add_log(&self, program: &str) -> PathBuf {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         let log = self.log_directory.path().join(format!("{program}-{}.log", logs.len() + 1));

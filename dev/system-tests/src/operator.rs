@@ -1,12 +1,12 @@
-//! A client of Marketing's pages with an operator's login.
+//! A client of Marketing's pages and of the console's page with an operator's login.
 
 use anyhow::Context;
 use reqwest::{Client, Response, header};
-use stack::{connection_urls::PASSWORD, service::Service};
+use stack::{connection_urls::PASSWORD, console::Console, service::Service};
 
 use crate::customers::http_client;
 
-/// An operator who is logged in at one instance of Marketing.
+/// An operator who is logged in at one instance of Marketing or of the console.
 #[derive(Debug)]
 pub struct Operator {
     client: Client,
@@ -21,10 +21,32 @@ impl Operator {
     /// # Errors
     /// Returns an error if Marketing is unreachable or sets no cookie.
     pub async fn log_in(marketing: &Service) -> anyhow::Result<Self> {
-        let response = submit_password(marketing, PASSWORD).await?;
+        Self::from_login(marketing.url(), &submit_password(marketing, PASSWORD).await?)
+    }
+
+    /// Logs in at the console's page under a name, with the password of every test environment.
+    ///
+    /// # Errors
+    /// Returns an error if the page is unreachable or sets no cookie.
+    pub async fn log_in_to_console(console: &Console, name: &str) -> anyhow::Result<Self> {
+        let form = [("name", name), ("password", PASSWORD)];
+        let request = http_client()?.post(format!("{}/log-in", console.url())).form(&form);
+        Self::from_login(console.url(), &request.send().await.context("POST /log-in")?)
+    }
+
+    fn from_login(url: String, response: &Response) -> anyhow::Result<Self> {
         let cookie = response.headers().get(header::SET_COOKIE).context("no cookie after the login")?;
         let cookie = cookie.to_str()?.split(';').next().unwrap_or_default().to_owned();
-        Ok(Self { client: http_client()?, url: marketing.url(), cookie })
+        Ok(Self { client: http_client()?, url, cookie })
+    }
+
+    /// Submits a form and returns the response, whatever its status.
+    ///
+    /// # Errors
+    /// Returns an error if the page is unreachable.
+    pub async fn post(&self, path: &str, form: &[(&str, &str)]) -> anyhow::Result<Response> {
+        let request = self.client.post(format!("{}{path}", self.url)).header(header::COOKIE, &self.cookie);
+        request.form(form).send().await.with_context(|| format!("POST {path}"))
     }
 
     /// Requests a page and returns the response, whatever its status.

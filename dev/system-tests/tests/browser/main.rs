@@ -2,5 +2,6 @@
 
 mod accessibility;
 mod browser;
+mod console;
 mod registration;
 mod states;

@@ -20,13 +20,13 @@ use crate::{
 const WIDTHS: [u32; 3] = [320, 768, 1280];
 
 /// Checks the open page at each width, in each color scheme, and with large text. Writes screenshots.
-async fn inspect(browser: &Browser, state: &str) -> anyhow::Result<()> {
+pub(crate) async fn inspect(browser: &Browser, state: &str) -> anyhow::Result<()> {
     for (scheme, suffix) in [(ColorScheme::Light, ""), (ColorScheme::Dark, "-dark")] {
         for width in WIDTHS {
             browser.set_window(width, scheme).await?;
             let state = format!("{state}-{width}{suffix}");
-            browser.assert_no_horizontal_scrolling(&state).await?;
             browser.screenshot(&state).await?;
+            browser.assert_no_horizontal_scrolling(&state).await?;
         }
         assert_accessible(browser, &format!("{state}{suffix}")).await?;
     }
@@ -34,6 +34,7 @@ async fn inspect(browser: &Browser, state: &str) -> anyhow::Result<()> {
     browser.evaluate("document.documentElement.style.fontSize = '200%'").await?;
     browser.set_window(640, ColorScheme::Light).await?;
     browser.assert_no_horizontal_scrolling(&format!("{state} with text of twice the size")).await?;
+    browser.evaluate("document.documentElement.style.fontSize = ''").await?;
     browser.set_window(1280, ColorScheme::Light).await
 }
 
