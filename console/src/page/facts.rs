@@ -158,19 +158,30 @@ impl Facts {
             .filter_map(|facts| Some((facts.queue.name, facts.reading.as_ref().ok()?.as_ref()?)))
     }
 
-    /// Returns the number of instances of a service: the consumers of its busiest queue.
+    /// Returns the number of instances of a service: the consumers of its busiest queue. An instance reports also while
+    /// its subscription is paused.
     pub(super) fn instances(&self, service: Service) -> u32 {
-        self.readings_of(service).map(|(_, reading)| reading.consumers).max().unwrap_or(0)
+        let instances =
+            self.readings_of(service).map(|(_, reading)| reading.consumers.max(reading.reporting));
+        instances.max().unwrap_or(0)
+    }
+
+    /// Returns the queues whose subscriptions an operator has paused.
+    pub(super) fn paused(&self) -> Vec<&'static str> {
+        let services = [Service::Transformer, Service::Marketing].into_iter();
+        let readings = services.flat_map(|service| self.readings_of(service));
+        readings.filter(|(_, reading)| reading.is_paused()).map(|(queue, _)| queue).collect()
     }
 
     /// Returns the reason for which a service needs a person.
     pub(super) fn trouble(&self, service: Service) -> Option<Trouble> {
-        let without = self.readings_of(service).filter(|(_, reading)| reading.consumers == 0);
+        let running = || self.readings_of(service).filter(|(_, reading)| !reading.is_paused());
+        let without = running().filter(|(_, reading)| reading.consumers == 0);
         let without: Vec<_> = without.map(|(queue, _)| queue).collect();
         if !without.is_empty() {
             return Some(Trouble::NoConsumer(without));
         }
-        let stalled = self.readings_of(service).filter(|(_, reading)| reading.stalled >= STALLED);
+        let stalled = running().filter(|(_, reading)| reading.stalled >= STALLED);
         let (queue, reading) = stalled.max_by_key(|(_, reading)| reading.stalled)?;
         Some(Trouble::Stalled(queue, reading.stalled))
     }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use contracts::operations::ConsumerStatus;
+use contracts::operations::{ConsumerStatus, SubscriptionState};
 use messaging::QueueState;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -51,6 +51,7 @@ pub(super) struct History {
 struct Consumer {
     settled: u64,
     in_flight: u64,
+    subscription: SubscriptionState,
     reported: Instant,
 }
 
@@ -85,11 +86,18 @@ pub(super) struct QueueReading {
     pub(super) oldest: Option<Age>,
     /// How long consumers have settled nothing while messages wait.
     pub(super) stalled: Duration,
+    /// The state that an operator gave to the subscription.
+    pub(super) subscription: SubscriptionState,
     /// The waiting messages of the last minute, from old to new.
     pub(super) past: Vec<f64>,
 }
 
 impl QueueReading {
+    /// Returns whether an operator has paused the subscription.
+    pub(super) fn is_paused(&self) -> bool {
+        self.subscription == SubscriptionState::Paused
+    }
+
     /// Returns the time until no message waits, if the queue shrinks.
     pub(super) fn time_to_drain(&self) -> Option<Duration> {
         let shrinks = self.waiting > 0 && self.growth < 0.0 && self.consumers > 0;
@@ -112,13 +120,13 @@ impl History {
 
     /// Notes a report of a consumer.
     pub(super) fn report(&mut self, status: &ConsumerStatus, now: Instant) {
-        let ConsumerStatus { consumer, in_flight, settled, .. } = *status;
+        let ConsumerStatus { consumer, in_flight, settled, subscription, .. } = *status;
         // A consumer that is new to the history may have settled messages before it.
         let is_new_session = now.duration_since(self.began) > REPORT_TIMEOUT;
         let before = self.consumers.get(&consumer).map(|consumer| consumer.settled);
         let before = before.unwrap_or(if is_new_session { 0 } else { settled });
         self.settled += settled.saturating_sub(before);
-        self.consumers.insert(consumer, Consumer { settled, in_flight, reported: now });
+        self.consumers.insert(consumer, Consumer { settled, in_flight, subscription, reported: now });
     }
 
     /// Notes the state of the queue, and returns the reading.
@@ -147,10 +155,14 @@ impl History {
             self.samples.pop_front();
         }
         let reporting = u32::try_from(self.consumers.len()).unwrap_or(u32::MAX);
+        let latest = self.consumers.values().max_by_key(|consumer| consumer.reported);
+        let subscription = latest.map_or(SubscriptionState::Running, |consumer| consumer.subscription);
+        let is_paused = subscription == SubscriptionState::Paused;
         QueueReading {
             waiting,
             consumers: state.consumers,
-            reporting: reporting.min(state.consumers),
+            reporting: if is_paused { reporting } else { reporting.min(state.consumers) },
+            subscription,
             rate: self.change(RATE_PERIOD, |sample| float(sample.settled)),
             growth: self.change(TREND_PERIOD, |sample| float(sample.waiting)),
             oldest,
@@ -197,7 +209,7 @@ impl History {
 mod tests {
     use std::time::Duration;
 
-    use contracts::operations::ConsumerStatus;
+    use contracts::operations::{ConsumerStatus, SubscriptionState};
     use messaging::QueueState;
     use tokio::time::Instant;
     use uuid::Uuid;
@@ -226,6 +238,7 @@ mod tests {
                     in_flight,
                     received: settled + in_flight,
                     settled,
+                    subscription: SubscriptionState::Running,
                 };
                 self.history.report(&status, now);
             }

@@ -51,11 +51,12 @@ pub(super) fn sentence(facts: &Facts) -> Sentence {
     let causes = causes(facts);
     let letters = letters(facts);
     let lost = lost(facts);
+    let paused = paused(facts);
     let tone = if !causes.is_empty() || letters.is_some() || (lost.is_some() && !facts.watch.repairs) {
         Tone::Person
     } else if !unreadable.is_empty() {
         Tone::Unknown
-    } else if late.is_some() || lost.is_some() {
+    } else if late.is_some() || lost.is_some() || paused.is_some() {
         Tone::Waiting
     } else {
         Tone::Calm
@@ -70,6 +71,7 @@ pub(super) fn sentence(facts: &Facts) -> Sentence {
     }
     parts.extend(unreadable);
     parts.extend(causes);
+    parts.extend(paused);
     parts.extend(letters);
     parts.extend(lost);
     if is_rest_known {
@@ -111,6 +113,15 @@ fn unreadable(facts: &Facts) -> Vec<(&'static str, String)> {
         parts.push((text, text.to_owned()));
     }
     parts
+}
+
+/// Returns a sentence about the subscriptions that an operator has paused.
+fn paused(facts: &Facts) -> Option<(&'static str, String)> {
+    let queues = facts.paused();
+    let verb = if queues.len() == 1 { "is" } else { "are" };
+    (!queues.is_empty()).then(|| {
+        ("A subscription is paused.", format!("{} {verb} paused by an operator.", queues.join(" and ")))
+    })
 }
 
 /// Returns a sentence for each condition of the way that only a person can end.
@@ -184,7 +195,10 @@ mod tests {
     use std::{collections::BTreeMap, time::Duration};
 
     use chrono::Utc;
-    use contracts::topology::{MARKETING_CREATE_CUSTOMER, QUEUES};
+    use contracts::{
+        operations::SubscriptionState,
+        topology::{MARKETING_CREATE_CUSTOMER, QUEUES},
+    };
 
     use super::{Sentence, Tone, sentence};
     use crate::page::{
@@ -201,6 +215,7 @@ mod tests {
             growth: 0.0,
             oldest: None,
             stalled: Duration::ZERO,
+            subscription: SubscriptionState::Running,
             past: Vec::new(),
         }
     }
@@ -277,6 +292,21 @@ mod tests {
         facts.watch.check_age = Some(Duration::from_mins(5));
         let expected = "Marketing is 2 m 10 s behind and growing. No consumer on marketing.create-customer.";
         check(&facts, Tone::Person, expected);
+    }
+
+    #[test]
+    fn paused_subscription_only_waits() {
+        let mut facts = idle();
+        facts.web_store.as_mut().unwrap().first_absent = Some(Duration::from_secs(130));
+        change(&mut facts, |reading| {
+            reading.waiting = 24_310;
+            reading.consumers = 0;
+            reading.subscription = SubscriptionState::Paused;
+            reading.oldest = Some(Age::Exactly(Duration::from_secs(130)));
+        });
+        let expected = "Marketing is 2 m 10 s behind. Nothing is lost. \
+            marketing.create-customer is paused by an operator.";
+        check(&facts, Tone::Waiting, expected);
     }
 
     #[test]

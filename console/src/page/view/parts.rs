@@ -1,7 +1,7 @@
 //! The parts of the picture: the sentence, the way of the customers, and the dead letters.
 
 use askama::Template;
-use contracts::topology::Queue;
+use contracts::{operations::SubscriptionState, topology::Queue};
 
 use crate::page::{
     facts::{Facts, LetterGroup, Service, Trouble, WebStoreFacts},
@@ -213,7 +213,12 @@ fn queue_meter(queue: &Queue, reading: Option<&QueueReading>) -> Meter {
         }
         _ => None,
     };
-    let detail = age.into_iter().chain(trend).collect::<Vec<_>>().join(", ");
+    let state = match reading.subscription {
+        SubscriptionState::Running => None,
+        SubscriptionState::Paused => Some("paused".to_owned()),
+        SubscriptionState::Throttled { rate } => Some(format!("at most {rate} per second")),
+    };
+    let detail = state.into_iter().chain(age).chain(trend).collect::<Vec<_>>().join(", ");
     let past = line(&reading.past);
     Meter { queue: name, value: thousands(reading.waiting), unit: "waiting".to_owned(), detail, past }
 }
