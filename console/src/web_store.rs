@@ -74,7 +74,12 @@ impl WebStore {
 
     /// Limits each statement to this time on the server, and makes the server use indexes whatever its statistics are.
     pub(crate) async fn limit_statements(&mut self, limit: Duration) -> anyhow::Result<()> {
-        let settings = format!("SET statement_timeout = {}; SET enable_seqscan = off", limit.as_millis());
+        // Otherwise a bitmap or a sort would read the whole outbox for its first events.
+        let settings = format!(
+            "SET statement_timeout = {}; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+             SET enable_bitmapscan = off; SET enable_sort = off",
+            limit.as_millis()
+        );
         DATABASE.query(self.0.execute(AssertSqlSafe(settings))).await.map(drop)
     }
 

@@ -18,10 +18,13 @@ pub(super) fn duration(duration: Duration) -> String {
 
 /// Returns a rate per second, with one decimal if it is small.
 pub(super) fn rate(per_second: f64) -> String {
-    if per_second > 0.0 && per_second < 9.95 {
+    if per_second <= 0.0 {
+        return "0".to_owned();
+    }
+    if per_second < 9.95 {
         return format!("{per_second:.1}");
     }
-    group(&format!("{:.0}", per_second.max(0.0)))
+    group(&format!("{per_second:.0}"))
 }
 
 /// Returns 1234567 as 1 234 567, with narrow spaces that do not break.
@@ -88,7 +91,7 @@ mod tests {
 
     #[test]
     fn small_rate_has_a_decimal() {
-        assert_eq!((rate(0.0), rate(0.25), rate(186.6)), ("0".into(), "0.2".into(), "187".into()));
+        assert_eq!([rate(-0.0), rate(0.25), rate(186.6)], ["0", "0.2", "187"]);
         assert_eq!(
             (count(1, "letter"), count(2, "letter")),
             ("1\u{a0}letter".into(), "2\u{a0}letters".into())

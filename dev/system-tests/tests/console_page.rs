@@ -331,3 +331,29 @@ async fn missing_transformer_is_the_cause_of_waiting_events() -> anyhow::Result<
     wait_for_picture(&operator, &["Marketing is ", " behind", "Nothing is lost."]).await?;
     Ok(())
 }
+
+/// Reads a stream of events to its end.
+async fn read_to_end(mut events: reqwest::Response) -> anyhow::Result<String> {
+    let mut text = String::new();
+    while let Some(chunk) = events.chunk().await? {
+        text.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    Ok(text)
+}
+
+#[tokio::test]
+async fn events_end_with_their_session_and_with_the_process() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let mut console = environment.start_console_page(&[]).await?;
+    let first = Operator::log_in_to_console(&console, "Anna").await?;
+    let second = Operator::log_in_to_console(&console, "Bertil").await?;
+    let ends_with_session = first.get("/events").await?.error_for_status()?;
+    let ends_with_process = second.get("/events").await?.error_for_status()?;
+    assert_eq!(ends_with_session.headers()[header::CONTENT_TYPE], "text/event-stream");
+    first.log_out().await?;
+    assert!(read_to_end(ends_with_session).await?.starts_with("data: "));
+    let status = console.process.stop(rustix::process::Signal::TERM, SOON).await?;
+    assert!(status.success(), "{status}");
+    assert!(read_to_end(ends_with_process).await?.contains("id=\"sentence\""));
+    Ok(())
+}
