@@ -1,9 +1,9 @@
-//! Inspection of a queue: its state, and a look at every ready message, which puts all of them back.
+//! The state of a queue, without an effect on it.
 
 use lapin::{options::QueueDeclareOptions, types::FieldTable};
 
 use crate::{
-    Incoming, Session, SessionError,
+    Session, SessionError,
     session::{close_channel, with_reply_timeout},
 };
 
@@ -17,22 +17,6 @@ pub struct QueueState {
 }
 
 impl Session {
-    /// Passes every ready message of a queue to `visit`, and puts all of them back in their order.
-    ///
-    /// A queue that does not exist counts as empty. Meanwhile the queue's own consumers do not receive these messages.
-    /// See [`HeldQueue::release`](crate::HeldQueue::release) for the effect on the counts of deliveries.
-    ///
-    /// # Errors
-    /// Returns the errors of [`Session::hold`] and [`HeldQueue::next`](crate::HeldQueue::next). In both cases the
-    /// messages are put back.
-    pub async fn peek(self, queue: &str, mut visit: impl FnMut(&Incoming)) -> Result<(), SessionError> {
-        let Some(mut held) = self.hold(queue).await? else { return Ok(()) };
-        while let Some(message) = held.next().await? {
-            visit(&message);
-        }
-        held.release().await
-    }
-
     /// Returns the state of a queue, or `None` if it does not exist. This has no effect on the queue.
     ///
     /// Since RabbitMQ 4.3.1, the user needs any permission on the queue:
