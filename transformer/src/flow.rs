@@ -76,6 +76,18 @@ impl FlowEntry {
             forward: forward::<F>,
         }
     }
+
+    /// Returns the id of the command that the flow makes from an event.
+    #[must_use]
+    pub fn command_id(&self, event_id: Uuid) -> Uuid {
+        command_id(self.name, event_id)
+    }
+}
+
+/// Returns the id of the command that a flow makes from an event. The same event always gives the same id, so a receiver
+/// can recognize a copy.
+fn command_id(flow: &str, event_id: Uuid) -> Uuid {
+    Uuid::new_v5(&event_id, flow.as_bytes())
 }
 
 fn forward<F: Flow>(message: &Incoming) -> Result<Option<Outgoing>, Rejection> {
@@ -89,8 +101,7 @@ fn forward<F: Flow>(message: &Incoming) -> Result<Option<Outgoing>, Rejection> {
     Ok(Some(Outgoing {
         exchange: F::Command::EXCHANGE,
         envelope: Envelope {
-            // The same event always gives the same id, so a receiver can recognize a copy.
-            message_id: Uuid::new_v5(&event_id, F::NAME.as_bytes()),
+            message_id: command_id(F::NAME, event_id),
             message_type: command_type,
             correlation_id: message.correlation_id().map_or_else(|| event_id.to_string(), str::to_owned),
             causation_id: Some(event_id),

@@ -18,7 +18,7 @@ fn flow(is_registration: bool) -> Option<&'static FlowEntry> {
 
 /// Returns the id of the command that an event becomes.
 pub(super) fn command_id(event: Uuid, is_registration: bool) -> Option<Uuid> {
-    flow(is_registration).map(|flow| Uuid::new_v5(&event, flow.name.as_bytes()))
+    flow(is_registration).map(|flow| flow.command_id(event))
 }
 
 /// Returns the queues through which a version passes, in their order.
