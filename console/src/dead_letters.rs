@@ -1,6 +1,6 @@
 //! `console dead-letters`: lists, checks, and moves rejected messages.
 
-mod edit;
+pub(crate) mod edit;
 pub(crate) mod operation;
 pub(crate) mod output;
 pub(crate) mod prediction;

@@ -19,10 +19,7 @@ use crate::inventory::FoundLetter;
 /// Returns an error if the editor cannot be started or fails.
 pub(super) async fn edit_body(found: &FoundLetter) -> anyhow::Result<Option<Vec<u8>>> {
     let body = found.message.body();
-    let shown = match serde_json::from_slice::<Value>(body) {
-        Ok(value) => (serde_json::to_string_pretty(&value)? + "\n").into_bytes(),
-        Err(_) => body.to_owned(),
-    };
+    let shown = readable(body).map_or_else(|| body.to_owned(), |text| (text + "\n").into_bytes());
     let file = tempfile::Builder::new().prefix("dead-letter-").suffix(".json").tempfile()?;
     file.as_file().write_all(&shown)?;
     let editor = env::var("VISUAL").or_else(|_| env::var("EDITOR")).unwrap_or_else(|_| "vi".to_owned());
@@ -36,9 +33,19 @@ pub(super) async fn edit_body(found: &FoundLetter) -> anyhow::Result<Option<Vec<
     if edited == shown {
         return Ok(None);
     }
-    // A body has the short form, unless it is no JSON. Then the check explains the fault.
-    let compact = serde_json::from_slice::<Value>(&edited).map(|value| value.to_string().into_bytes());
-    Ok(Some(compact.unwrap_or(edited)))
+    Ok(Some(compact(&edited)))
+}
+
+/// Returns a body on several lines, or `None` if it is no JSON.
+pub(crate) fn readable(body: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    serde_json::to_string_pretty(&value).ok()
+}
+
+/// Returns an edited text as a body: JSON in its short form, unless it is no JSON. Then the check explains the fault.
+pub(crate) fn compact(text: &[u8]) -> Vec<u8> {
+    let json = serde_json::from_slice::<Value>(text).map(|value| value.to_string().into_bytes());
+    json.unwrap_or_else(|_| text.to_owned())
 }
 
 /// Asks whether the edited message is to be sent.

@@ -11,7 +11,6 @@ use axum::{
 };
 use chrono::Utc;
 use serde::Deserialize;
-use serde_json::Value;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -23,7 +22,10 @@ use super::{
 };
 use crate::{
     connections::work_queues,
-    dead_letters::prediction::{Prediction, predict},
+    dead_letters::{
+        edit::{compact, readable},
+        prediction::{Prediction, predict},
+    },
     inventory::{self, FoundLetter},
     journal::{Action, Event, Journal},
     letter::{Letter, LetterId},
@@ -210,9 +212,11 @@ pub(super) async fn edit(change: Change, State(app): State<App>, Form(form): For
             let detail = format!("The journal must note that you see personal data. The cause: {error:#}.");
             return view::failure(StatusCode::SERVICE_UNAVAILABLE, "The letter cannot be shown", &detail);
         }
-        return view::edit(&page(readable(found.message.body()), None));
+        let original = found.message.body();
+        let text = readable(original).unwrap_or_else(|| String::from_utf8_lossy(original).into_owned());
+        return view::edit(&page(text, None));
     }
-    let edited = compact(&body);
+    let edited = compact(body.as_bytes());
     let edited_letter = found.with_body(&edited);
     let prediction = predictions(&app, &[edited_letter]).await.into_iter().next();
     let Some(prediction) = prediction else { return moved() };
@@ -233,18 +237,6 @@ async fn note_unmasked(app: &App, user: &User, letter: &str) -> anyhow::Result<(
         journal.append(Uuid::now_v7(), event).await
     };
     timeout(READ_TIMEOUT / 2, note).await.context("the journal does not respond")?
-}
-
-/// Returns a body as text. JSON has several lines.
-fn readable(body: &[u8]) -> String {
-    let json = serde_json::from_slice::<Value>(body).and_then(|value| serde_json::to_string_pretty(&value));
-    json.unwrap_or_else(|_| String::from_utf8_lossy(body).into_owned())
-}
-
-/// Returns a text as a body: JSON in its short form, unless it is no JSON.
-fn compact(text: &str) -> Vec<u8> {
-    let json = serde_json::from_str::<Value>(text).map(|value| value.to_string());
-    json.unwrap_or_else(|_| text.to_owned()).into_bytes()
 }
 
 /// Returns a text unless it is empty.
