@@ -2,6 +2,7 @@
 
 mod config;
 mod connections;
+mod digits;
 mod failure_log;
 mod head_deadline;
 mod health;
@@ -19,6 +20,7 @@ mod trusted_proxies;
 
 pub use config::{parse_config, parse_seconds, required};
 pub use connections::HttpLimits;
+pub use digits::{group_digits, thousands};
 pub use failure_log::FailureLog;
 pub use health::{HealthCheck, health, probe_health};
 pub use logging::Logging;

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use service_kit::group_digits;
+pub(super) use service_kit::thousands;
 
 /// Returns a duration in its two largest units, such as `2 m 10 s`. Durations below a second are `0 s`.
 pub(super) fn duration(duration: Duration) -> String {
@@ -24,23 +26,7 @@ pub(super) fn rate(per_second: f64) -> String {
     if per_second < 9.95 {
         return format!("{per_second:.1}");
     }
-    group(&format!("{per_second:.0}"))
-}
-
-/// Returns 1234567 as 1 234 567, with narrow spaces that do not break.
-pub(super) fn thousands(number: u64) -> String {
-    group(&number.to_string())
-}
-
-fn group(digits: &str) -> String {
-    let mut grouped = String::new();
-    for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n).is_multiple_of(3) {
-            grouped.push('\u{202f}');
-        }
-        grouped.push(digit);
-    }
-    grouped
+    group_digits(&format!("{per_second:.0}"))
 }
 
 /// Returns a count for a computation with rates. Counts beyond 2⁵³ are rounded.

@@ -6,7 +6,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use chrono::NaiveDateTime;
-use service_kit::{BASE_STYLE, Stylesheet};
+use service_kit::{BASE_STYLE, Stylesheet, thousands};
 
 use super::query::ListQuery;
 use crate::{
@@ -86,30 +86,5 @@ fn render(status: StatusCode, page: &impl Template) -> Response {
             tracing::error!("cannot render a page: {error}");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
-    }
-}
-
-/// Returns 1234567 as 1 234 567, with narrow spaces that do not break.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n).is_multiple_of(3) {
-            grouped.push('\u{202f}');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::thousands;
-
-    #[test]
-    fn digits_are_grouped_by_thousands() {
-        assert_eq!(thousands(0), "0");
-        assert_eq!(thousands(999), "999");
-        assert_eq!(thousands(1_234_567), "1\u{202f}234\u{202f}567");
     }
 }
