@@ -2,7 +2,7 @@
 //!
 //! [`request`] consumes the command `ReplayCustomers`, and stores each request as a row of the table `replays`. The
 //! [`replayer`] works on these rows, one [`page`] of customers after another. A page is published and confirmed before
-//! the commit that moves the row's position. So a crash at any moment repeats at most one page, and several instances
+//! the commit that moves the row's position. So a crash of this process repeats at most one page, and several instances
 //! share the replays by the locks of their rows.
 //!
 //! A replay reads the tables and not the outbox. It has lower priority than new events:

@@ -15,10 +15,10 @@ use crate::version::{CustomerVersion, StoredVersion};
 
 /// The largest number of customers of one page. Each has one or two events.
 ///
-/// A live event waits behind a page at the broker, and a crash repeats one, so a page is small. With 1,000 customers, the
-/// 99th percentile of live events was 30 ms, and with 256 it is 17 ms. Smaller pages are slower: each page costs one
-/// commit and one round trip to the broker.
-const PAGE_CUSTOMERS: i64 = 256;
+/// A live event waits behind a page at the broker, so a page is small. In one series of benchmarks, the 99th percentile of
+/// live events was 30 ms with 1,000 customers and 17 ms with 256. In another it was 14.7 ms with 256 and 10.5 ms with 128.
+/// Smaller pages are slower: each page costs one commit and one round trip to the broker.
+const PAGE_CUSTOMERS: i64 = 128;
 
 /// The largest number of customers that a page reads if the replay selects only some of their events. The statement
 /// takes milliseconds, far below its limit.
