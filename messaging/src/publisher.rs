@@ -94,7 +94,9 @@ impl Session {
         }
         let returned = returned_ids(&confirmations);
         let outcome = |(message, confirmation): (&Outgoing, &Confirmation)| match confirmation {
-            Confirmation::Ack(_) if returned.contains(&message.envelope.message_id.to_string()) => {
+            Confirmation::Ack(_)
+                if !returned.is_empty() && returned.contains(&message.envelope.message_id.to_string()) =>
+            {
                 PublishOutcome::Returned
             }
             Confirmation::Ack(_) => PublishOutcome::Confirmed,

@@ -44,7 +44,7 @@ pub(crate) use pages::STYLE;
 const BODY_BYTES: usize = 16 * 1024;
 
 /// The state that the handlers share.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct App {
     pub(crate) store: Store,
     /// Woken after each commit that writes to the outbox.
@@ -58,9 +58,9 @@ pub(crate) struct App {
     /// The migrations of this process, for health checks.
     pub(crate) migrations: Option<ConnectionStatus>,
     /// Limits the registrations of one client address.
-    pub(crate) registration_limit: Arc<RateLimit>,
+    pub(crate) registration_limit: RateLimit,
     /// Limits the changes of details from one client address.
-    pub(crate) update_limit: Arc<RateLimit>,
+    pub(crate) update_limit: RateLimit,
     /// The proxies whose `X-Forwarded-For` is trusted.
     pub(crate) proxies: TrustedProxies,
     pub(crate) metrics: Metrics,
@@ -68,8 +68,9 @@ pub(crate) struct App {
 
 /// Returns all routes of the Web Store.
 pub(crate) fn router(app: App) -> Router {
-    let checked = app.clone();
-    let health = health(move || health_checks(checked.clone()));
+    let app = Arc::new(app);
+    let checked = Arc::clone(&app);
+    let health = health(move || health_checks(Arc::clone(&checked)));
     let (metrics, proxies) = (app.metrics.http.clone(), app.proxies.clone());
     let router = Router::new()
         .route("/", get(pages::empty_form))
@@ -124,7 +125,7 @@ fn render_problem(headers: &HeaderMap, problem: &Problem) -> Response {
 
 /// The broker is optional: registration continues without it, and events wait in the outbox. So are replays, which
 /// continue later. Migrations are optional while the schema is sufficient without them.
-async fn health_checks(app: App) -> Vec<HealthCheck> {
+async fn health_checks(app: Arc<App>) -> Vec<HealthCheck> {
     let StoreHealth { postgres, schema } = app.store.check().await;
     let migrations = app.migrations.as_ref().and_then(ConnectionStatus::problem);
     let mut checks = vec![
@@ -196,8 +197,8 @@ mod tests {
             replays: [ConnectionStatus::new("requests"), ConnectionStatus::new("replays")],
             replay_control: SubscriptionControl::new(&WEB_STORE_REPLAY_CUSTOMERS),
             migrations: None,
-            registration_limit: Arc::new(RateLimit::per_minute(0)),
-            update_limit: Arc::new(RateLimit::per_minute(limit)),
+            registration_limit: RateLimit::per_minute(0),
+            update_limit: RateLimit::per_minute(limit),
             proxies: service_kit::TrustedProxies::default(),
             metrics,
         }

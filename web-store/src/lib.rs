@@ -90,8 +90,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         replay_control: replay_control.clone(),
         // Without the owner's URL, another process applies them.
         migrations: config.owner_database_url.is_some().then(|| migrations.clone()),
-        registration_limit: Arc::new(RateLimit::per_minute(config.registrations_per_minute)),
-        update_limit: Arc::new(RateLimit::per_minute(config.registrations_per_minute)),
+        registration_limit: RateLimit::per_minute(config.registrations_per_minute),
+        update_limit: RateLimit::per_minute(config.registrations_per_minute),
         proxies: config.proxies,
         metrics: metrics.clone(),
     };

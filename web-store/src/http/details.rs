@@ -1,6 +1,6 @@
 //! `/customers/{customer_id}`: shows a customer's details and updates them, for holders of the edit link.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -56,7 +56,7 @@ impl UpdateFailure {
 }
 
 pub(super) async fn show(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
@@ -130,7 +130,7 @@ fn loaded<T>(result: Result<Option<T>, PostgresError>) -> Result<T, Problem> {
 }
 
 pub(super) async fn update(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,

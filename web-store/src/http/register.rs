@@ -1,6 +1,6 @@
 //! `POST /customers`: registers a customer.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Json,
@@ -40,7 +40,7 @@ enum RegisterFailure {
 }
 
 pub(super) async fn register(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     trace: RequestTrace,
     headers: HeaderMap,
