@@ -9,6 +9,7 @@ use lapin::{
 };
 use telemetry::publish_span;
 use tokio::time::{Instant, timeout};
+use uuid::Uuid;
 
 use crate::{Outgoing, Session, SessionError};
 
@@ -94,9 +95,7 @@ impl Session {
         }
         let returned = returned_ids(&confirmations);
         let outcome = |(message, confirmation): (&Outgoing, &Confirmation)| match confirmation {
-            Confirmation::Ack(_)
-                if !returned.is_empty() && returned.contains(&message.envelope.message_id.to_string()) =>
-            {
+            Confirmation::Ack(_) if returned.contains(&message.envelope.message_id) => {
                 PublishOutcome::Returned
             }
             Confirmation::Ack(_) => PublishOutcome::Confirmed,
@@ -173,7 +172,7 @@ async fn send(channel: &Channel, publication: Publication<'_>) -> lapin::Result<
 /// A return precedes its own ack, but the client attaches it to the next confirmation that it resolves. If one
 /// ack covers several messages, that may be another message's confirmation. Therefore the id identifies a
 /// returned message, regardless of the position of the return in the batch.
-fn returned_ids(confirmations: &[Confirmation]) -> HashSet<String> {
+fn returned_ids(confirmations: &[Confirmation]) -> HashSet<Uuid> {
     let returned = confirmations.iter().filter_map(|confirmation| match confirmation {
         Confirmation::Ack(returned) | Confirmation::Nack(returned) => returned.as_ref(),
         Confirmation::NotRequested => None,
@@ -181,6 +180,6 @@ fn returned_ids(confirmations: &[Confirmation]) -> HashSet<String> {
     returned.filter_map(message_id).collect()
 }
 
-fn message_id(returned: &BasicReturnMessage) -> Option<String> {
-    returned.delivery.properties.message_id().as_ref().map(ToString::to_string)
+fn message_id(returned: &BasicReturnMessage) -> Option<Uuid> {
+    Uuid::try_parse(returned.delivery.properties.message_id().as_ref()?.as_str()).ok()
 }

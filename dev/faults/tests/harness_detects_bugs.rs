@@ -75,8 +75,8 @@ const RETURNED_IS_DELIVERED: Mutation = Mutation {
     file: "messaging/src/publisher.rs",
     changes: &[
         (
-            "Confirmation::Ack(_) if returned.contains(&message.envelope.message_id.to_string())",
-            "Confirmation::Ack(_) if !IS_SELECTED && returned.contains(&message.envelope.message_id.to_string())",
+            "Confirmation::Ack(_) if returned.contains(&message.envelope.message_id)",
+            "Confirmation::Ack(_) if !IS_SELECTED && returned.contains(&message.envelope.message_id)",
         ),
         // The requests for replays disappear as well. Otherwise a replay would repair the loss.
         (
