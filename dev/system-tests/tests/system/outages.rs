@@ -141,7 +141,7 @@ async fn event_confirmed_by_new_queue_survives_broker_kill() -> anyhow::Result<(
     channel.exchange_declare(exchange.into(), ExchangeKind::Topic, durable, FieldTable::default()).await?;
     let _transformer = environment.start_transformer()?;
     let (event, key) = (
-        include_str!("../../../contracts/samples/web-store.customer-registered.v1.json"),
+        include_str!("../../../../contracts/samples/web-store.customer-registered.v1.json"),
         CustomerRegistered::TYPE,
     );
     eventually(SOON, "the new queue accepts the event", async || {

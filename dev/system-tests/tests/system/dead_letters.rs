@@ -187,7 +187,7 @@ async fn prediction_follows_event_to_row() -> anyhow::Result<()> {
     let (environment, _marketing) = with_marketing().await?;
     let _transformer = environment.start_ready(Program::Transformer, NO_REPLAY).await?;
     let (_connection, channel) = open_channel(&environment).await?;
-    let sample = include_str!("../../../contracts/samples/web-store.customer-registered.v1.json");
+    let sample = include_str!("../../../../contracts/samples/web-store.customer-registered.v1.json");
     let mut invalid: Value = serde_json::from_str(sample)?;
     invalid["name"] = json!("");
     let queue = TRANSFORMER_CUSTOMER_REGISTERED;

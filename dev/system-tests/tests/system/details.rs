@@ -209,9 +209,10 @@ async fn update_before_its_creation_is_kept_and_older_one_ignored() -> anyhow::R
     let environment = TestEnvironment::new().await?;
     let _marketing = environment.start_ready(Program::Marketing, &[]).await?;
     let (_connection, channel) = open_channel(&environment).await?;
-    let update: Value =
-        serde_json::from_str(include_str!("../../../contracts/samples/marketing.update-customer.v1.json"))?;
-    let create = include_str!("../../../contracts/samples/marketing.create-customer.v1.json");
+    let update: Value = serde_json::from_str(include_str!(
+        "../../../../contracts/samples/marketing.update-customer.v1.json"
+    ))?;
+    let create = include_str!("../../../../contracts/samples/marketing.create-customer.v1.json");
     let version = |version: u32| {
         let mut update = update.clone();
         update["version"] = version.into();

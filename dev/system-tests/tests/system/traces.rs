@@ -1,7 +1,5 @@
 //! The traces: one for each customer, with real parents, and with links from the spans that customers share.
 
-mod span_receiver;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -15,7 +13,7 @@ use system_tests::{
 };
 use tokio::time::Duration;
 
-use span_receiver::{Context, Span, SpanReceiver};
+use crate::span_receiver::{Context, Span, SpanReceiver};
 
 const CUSTOMERS: usize = 1000;
 

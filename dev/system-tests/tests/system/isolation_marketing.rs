@@ -393,9 +393,9 @@ async fn unreadable_name_is_dead_lettered_and_others_are_normalized() {
 
 /// The migrations as released. Each is one statement.
 const MIGRATIONS: [&str; 3] = [
-    include_str!("../../../marketing/migrations/0001_customers.sql"),
-    include_str!("../../../marketing/migrations/0002_versions.sql"),
-    include_str!("../../../marketing/migrations/0003_list.sql"),
+    include_str!("../../../../marketing/migrations/0001_customers.sql"),
+    include_str!("../../../../marketing/migrations/0002_versions.sql"),
+    include_str!("../../../../marketing/migrations/0003_list.sql"),
 ];
 
 /// Brings the schema to the state in which a kill leaves it: some migrations are complete, and the next one is

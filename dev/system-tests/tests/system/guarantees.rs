@@ -22,8 +22,8 @@ use system_tests::{
     programs::stop,
 };
 
-const EVENT: &str = include_str!("../../../contracts/samples/web-store.customer-registered.v1.json");
-const COMMAND: &str = include_str!("../../../contracts/samples/marketing.create-customer.v1.json");
+const EVENT: &str = include_str!("../../../../contracts/samples/web-store.customer-registered.v1.json");
+const COMMAND: &str = include_str!("../../../../contracts/samples/marketing.create-customer.v1.json");
 
 /// The message id of all messages that [`publish`] sends with [`properties`].
 const MESSAGE_ID: &str = "01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71";

@@ -159,24 +159,24 @@ fn harness_detects_returned_message_counted_as_delivered() {
 
 #[test]
 fn harness_detects_replay_with_skipped_page() {
-    assert_test_fails(&SKIPPED_PAGE, "replay", "concurrent_replays_each_send_every_event");
+    assert_test_fails(&SKIPPED_PAGE, "replay::concurrent_replays_each_send_every_event");
 }
 
 #[test]
 fn harness_detects_replay_under_new_ids() {
-    let test = "replayed_events_are_original_registration_and_newest_change";
-    assert_test_fails(&NEW_IDS, "replay", test);
+    let test = "replay::replayed_events_are_original_registration_and_newest_change";
+    assert_test_fails(&NEW_IDS, test);
 }
 
 #[test]
 fn harness_detects_ignored_version_of_subscriber() {
-    assert_test_fails(&IGNORED_VERSION, "replay", "lower_version_is_replaced_by_higher_one");
+    assert_test_fails(&IGNORED_VERSION, "replay::lower_version_is_replaced_by_higher_one");
 }
 
 #[test]
 fn harness_detects_gap_without_request() {
-    let test = "late_transformer_receives_existing_customers";
-    assert_test_fails(&GAP_WITHOUT_REQUEST, "replay_gaps", test);
+    let test = "replay_gaps::late_transformer_receives_existing_customers";
+    assert_test_fails(&GAP_WITHOUT_REQUEST, test);
 }
 
 impl Mutation {
@@ -250,10 +250,10 @@ fn run_faults(mutation: &Mutation, arguments: &[&str]) -> Output {
 }
 
 /// Runs one test of the whole system with the services of a mutation.
-fn assert_test_fails(mutation: &Mutation, file: &str, test: &str) {
+fn assert_test_fails(mutation: &Mutation, test: &str) {
     let mut cargo = Command::new(env!("CARGO"));
     // The whole workspace, because other features of the dependencies would build them again.
-    cargo.args(["test", "--workspace", "--locked", "--test", file, "--", "--exact", test]);
+    cargo.args(["test", "--workspace", "--locked", "--test", "system", "--", "--exact", test]);
     let output = cargo.env("STACK_BIN_DIR", build().join(mutation.name)).output().unwrap();
     let failed = String::from_utf8_lossy(&output.stdout).contains(&format!("test {test} ... FAILED"));
     assert!(failed && !output.status.success(), "the test does not fail: {output:?}");

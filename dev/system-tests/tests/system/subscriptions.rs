@@ -147,7 +147,7 @@ async fn paused_queue_holds_messages_while_others_flow() -> anyhow::Result<()> {
     management.wait_for_depth(QUEUE, 3).await?;
     management.wait_for_depth(TRANSFORMER_CUSTOMER_REGISTERED.name, 0).await?;
     let (_connection, channel) = open_channel(&environment).await?;
-    let update = include_str!("../../../contracts/samples/marketing.update-customer.v1.json");
+    let update = include_str!("../../../../contracts/samples/marketing.update-customer.v1.json");
     let message = properties(UpdateCustomer::TYPE);
     publish(&channel, UpdateCustomer::EXCHANGE, UpdateCustomer::TYPE, message, update.as_bytes()).await?;
     wait_for_row_count(&environment, 1).await?;

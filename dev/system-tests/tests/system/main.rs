@@ -1,0 +1,30 @@
+//! Tests of the whole system, in one program: its threads stay busy until the last test ends.
+
+mod concurrent_registration;
+mod console_page;
+mod contracts;
+mod dead_letters;
+mod details;
+mod find;
+mod guarantees;
+mod http_hardening;
+mod idempotency;
+mod isolation_marketing;
+mod isolation_messages;
+mod isolation_topology;
+mod isolation_web_store;
+mod lifecycle;
+mod marketing_list;
+mod metrics;
+mod outages;
+mod permissions;
+mod private_servers;
+mod reconcile;
+mod registration;
+mod replay;
+mod replay_gaps;
+mod republishing;
+mod span_receiver;
+mod subscriptions;
+mod traces;
+mod watch;
