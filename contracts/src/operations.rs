@@ -39,6 +39,20 @@ pub struct ConsumerStatus {
     /// The state that the consumer has applied. Reports of earlier releases have none.
     #[serde(default)]
     pub subscription: SubscriptionState,
+    /// The last probe of this session. Reports of earlier releases have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeArrival>,
+}
+
+/// A probe that a consumer has settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeArrival {
+    /// When the Web Store wrote the probe.
+    #[serde(with = "crate::timestamp")]
+    pub sent_at: DateTime<Utc>,
+    /// When the consumer settled it.
+    #[serde(with = "crate::timestamp")]
+    pub arrived_at: DateTime<Utc>,
 }
 
 /// The stream with the states of subscriptions, and the direct exchange through which the console publishes to it.
@@ -169,7 +183,7 @@ mod tests {
             "queue": "a.b", "consumer": id, "service": "a", "in_flight": 1, "received": 3, "settled": 2,
         });
         let status: ConsumerStatus = serde_json::from_value(report).unwrap();
-        assert_eq!(status.subscription, SubscriptionState::Running);
+        assert_eq!((status.subscription, status.probe), (SubscriptionState::Running, None));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::{
     deliveries::Deliveries,
     gap::Gap,
     metrics::{MessagingMetrics, QueueMetrics},
+    probe::LastProbe,
     session::with_reply_timeout,
     status::keep_reporting,
     subscription::{Pace, state_of},
@@ -83,6 +84,7 @@ pub struct Consumer<'a> {
     changes: watch::Receiver<Option<SubscriptionChange>>,
     /// `None` unless the subscription is throttled.
     pace: Option<Pace>,
+    probe: LastProbe,
 }
 
 impl<'a> Consumer<'a> {
@@ -112,6 +114,7 @@ impl<'a> Consumer<'a> {
             reader,
             changes: control.subscribe(),
             pace: None,
+            probe: LastProbe::default(),
         };
         if consumer.apply_change() {
             consumer.deliveries.start().await?;
@@ -149,10 +152,11 @@ impl<'a> Consumer<'a> {
         let Self { session, queue, status, control, .. } = self;
         let gap = self.gap.take();
         let reader = self.reader.take();
+        let probe = self.probe.clone();
         tokio::select! {
             result = Box::pin(self.consume(handler, shutdown)) => result,
             never = Box::pin(session.keep_topology(queue, status, gap)) => match never {},
-            never = Box::pin(keep_reporting(session, queue, control)) => match never {},
+            never = Box::pin(keep_reporting(session, queue, control, &probe)) => match never {},
             never = Box::pin(control.follow(session, queue, reader)) => match never {},
         }
     }
@@ -301,6 +305,7 @@ impl<'a> Consumer<'a> {
         let rejections = rejected.iter().map(|(_, rejection)| rejection);
         self.metrics.settled(batch.len(), rejections, started.elapsed());
         self.deliveries.settled(batch);
+        self.probe.settled(self.queue, batch);
         Ok(Some(()))
     }
 

@@ -12,6 +12,7 @@ mod held_queue;
 mod incoming;
 mod message_copy;
 mod metrics;
+mod probe;
 mod publisher;
 mod queue_state;
 mod rejection;

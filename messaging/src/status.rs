@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 
 use contracts::{
-    operations::{ConsumerStatus, OPERATIONS_STATUS, STATUS_INTERVAL, SubscriptionState},
+    operations::{ConsumerStatus, OPERATIONS_STATUS, ProbeArrival, STATUS_INTERVAL, SubscriptionState},
     topology::Queue,
 };
 use futures_util::{FutureExt, StreamExt};
@@ -21,7 +21,7 @@ use tokio::time::{Duration, MissedTickBehavior, interval, sleep};
 use uuid::Uuid;
 
 use crate::{
-    Backoff, Session, SessionError, SubscriptionControl, session::with_reply_timeout,
+    Backoff, Session, SessionError, SubscriptionControl, probe::LastProbe, session::with_reply_timeout,
     transport::MessageCounts,
 };
 
@@ -39,6 +39,7 @@ fn consumer_status(
     queue: &Queue,
     consumer: Uuid,
     subscription: SubscriptionState,
+    probe: Option<ProbeArrival>,
 ) -> ConsumerStatus {
     // In this order, because `received` never falls behind `settled`.
     let settled = counts.settled();
@@ -51,6 +52,7 @@ fn consumer_status(
         received,
         settled,
         subscription,
+        probe,
     }
 }
 
@@ -62,12 +64,13 @@ pub(crate) async fn keep_reporting(
     session: &Session,
     queue: &Queue,
     control: &SubscriptionControl,
+    probe: &LastProbe,
 ) -> Infallible {
     let consumer = Uuid::new_v4();
     let mut backoff = Backoff::default();
     let mut logged = false;
     loop {
-        let error = match report(session, queue, consumer, control).await {
+        let error = match report(session, queue, consumer, control, probe).await {
             Ok(never) => match never {},
             Err(error) => error,
         };
@@ -89,6 +92,7 @@ async fn report(
     queue: &Queue,
     consumer: Uuid,
     control: &SubscriptionControl,
+    probe: &LastProbe,
 ) -> Result<Infallible, SessionError> {
     let reports = Session::open_publisher(&session.broker, "status").await?;
     reports.declare_exchange(OPERATIONS_STATUS).await?;
@@ -98,7 +102,8 @@ async fn report(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let status = consumer_status(session.transport.counts(), queue, consumer, control.applied());
+        let counts = session.transport.counts();
+        let status = consumer_status(counts, queue, consumer, control.applied(), probe.get());
         // While an alarm of the broker blocks publishers, the publish waits without a timeout.
         tokio::select! {
             published = publish(&channel, queue, &status) => published?,
@@ -204,8 +209,13 @@ mod tests {
         counts.set_received(5);
         counts.add_settled(2);
         counts.add_settled(1);
-        let status =
-            consumer_status(&counts, &MARKETING_CREATE_CUSTOMER, Uuid::nil(), SubscriptionState::Paused);
+        let status = consumer_status(
+            &counts,
+            &MARKETING_CREATE_CUSTOMER,
+            Uuid::nil(),
+            SubscriptionState::Paused,
+            None,
+        );
         assert_eq!(status.subscription, SubscriptionState::Paused);
         assert_eq!((status.received, status.settled, status.in_flight), (5, 3, 2));
         assert_eq!(

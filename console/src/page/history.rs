@@ -239,6 +239,7 @@ mod tests {
                     received: settled + in_flight,
                     settled,
                     subscription: SubscriptionState::Running,
+                    probe: None,
                 };
                 self.history.report(&status, now);
             }

@@ -211,6 +211,7 @@ mod tests {
                     received,
                     settled,
                     subscription: SubscriptionState::Running,
+                    probe: None,
                 };
                 self.passage.report(&status, now);
             }
