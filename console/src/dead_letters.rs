@@ -383,10 +383,7 @@ async fn resume(arguments: &OperationArguments) -> anyhow::Result<ExitCode> {
     let OperationArguments { brokers, operator, operation } = arguments;
     let mut journal = Journal::open(brokers.source(), &operator.name()?).await?;
     let operation = Operation::resume(&mut journal, *operation).await?;
-    let places = match operation.action {
-        Action::Restore => inventory::kept_letters(brokers),
-        Action::Retry | Action::Edit | Action::Discard => inventory::dead_letters(brokers),
-    };
+    let places = operation.places(brokers);
     execute(&operation, &mut journal, &places).await
 }
 

@@ -26,9 +26,13 @@ use crate::{
     web_store::{Extent, WebStore},
 };
 use letters::Wanted;
-use lookup::{Found, Query};
-use output::{CustomerReport, Report};
+use lookup::Found;
 use servers::Servers;
+
+pub(crate) use letters::CustomerLetter;
+pub(crate) use lookup::Query;
+pub(crate) use output::{CustomerReport, Report};
+pub(crate) use timeline::timeline;
 
 /// The largest number of customers in one query.
 const PAGE: u32 = 1000;
@@ -72,7 +76,9 @@ pub struct Arguments {
 /// # Errors
 /// Returns an error if standard output cannot be written, unless its reader has closed it.
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let mut report = Box::pin(find(arguments)).await;
+    let Arguments { connections, patience, query, scan, .. } = arguments;
+    let extent = if *scan { Extent::All } else { Extent::Recent };
+    let mut report = Box::pin(search(connections, query, extent, *patience)).await;
     if arguments.unmask {
         if let Err(error) = note_unmasked(arguments, &report).await {
             report
@@ -101,11 +107,17 @@ fn exit_code(report: &Report) -> ExitCode {
     })
 }
 
-async fn find(arguments: &Arguments) -> Report {
-    let Arguments { connections, patience, query, scan, .. } = arguments;
-    let sources = Sources { connections: connections.clone(), patience: *patience, page: PAGE };
+/// Finds the customers of a query. The report has personal data.
+///
+/// `patience` is the time to wait for evidence about a message on the way.
+pub(crate) async fn search(
+    connections: &Connections,
+    query: &Query,
+    extent: Extent,
+    patience: Duration,
+) -> Report {
+    let sources = Sources { connections: connections.clone(), patience, page: PAGE };
     let mut servers = Box::pin(Servers::connect(&sources)).await;
-    let extent = if *scan { Extent::All } else { Extent::Recent };
     let Found { customers, message, is_truncated } = lookup::find(query, extent, &mut servers).await;
     let versions = async |web_store: &mut WebStore| web_store.versions(&customers).await;
     let versions = servers.in_web_store(versions).await.unwrap_or_default();

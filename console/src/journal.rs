@@ -24,8 +24,8 @@ use crate::letter::LetterId;
 
 pub(crate) use chain::{Link, hash};
 pub use command::Arguments;
-pub(crate) use command::describe;
 pub use command::run;
+pub(crate) use command::{describe, summarize};
 
 use chain::Chain;
 
@@ -109,6 +109,16 @@ pub(crate) enum Event {
         state: SubscriptionState,
         why: Option<String>,
     },
+}
+
+impl Event {
+    /// Returns the reason that the operator gave.
+    pub(crate) fn why(&self) -> Option<&str> {
+        match self {
+            Self::Started { why, .. } | Self::SubscriptionChanged { why, .. } => why.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// The effect of an operation on its letters.

@@ -51,3 +51,15 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Journal(arguments) => journal::run(&arguments).await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn settings_have_unique_names() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::NaiveDateTime;
+use chrono::{DateTime, NaiveDateTime, Utc};
 use futures_util::{TryStreamExt, stream::BoxStream};
 use serde::Serialize;
 use sqlx::{
@@ -144,6 +144,28 @@ impl Marketing {
         let rows = select.build_query_as::<CustomerRows>().persistent(false);
         let rows = DATABASE.query(rows.fetch_all(&mut self.0)).await?;
         rows.into_iter().map(|rows| Ok((rows.customer_id.parse()?, rows))).collect()
+    }
+
+    /// Returns the times at which the rows of up to a few thousand customers were inserted. Customers without a row are
+    /// left out.
+    pub(crate) async fn arrivals_of(
+        &mut self,
+        customers: &[Uuid],
+    ) -> anyhow::Result<Vec<(Uuid, DateTime<Utc>)>> {
+        if customers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut select = QueryBuilder::<MySql>::new(
+            "SELECT customer_id, MIN(received_at) FROM customers WHERE customer_id IN (",
+        );
+        let mut ids = select.separated(", ");
+        for customer in customers {
+            ids.push_bind(customer.to_string());
+        }
+        select.push(") GROUP BY customer_id");
+        let rows = select.build_query_as::<(String, NaiveDateTime)>().persistent(false);
+        let rows = DATABASE.query(rows.fetch_all(&mut self.0)).await?;
+        rows.into_iter().map(|(id, received_at)| Ok((id.parse()?, received_at.and_utc()))).collect()
     }
 
     /// Returns the rows of up to a few thousand customers. Customers without a row are left out.

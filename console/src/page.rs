@@ -4,14 +4,23 @@
 //! the dead letters. It is complete without JavaScript. A script replaces its parts once a second.
 
 mod access;
+mod alerts;
 mod facts;
+mod find;
 mod format;
+mod found;
 mod history;
+mod journal;
+mod kept;
 mod letters;
 mod login;
+mod objective;
+mod operation;
 mod operations;
+mod runbook;
 mod sampler;
 mod sentence;
+mod subscriptions;
 mod view;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -70,6 +79,8 @@ pub struct Arguments {
     sources: Sources,
     #[command(flatten)]
     access: access::Settings,
+    #[command(flatten)]
+    alerts: alerts::AlertSource,
     /// Whether the watch requests replays of lost messages
     #[arg(long, env = "CONSOLE_REPAIR", value_name = "BOOLEAN", default_value_t = true, action = clap::ArgAction::Set)]
     repair: bool,
@@ -96,7 +107,7 @@ pub struct HealthArguments {
 /// # Errors
 /// Returns an error if the address is in use, or if the HTTP server fails.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { listen, sources, access, repair, http, metrics, logging } = arguments;
+    let Arguments { listen, sources, access, alerts, repair, http, metrics, logging } = arguments;
     logging.init()?;
     service_kit::fix_mmap_threshold();
     let listener = service_kit::bind(listen, "--listen").await?;
@@ -107,7 +118,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let http_metrics = HttpMetrics::register(&mut registry);
 
     let connections = sources.connections.clone();
-    let sampler = Arc::new(Sampler::new(connections.clone(), watch_metrics.clone(), repair));
+    let sampler = Sampler::new(connections.clone(), watch_metrics.clone(), repair, alerts.prometheus_url);
+    let sampler = Arc::new(sampler);
     let (frames, frame) = watch::channel(Arc::new(Frame::empty()));
     let access_proxies = access.proxies.clone();
     let app = Access::new(&access).map(|access| App {
@@ -163,7 +175,15 @@ fn router(app: Option<App>, health: Router) -> Router {
             .route("/dead-letters/retry", post(letters::retry))
             .route("/dead-letters/discard", post(letters::discard))
             .route("/dead-letters/edit", post(letters::edit))
-            .route("/operations/{id}", get(operations::show))
+            .route("/find", get(find::form).post(find::submit))
+            .route("/journal", get(journal::show))
+            .route("/kept", get(kept::show))
+            .route("/kept/restore", post(kept::restore))
+            .route("/operations/{id}", get(operation::show))
+            .route("/operations/{id}/cancel", post(operation::cancel))
+            .route("/operations/{id}/resume", post(operation::resume))
+            .route("/runbook", get(runbook::show))
+            .route("/subscriptions", get(subscriptions::show).post(subscriptions::submit))
             .route("/log-in", get(login::form).post(login::log_in))
             .route("/log-out", post(login::log_out))
             .with_state(app),

@@ -115,13 +115,13 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let result = match &arguments.command {
         None => list(&arguments.list).await,
         Some(Command::Pause(PauseArguments { target, why })) => {
-            change(target, SubscriptionState::Paused, Some(why)).await
+            change_target(target, SubscriptionState::Paused, Some(why)).await
         }
         Some(Command::Throttle(ThrottleArguments { target, rate, why })) => {
-            change(target, SubscriptionState::Throttled { rate: *rate }, why.as_deref()).await
+            change_target(target, SubscriptionState::Throttled { rate: *rate }, why.as_deref()).await
         }
         Some(Command::Resume(ResumeArguments { target, why })) => {
-            change(target, SubscriptionState::Running, why.as_deref()).await
+            change_target(target, SubscriptionState::Running, why.as_deref()).await
         }
     };
     match result {
@@ -135,17 +135,17 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// A subscription as `console subscriptions` prints it.
 #[derive(Debug, Serialize)]
-struct Subscription {
-    queue: &'static str,
+pub(crate) struct Subscription {
+    pub(crate) queue: &'static str,
     #[serde(flatten)]
-    state: SubscriptionState,
-    since: Option<DateTime<Utc>>,
-    operator: Option<String>,
-    why: Option<String>,
+    pub(crate) state: SubscriptionState,
+    pub(crate) since: Option<DateTime<Utc>>,
+    pub(crate) operator: Option<String>,
+    pub(crate) why: Option<String>,
     /// The number of consumers.
-    consumers: u32,
+    pub(crate) consumers: u32,
     /// The number of messages that no consumer holds.
-    ready: u32,
+    pub(crate) ready: u32,
 }
 
 impl Subscription {
@@ -160,17 +160,26 @@ impl Subscription {
     }
 }
 
-async fn list(arguments: &ListArguments) -> anyhow::Result<String> {
+/// Returns the subscriptions of all brokers.
+///
+/// # Errors
+/// Returns an error if a broker cannot be read.
+pub(crate) async fn read(brokers: &Brokers) -> anyhow::Result<Vec<Subscription>> {
     let mut subscriptions = Vec::new();
-    for broker in arguments.brokers.all() {
+    for broker in brokers.all() {
         let session = Session::open(broker, "console").await?;
         let changes = session.subscriptions().await.context("the states cannot be read")?;
-        for queue in work_queues().filter(|queue| ptr::eq(arguments.brokers.of(queue), broker)) {
+        for queue in work_queues().filter(|queue| ptr::eq(brokers.of(queue), broker)) {
             let depth = session.queue_state(queue.name).await?.unwrap_or_default();
             subscriptions.push(Subscription::new(queue, changes.of(queue.name).cloned(), depth));
         }
         session.close().await;
     }
+    Ok(subscriptions)
+}
+
+async fn list(arguments: &ListArguments) -> anyhow::Result<String> {
+    let subscriptions = read(&arguments.brokers).await?;
     let mut text = String::new();
     if arguments.json {
         for subscription in &subscriptions {
@@ -197,25 +206,47 @@ async fn list(arguments: &ListArguments) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Changes the state of a subscription, and notes that in the journal. A change to the same state has no effect.
-async fn change(target: &Target, state: SubscriptionState, why: Option<&str>) -> anyhow::Result<String> {
+async fn change_target(
+    target: &Target,
+    state: SubscriptionState,
+    why: Option<&str>,
+) -> anyhow::Result<String> {
     let Target { brokers, operator, queue } = target;
-    let operator = operator.name()?;
+    Ok(match change(brokers, queue, &operator.name()?, state, why).await? {
+        None => format!("{} is {state}\n", queue.name),
+        Some(current) => {
+            let (since, by) = (current.at.format("%Y-%m-%d %H:%M:%S UTC"), current.operator);
+            format!("{} is already {state}, since {since} by {by}\n", queue.name)
+        }
+    })
+}
+
+/// Changes the state of a subscription, and notes that in the journal. A change to the same state has no effect, and the
+/// earlier change is returned.
+///
+/// # Errors
+/// Returns an error if a broker cannot be used. The consumers may still get the state.
+pub(crate) async fn change(
+    brokers: &Brokers,
+    queue: &Queue,
+    operator: &str,
+    state: SubscriptionState,
+    why: Option<&str>,
+) -> anyhow::Result<Option<SubscriptionChange>> {
     let session = Session::open(brokers.of(queue), "console").await?;
     lock(&session, OPERATIONS_SUBSCRIPTIONS).await?;
     let mut subscriptions = session.subscriptions().await.context("the states cannot be read")?;
     if let Some(current) = subscriptions.of(queue.name).filter(|current| current.state == state) {
-        let (since, by) = (current.at.format("%Y-%m-%d %H:%M:%S UTC"), &current.operator);
-        return Ok(format!("{} is already {state}, since {since} by {by}\n", queue.name));
+        return Ok(Some(current.clone()));
     }
     let why = why.map(str::to_owned);
-    let mut journal = Journal::open(brokers.source(), &operator).await?;
+    let mut journal = Journal::open(brokers.source(), operator).await?;
     let event = Event::SubscriptionChanged { queue: queue.name.to_owned(), state, why: why.clone() };
     journal.append(Uuid::now_v7(), event).await?;
-    let at = Utc::now().trunc_subsecs(3);
+    let (at, operator) = (Utc::now().trunc_subsecs(3), operator.to_owned());
     subscriptions.set(SubscriptionChange { queue: queue.name.to_owned(), state, at, operator, why });
     let published = session.publish_subscriptions(&subscriptions).await?;
     ensure!(published == PublishOutcome::Confirmed, "the broker refuses the state: {published:?}");
     session.close().await;
-    Ok(format!("{} is {state}\n", queue.name))
+    Ok(None)
 }

@@ -43,6 +43,14 @@ pub(crate) struct Activity {
     pub(crate) first_absent_age: Option<f64>,
 }
 
+/// A registration, for the objective.
+#[derive(Debug, Clone, Copy, FromRow)]
+pub(crate) struct Registration {
+    pub(crate) id: Uuid,
+    /// By the Web Store's clock.
+    pub(crate) registered_at: DateTime<Utc>,
+}
+
 /// The period in which registrations are counted.
 pub(crate) const ACTIVITY_PERIOD: TimeDelta = TimeDelta::seconds(5);
 
@@ -106,6 +114,19 @@ impl WebStore {
         let until = self.now().await? - TimeDelta::seconds(1);
         let select = sqlx::query_as(select).bind(first_id(until - ACTIVITY_PERIOD)).bind(first_id(until));
         DATABASE.query(select.bind(newest_arrived).fetch_one(&mut self.0)).await
+    }
+
+    /// Returns up to `limit` registrations with ids from `first` and before `end`, by id.
+    pub(crate) async fn registrations(
+        &mut self,
+        first: Uuid,
+        end: Uuid,
+        limit: u32,
+    ) -> anyhow::Result<Vec<Registration>> {
+        let select =
+            "SELECT id, registered_at FROM customers WHERE id >= $1 AND id < $2 ORDER BY id LIMIT $3";
+        let select = sqlx::query_as(select).bind(first).bind(end).bind(i64::from(limit));
+        DATABASE.query(select.fetch_all(&mut self.0)).await
     }
 
     /// Returns about the number of customers, from the server's statistics.

@@ -16,7 +16,8 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::{
-    inventory::{KEPT, Place},
+    connections::Brokers,
+    inventory::{self, KEPT, Place},
     journal::{Action, EXCHANGE, Event, Journal, SelectedLetter, hash},
     letter::{DEAD_LETTERS, KEPT_BY, KEPT_FROM, Letter, LetterId},
     letter_queue,
@@ -138,7 +139,11 @@ impl Operation {
         journal.append(id, Event::Cancelled).await
     }
 
-    fn unfinished(journal: &Journal, id: Uuid) -> anyhow::Result<Self> {
+    /// Returns an operation that has selected its letters and has not ended.
+    ///
+    /// # Errors
+    /// Returns an error if the operation is unknown, has ended, or had not selected its letters before an interruption.
+    pub(crate) fn unfinished(journal: &Journal, id: Uuid) -> anyhow::Result<Self> {
         let (operation, expected) = Self::find(journal, id)?;
         ensure!(
             operation.count() == expected,
@@ -178,6 +183,19 @@ impl Operation {
     /// Returns the number of letters.
     pub(crate) fn count(&self) -> u64 {
         self.letters.values().map(|letters| letters.len() as u64).sum()
+    }
+
+    /// Returns whether a letter at this place is one of its letters.
+    pub(crate) fn contains(&self, place: &str, letter: LetterId) -> bool {
+        self.letters.get(place).is_some_and(|letters| letters.contains(&letter))
+    }
+
+    /// Returns the places that can have its letters.
+    pub(crate) fn places<'a>(&self, brokers: &'a Brokers) -> Vec<Place<'a>> {
+        match self.action {
+            Action::Restore => inventory::kept_letters(brokers),
+            Action::Retry | Action::Edit | Action::Discard => inventory::dead_letters(brokers),
+        }
     }
 
     /// Moves the letters, and writes the outcome to the journal.

@@ -18,16 +18,16 @@ use crate::{
 
 /// A letter that concerns a customer of the search.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct CustomerLetter {
+pub(crate) struct CustomerLetter {
     #[serde(flatten)]
-    pub(super) letter: Letter,
+    pub(crate) letter: Letter,
     /// `None` if neither the id nor the body of the message leads to a customer.
     pub(super) customer_id: Option<Uuid>,
     /// The version of the customer in the message, or `None` if the message does not show it.
     pub(super) version: Option<i64>,
     /// The operation that keeps the letter. `None` for a dead letter.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) kept_by: Option<Uuid>,
+    pub(crate) kept_by: Option<Uuid>,
     #[serde(skip)]
     pub(super) is_kept: bool,
 }

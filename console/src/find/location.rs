@@ -19,7 +19,7 @@ use crate::{
 /// The state of a customer, as the output names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum State {
+pub(crate) enum State {
     /// The Web Store has no such customer.
     NotRegistered,
     InOutbox,

@@ -16,7 +16,7 @@ const MAX_CUSTOMERS: usize = 100;
 
 /// The argument: an id of a customer or of a message, or an e-mail address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Query {
+pub(crate) enum Query {
     Id(Uuid),
     Email(String),
 }

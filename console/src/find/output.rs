@@ -23,35 +23,35 @@ use crate::{
 
 /// The report of a search.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
-    pub(super) customers: Vec<CustomerReport>,
+pub(crate) struct Report {
+    pub(crate) customers: Vec<CustomerReport>,
     /// Letters with the message of the search that name no customer.
-    pub(super) letters: Vec<CustomerLetter>,
+    pub(crate) letters: Vec<CustomerLetter>,
     /// Whether more customers have the e-mail address than the report contains.
-    pub(super) is_truncated: bool,
+    pub(crate) is_truncated: bool,
     /// The servers that could not be read, each with the reason.
-    pub(super) unreadable: Vec<String>,
+    pub(crate) unreadable: Vec<String>,
 }
 
 /// The history and the location of one customer.
 #[derive(Debug, Serialize)]
-pub(super) struct CustomerReport {
-    pub(super) customer_id: Uuid,
-    pub(super) state: State,
+pub(crate) struct CustomerReport {
+    pub(crate) customer_id: Uuid,
+    pub(crate) state: State,
     /// The version that the state is about.
     version: Option<i64>,
     since: Option<DateTime<Utc>>,
-    pub(super) needs_person: bool,
+    pub(crate) needs_person: bool,
     sentence: String,
     next: Option<String>,
     /// The message of the search.
     message: Option<MessageReport>,
-    pub(super) name: Option<String>,
-    pub(super) email: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) email: Option<String>,
     /// `None` if the Web Store's database cannot be read.
     pub(super) versions: Option<Vec<VersionReport>>,
-    pub(super) dead_letters: Vec<CustomerLetter>,
-    pub(super) kept_letters: Vec<CustomerLetter>,
+    pub(crate) dead_letters: Vec<CustomerLetter>,
+    pub(crate) kept_letters: Vec<CustomerLetter>,
     /// `None` if Marketing's database cannot be read.
     pub(super) marketing: Option<Vec<RowReport>>,
     pub(super) replays: Vec<Replay>,
@@ -130,9 +130,28 @@ impl CustomerReport {
     }
 
     /// Returns whether no server has a fact about the customer.
-    pub(super) fn is_absent(&self) -> bool {
+    pub(crate) fn is_absent(&self) -> bool {
         let has_letters = !self.dead_letters.is_empty() || !self.kept_letters.is_empty();
         self.state == State::NotRegistered && self.name.is_none() && !has_letters
+    }
+
+    /// Returns the name of the state.
+    pub(crate) fn state_name(&self) -> String {
+        let name = serde_json::to_value(self.state).ok();
+        name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// Returns the place of the newest version as a sentence, and the next step.
+    pub(crate) fn place_and_next(&self) -> (&str, Option<&str>) {
+        let next = self.next.as_deref();
+        let place = next.and_then(|next| self.sentence.strip_suffix(next)?.strip_suffix(" Next: "));
+        (place.unwrap_or(&self.sentence), next)
+    }
+
+    /// Returns a line about the message of the search.
+    pub(crate) fn message(&self) -> Option<String> {
+        let MessageReport { message_id, kind, version } = self.message.as_ref()?;
+        Some(format!("message {message_id} is the {kind} of version {version}"))
     }
 
     fn mask(&mut self) {
@@ -181,7 +200,7 @@ impl RowReport {
 
 impl Report {
     /// Replaces personal data by its length.
-    pub(super) fn mask(&mut self) {
+    pub(crate) fn mask(&mut self) {
         self.customers.iter_mut().for_each(CustomerReport::mask);
     }
 
@@ -195,8 +214,8 @@ impl Report {
             let name = customer.name.as_deref().unwrap_or("-");
             let email = customer.email.as_deref().unwrap_or("-");
             writeln!(text, "customer {}, name {name}, e-mail {email}", customer.customer_id)?;
-            if let Some(MessageReport { message_id, kind, version }) = &customer.message {
-                writeln!(text, "message {message_id} is the {kind} of version {version}")?;
+            if let Some(message) = customer.message() {
+                writeln!(text, "{message}")?;
             }
             for (at, line) in timeline(customer) {
                 writeln!(text, "{at:19}  {line}")?;

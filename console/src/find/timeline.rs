@@ -13,7 +13,7 @@ use crate::web_store::{Outbox, Replay};
 type Line = (Option<DateTime<Utc>>, String);
 
 /// Returns the lines with their times in UTC, oldest first. A fact without a time is at the end.
-pub(super) fn timeline(customer: &CustomerReport) -> Vec<(String, String)> {
+pub(crate) fn timeline(customer: &CustomerReport) -> Vec<(String, String)> {
     let versions = customer.versions.iter().flatten();
     let mut lines: Vec<Line> = versions.flat_map(|one| [Some(version(one)), outbox(one)]).flatten().collect();
     lines.extend(customer.replays.iter().map(replay));

@@ -109,14 +109,19 @@ fn print(journal: &Journal, options: &Options) -> anyhow::Result<()> {
     Ok(write_stdout(&text)?)
 }
 
-/// Returns a sentence about an event.
+/// Returns a sentence about an event, with its reason.
 pub(crate) fn describe(event: &Event) -> String {
+    let why = event.why().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{}{why}", summarize(event))
+}
+
+/// Returns a sentence about an event, without its reason.
+pub(crate) fn summarize(event: &Event) -> String {
     match event {
         Event::Created => "created the journal".to_owned(),
-        Event::Started { action, selection, letters, rate, why } => {
+        Event::Started { action, selection, letters, rate, .. } => {
             let rate = rate.map(|rate| format!(" at {rate} per second")).unwrap_or_default();
-            let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-            format!("{action} {letters} letters ({selection}){rate}{why}")
+            format!("{action} {letters} letters ({selection}){rate}")
         }
         Event::Selected { queue, letters } => match &letters[..] {
             [letter] => format!("selected {} of {queue}", letter.letter.short()),
@@ -129,10 +134,7 @@ pub(crate) fn describe(event: &Event) -> String {
         Event::Edited { body } => {
             format!("edited; the new body has the hash {}", &body[..12.min(body.len())])
         }
-        Event::SubscriptionChanged { queue, state, why } => {
-            let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-            format!("{queue} is {state}{why}")
-        }
+        Event::SubscriptionChanged { queue, state, .. } => format!("{queue} is {state}"),
         Event::Unmasked { selection, letters } => format!("saw {letters} letters unmasked ({selection})"),
         Event::UnmaskedCustomers { customers } => {
             let customers: Vec<_> = customers.iter().map(Uuid::to_string).collect();

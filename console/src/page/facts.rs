@@ -1,11 +1,16 @@
 //! The facts that the page shows, as they were at one time.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use contracts::topology::Queue;
+use contracts::{operations::ProbeArrival, topology::Queue};
 
-use super::history::{Age, QueueReading};
+use super::{
+    alerts::Alert,
+    history::{Age, QueueReading},
+    journal::Records,
+    objective::Tally,
+};
 
 /// The last reading of a source, or the reason for which it cannot be read.
 pub(super) type Reading<T> = Result<T, String>;
@@ -18,6 +23,9 @@ const STALLED: Duration = Duration::from_secs(15);
 
 /// An outbox that has not been emptied for this time, although the broker can be reached, needs a person.
 const OUTBOX_STUCK: Duration = Duration::from_secs(15);
+
+/// Two probes are 10 s apart by default. After this time, two of them are missing.
+const PROBES_LATE: Duration = Duration::from_secs(25);
 
 /// A check of the watch that is older says nothing about the customers of now.
 const CHECK_VALID: Duration = Duration::from_secs(30);
@@ -34,7 +42,11 @@ pub(super) struct Facts {
     pub(super) dead_letters: BTreeMap<&'static str, u32>,
     pub(super) letters: Reading<Letters>,
     pub(super) watch: WatchFacts,
-    pub(super) journal: Reading<Vec<JournalLine>>,
+    pub(super) journal: Reading<Arc<Records>>,
+    /// The registrations of the last hour.
+    pub(super) objective: Reading<Tally>,
+    /// The alerts that fire. `None` unless Prometheus is set.
+    pub(super) alerts: Option<Reading<Vec<Alert>>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -100,14 +112,6 @@ pub(super) struct WatchFacts {
     pub(super) lost: u64,
     /// Whether the watch requests replays of lost messages.
     pub(super) repairs: bool,
-}
-
-/// An entry of the journal.
-#[derive(Debug, Clone)]
-pub(super) struct JournalLine {
-    pub(super) at: DateTime<Utc>,
-    pub(super) operator: String,
-    pub(super) text: String,
 }
 
 /// A station between the Web Store and the rows of Marketing.
@@ -184,6 +188,28 @@ impl Facts {
         let stalled = running().filter(|(_, reading)| reading.stalled >= STALLED);
         let (queue, reading) = stalled.max_by_key(|(_, reading)| reading.stalled)?;
         Some(Trouble::Stalled(queue, reading.stalled))
+    }
+
+    /// Returns the last probe of each of Marketing's queues. `None` if none has arrived.
+    pub(super) fn probes(&self) -> impl Iterator<Item = (&'static str, Option<ProbeArrival>)> {
+        self.readings_of(Service::Marketing).map(|(queue, reading)| (queue, reading.probe))
+    }
+
+    /// Returns a queue whose probes have ceased, and the time since then, if nothing else explains that. The Web Store may
+    /// have stopped, or a binding may be missing.
+    pub(super) fn ceased_probes(&self) -> Option<(&'static str, Duration)> {
+        let is_explained = self.waiting() > 0
+            || self.is_way_unknown()
+            || !self.paused().is_empty()
+            || [Service::Transformer, Service::Marketing]
+                .iter()
+                .any(|service| self.trouble(*service).is_some());
+        if is_explained {
+            return None;
+        }
+        let age = |probe: ProbeArrival| (self.at - probe.sent_at).to_std().unwrap_or_default();
+        let ages = self.probes().filter_map(|(queue, probe)| Some((queue, age(probe?))));
+        ages.max_by_key(|(_, age)| *age).filter(|(_, age)| *age > PROBES_LATE)
     }
 
     /// Returns the reason for which no queue can be read.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use contracts::operations::{ConsumerStatus, SubscriptionState};
+use contracts::operations::{ConsumerStatus, ProbeArrival, SubscriptionState};
 use messaging::QueueState;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -24,6 +24,9 @@ const RATE_PERIOD: Duration = Duration::from_secs(5);
 
 /// The period of the trend.
 const TREND_PERIOD: Duration = Duration::from_secs(10);
+
+/// The shortest period of a prediction. Consumers report once a second, so a shorter one has few values.
+const SHORTEST_TREND: Duration = Duration::from_secs(3);
 
 /// The number of samples for a picture. There is one a second.
 const SAMPLES: usize = 60;
@@ -45,6 +48,8 @@ pub(super) struct History {
     samples: VecDeque<Sample>,
     /// The last time at which a message was settled, or at which none waited.
     progress: Instant,
+    /// The newest probe of all consumers.
+    probe: Option<ProbeArrival>,
 }
 
 #[derive(Debug)]
@@ -82,12 +87,16 @@ pub(super) struct QueueReading {
     pub(super) rate: f64,
     /// The growth of the waiting messages, per second.
     pub(super) growth: f64,
+    /// The decrease of the waiting messages since they were most, per second. It is 0 while they grow.
+    pub(super) drain: f64,
     /// The age of the oldest message, unless none waits.
     pub(super) oldest: Option<Age>,
     /// How long consumers have settled nothing while messages wait.
     pub(super) stalled: Duration,
     /// The state that an operator gave to the subscription.
     pub(super) subscription: SubscriptionState,
+    /// The newest probe that has arrived since the history began.
+    pub(super) probe: Option<ProbeArrival>,
     /// The waiting messages of the last minute, from old to new.
     pub(super) past: Vec<f64>,
 }
@@ -100,8 +109,8 @@ impl QueueReading {
 
     /// Returns the time until no message waits, if the queue shrinks.
     pub(super) fn time_to_drain(&self) -> Option<Duration> {
-        let shrinks = self.waiting > 0 && self.growth < 0.0 && self.consumers > 0;
-        shrinks.then(|| Duration::from_secs_f64((float(self.waiting) / -self.growth).min(1e9)))
+        let shrinks = self.waiting > 0 && self.drain > 0.0 && self.consumers > 0;
+        shrinks.then(|| Duration::from_secs_f64((float(self.waiting) / self.drain).min(1e9)))
     }
 }
 
@@ -115,17 +124,19 @@ impl History {
             arrivals: VecDeque::new(),
             samples: VecDeque::new(),
             progress: now,
+            probe: None,
         }
     }
 
     /// Notes a report of a consumer.
     pub(super) fn report(&mut self, status: &ConsumerStatus, now: Instant) {
-        let ConsumerStatus { consumer, in_flight, settled, subscription, .. } = *status;
+        let ConsumerStatus { consumer, in_flight, settled, subscription, probe, .. } = *status;
         // A consumer that is new to the history may have settled messages before it.
         let is_new_session = now.duration_since(self.began) > REPORT_TIMEOUT;
         let before = self.consumers.get(&consumer).map(|consumer| consumer.settled);
         let before = before.unwrap_or(if is_new_session { 0 } else { settled });
         self.settled += settled.saturating_sub(before);
+        self.probe = self.probe.into_iter().chain(probe).max_by_key(|probe| probe.sent_at);
         self.consumers.insert(consumer, Consumer { settled, in_flight, subscription, reported: now });
     }
 
@@ -165,8 +176,10 @@ impl History {
             subscription,
             rate: self.change(RATE_PERIOD, |sample| float(sample.settled)),
             growth: self.change(TREND_PERIOD, |sample| float(sample.waiting)),
+            drain: self.drain(),
             oldest,
             stalled: now.duration_since(self.progress),
+            probe: self.probe,
             past: self.samples.iter().map(|sample| float(sample.waiting)).collect(),
         }
     }
@@ -194,6 +207,19 @@ impl History {
         // One older arrival stays, which shows that the message was not there before.
         self.arrivals.drain(..index.saturating_sub(1));
         Some(if was_there { Age::AtLeast(age) } else { Age::Exactly(age) })
+    }
+
+    /// Returns the decrease per second since the largest number of waiting messages in the period of the trend. A queue
+    /// whose consumer has just started has grown before, which says nothing about its drain.
+    fn drain(&self) -> f64 {
+        let Some(last) = self.samples.back() else { return 0.0 };
+        let recent = self.samples.iter().filter(|sample| last.at.duration_since(sample.at) <= TREND_PERIOD);
+        let Some(peak) = recent.max_by_key(|sample| sample.waiting) else { return 0.0 };
+        let period = last.at.duration_since(peak.at);
+        if period < SHORTEST_TREND {
+            return 0.0;
+        }
+        float(peak.waiting - last.waiting) / period.as_secs_f64()
     }
 
     /// Returns the change of a value per second in a period up to the last sample.
@@ -294,6 +320,21 @@ mod tests {
         }
         assert_eq!(reading.stalled, Duration::from_secs(12));
         assert_eq!(reading.time_to_drain(), None);
+    }
+
+    #[test]
+    fn prediction_begins_with_the_drain() {
+        let mut queue = Observed::new();
+        for second in 0..10_u32 {
+            queue.at(second.into(), 100 * second, None);
+        }
+        let mut reading = queue.at(10, 1000, Some((0, 0)));
+        assert_eq!(reading.time_to_drain(), None);
+        for second in 11..15_u32 {
+            let settled = 50 * (second - 10);
+            reading = queue.at(second.into(), 1000 - settled, Some((settled.into(), 0)));
+        }
+        assert_eq!(reading.time_to_drain(), Some(Duration::from_secs(16)));
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! The pages of dead letters: a group with its dry run, and the operations on exactly the listed letters.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use anyhow::Context;
 use axum::{
     Form,
     extract::{Query, State},
     http::StatusCode,
-    response::{IntoResponse, Redirect, Response},
+    response::Response,
 };
 use chrono::Utc;
 use serde::Deserialize;
@@ -17,26 +17,17 @@ use uuid::Uuid;
 use super::{
     App,
     access::{Change, User},
+    found::{self, FoundLetters, READ_TIMEOUT, moved, not_listed, predictions, unreadable},
     operations::Order,
     view::{self, EditPage, GroupPage, LetterRow},
 };
 use crate::{
     connections::work_queues,
-    dead_letters::{
-        edit::{compact, readable},
-        prediction::{Prediction, predict},
-    },
-    inventory::{self, FoundLetter},
+    dead_letters::edit::{compact, readable},
+    inventory,
     journal::{Action, Event, Journal},
-    letter::{Letter, LetterId},
-    marketing::Marketing,
+    letter::LetterId,
 };
-
-/// The letters on one page. An operation applies to the listed letters only.
-const MAX_LISTED: usize = 1000;
-
-/// The time limit of reading letters. It is shorter than the time limit of a request.
-const READ_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A group of letters.
 #[derive(Debug, Clone, Deserialize)]
@@ -79,39 +70,15 @@ enum EditStep {
     Send,
 }
 
-/// Letters of a group with their messages.
-struct FoundGroup {
-    letters: Vec<FoundLetter>,
-    /// The number of all letters of the group.
-    total: usize,
-}
-
 impl Group {
     /// Returns the first letters of the group, or those with the given ids.
-    async fn read(&self, app: &App, ids: Option<&BTreeSet<LetterId>>) -> anyhow::Result<FoundGroup> {
-        let mut found = FoundGroup { letters: Vec::new(), total: 0 };
-        let places = inventory::dead_letters(&app.connections.brokers);
-        let own = places.iter().filter(|place| place.queues.iter().any(|queue| queue.name == self.queue));
-        let read = async {
-            for place in own {
-                place
-                    .visit(|letter, message| {
-                        let is_selected = ids.is_none_or(|ids| ids.contains(&letter.id));
-                        if letter.reason != self.reason || !is_selected {
-                            return;
-                        }
-                        found.total += 1;
-                        if found.letters.len() < MAX_LISTED {
-                            let message = message.copy().received();
-                            found.letters.push(FoundLetter { place: place.name.clone(), letter, message });
-                        }
-                    })
-                    .await?;
-            }
-            anyhow::Ok(())
-        };
-        timeout(READ_TIMEOUT, read).await.context("another console may be reading them")??;
-        Ok(found)
+    async fn read(&self, app: &App, ids: Option<&BTreeSet<LetterId>>) -> anyhow::Result<FoundLetters> {
+        let mut places = inventory::dead_letters(&app.connections.brokers);
+        places.retain(|place| place.queues.iter().any(|queue| queue.name == self.queue));
+        found::read(&places, |_, letter, _| {
+            letter.reason == self.reason && ids.is_none_or(|ids| ids.contains(&letter.id))
+        })
+        .await
     }
 }
 
@@ -131,19 +98,6 @@ pub(super) async fn group(user: User, State(app): State<App>, Query(group): Quer
     view::group(&GroupPage { user: &user, group: &group, rows, total: found.total })
 }
 
-/// Returns the masked prediction of each letter. Without Marketing's database, predictions do not know its rows.
-async fn predictions(app: &App, letters: &[FoundLetter]) -> Vec<Prediction> {
-    let connect = Marketing::connect(&app.connections.marketing_database_url);
-    let mut marketing = timeout(Duration::from_secs(1), connect).await.ok().and_then(Result::ok);
-    let predicted = match predict(marketing.as_mut(), letters).await {
-        Ok(predictions) => Ok(predictions),
-        Err(_) => predict(None, letters).await,
-    };
-    let mut predictions = predicted.unwrap_or_default();
-    predictions.iter_mut().for_each(Prediction::mask);
-    predictions
-}
-
 pub(super) async fn retry(change: Change, State(app): State<App>, Form(listed): Form<Listed>) -> Response {
     start(change, &app, Action::Retry, listed).await
 }
@@ -159,11 +113,7 @@ pub(super) async fn discard(change: Change, State(app): State<App>, Form(listed)
 /// Starts an operation on those listed letters that are still there.
 async fn start(Change(user): Change, app: &App, action: Action, listed: Listed) -> Response {
     let Listed { group, letters, why } = listed;
-    let ids: Result<BTreeSet<LetterId>, _> = letters.split(',').map(str::parse).collect();
-    let Ok(ids) = ids else {
-        let detail = "The page has sent no valid list of letters. Open it again.";
-        return view::failure(StatusCode::UNPROCESSABLE_ENTITY, "No letters are selected", detail);
-    };
+    let Some(ids) = found::parse_ids(&letters) else { return not_listed() };
     let found = match group.read(app, Some(&ids)).await {
         Ok(found) => found.letters,
         Err(error) => return unreadable(&error),
@@ -171,22 +121,11 @@ async fn start(Change(user): Change, app: &App, action: Action, listed: Listed) 
     if found.is_empty() {
         return moved();
     }
-    let letters: Vec<(String, Letter)> = found.into_iter().map(|found| (found.place, found.letter)).collect();
+    let letters = found::with_places(found);
     let Group { queue, reason } = &group;
     let selection = format!("{} listed on the page, --queue {queue} --reason {reason}", ids.len());
     let order = Order { action, letters, selection, why: text(&why), body: None };
-    finish(app, user, order).await
-}
-
-async fn finish(app: &App, user: User, order: Order) -> Response {
-    match app.operations.start(user.name, order).await {
-        Ok(id) => Redirect::to(&format!("/operations/{id}")).into_response(),
-        Err(error) => {
-            tracing::warn!("an operation cannot start: {error:#}");
-            let detail = format!("No letter has moved. The cause: {error:#}.");
-            view::failure(StatusCode::SERVICE_UNAVAILABLE, "The operation cannot start", &detail)
-        }
-    }
+    app.operations.start(user, order).await
 }
 
 /// Shows a letter with its personal data, checks its edited body, or sends it.
@@ -227,7 +166,7 @@ pub(super) async fn edit(change: Change, State(app): State<App>, Form(form): For
     let selection = format!("{letter}, --queue {queue} --reason {reason}");
     let letters = vec![(found.place, found.letter)];
     let order = Order { action: Action::Edit, letters, selection, why: text(&why), body: Some(edited) };
-    finish(&app, user, order).await
+    app.operations.start(user, order).await
 }
 
 async fn note_unmasked(app: &App, user: &User, letter: &str) -> anyhow::Result<()> {
@@ -240,16 +179,6 @@ async fn note_unmasked(app: &App, user: &User, letter: &str) -> anyhow::Result<(
 }
 
 /// Returns a text unless it is empty.
-fn text(text: &str) -> Option<String> {
+pub(super) fn text(text: &str) -> Option<String> {
     Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned)
-}
-
-fn unreadable(error: &anyhow::Error) -> Response {
-    let detail = format!("Try again in a few seconds. The cause: {error:#}.");
-    view::failure(StatusCode::SERVICE_UNAVAILABLE, "The letters cannot be read right now", &detail)
-}
-
-fn moved() -> Response {
-    let detail = "Another operator has moved them, or they were retried. Nothing was changed.";
-    view::failure(StatusCode::CONFLICT, "These letters are not there any more", detail)
 }

@@ -1,7 +1,7 @@
-//! Operations on dead letters that the page has started.
+//! Operations on letters that the page starts, resumes, and cancels.
 //!
 //! An operation may take longer than a request, so it runs in a task. After a restart of the console, the journal has
-//! its letters, and `console dead-letters resume` continues it.
+//! its letters, so its page can resume it.
 
 use std::{
     collections::BTreeMap,
@@ -9,23 +9,21 @@ use std::{
     time::Duration,
 };
 
-use anyhow::anyhow;
+use anyhow::{anyhow, ensure};
 use axum::{
-    extract::{Path, State},
     http::StatusCode,
-    response::Response,
+    response::{IntoResponse, Redirect, Response},
 };
 use tokio::{
     sync::oneshot,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use uuid::Uuid;
 
-use super::{App, access::User, sampler::Sampler, view};
+use super::{access::User, sampler::Sampler, view};
 use crate::{
     connections::Connections,
     dead_letters::operation::{Operation, Outcome},
-    inventory,
     journal::{Action, Journal},
     letter::Letter,
 };
@@ -44,7 +42,7 @@ pub(super) struct Operations {
     known: Arc<Mutex<BTreeMap<Uuid, Status>>>,
 }
 
-/// The letters of an operation and their new place.
+/// The letters of a new operation and their new place.
 pub(super) struct Order {
     pub(super) action: Action,
     /// Each letter with the queue that has it.
@@ -56,7 +54,12 @@ pub(super) struct Order {
     pub(super) body: Option<Vec<u8>>,
 }
 
-/// An operation, as its page shows it.
+enum Task {
+    New(Order),
+    Resumed(Uuid),
+}
+
+/// An operation that this process executes or has executed.
 #[derive(Debug, Clone)]
 pub(super) struct Status {
     pub(super) action: Action,
@@ -82,49 +85,69 @@ impl Operations {
         Self { connections: Arc::new(connections), sampler, known: Arc::default() }
     }
 
-    /// Starts an operation, and waits for its end for some seconds. Returns its id.
-    ///
-    /// # Errors
-    /// Returns an error if the operation cannot be written to the journal in time.
-    pub(super) async fn start(&self, operator: String, order: Order) -> anyhow::Result<Uuid> {
+    /// Starts an operation, waits for its end for some seconds, and redirects to its page.
+    pub(super) async fn start(&self, user: User, order: Order) -> Response {
+        self.execute(user.name, Task::New(order)).await
+    }
+
+    /// Continues an interrupted operation, waits for its end for some seconds, and redirects to its page.
+    pub(super) async fn resume(&self, user: User, id: Uuid) -> Response {
+        self.execute(user.name, Task::Resumed(id)).await
+    }
+
+    async fn execute(&self, operator: String, task: Task) -> Response {
+        match self.spawn(operator, task).await {
+            Ok(id) => redirect(id),
+            Err(error) => {
+                tracing::warn!("an operation cannot start: {error:#}");
+                let detail = format!("No letter has moved. The cause: {error:#}.");
+                view::failure(StatusCode::SERVICE_UNAVAILABLE, "The operation cannot start", &detail)
+            }
+        }
+    }
+
+    /// Executes a task in the background, and waits for its end for some seconds. Returns the id of its operation.
+    async fn spawn(&self, operator: String, task: Task) -> anyhow::Result<Uuid> {
         let deadline = Instant::now() + WAIT;
         let (started, id) = oneshot::channel();
         let operations = self.clone();
-        let mut task = tokio::spawn(async move { operations.run(operator, order, started).await });
+        let mut running = tokio::spawn(async move { operations.run(operator, task, started).await });
         let id = timeout_at(deadline, id).await.map_err(|_| anyhow!("the journal does not respond"))?;
         let Ok(id) = id else {
             // The task has ended before it started the operation.
-            return Err(task.await?.err().unwrap_or_else(|| anyhow!("the operation did not start")));
+            return Err(running.await?.err().unwrap_or_else(|| anyhow!("the operation did not start")));
         };
-        let _ = timeout_at(deadline, &mut task).await;
+        let _ = timeout_at(deadline, &mut running).await;
         Ok(id)
     }
 
-    async fn run(
-        &self,
-        operator: String,
-        order: Order,
-        started: oneshot::Sender<Uuid>,
-    ) -> anyhow::Result<()> {
+    async fn run(&self, operator: String, task: Task, started: oneshot::Sender<Uuid>) -> anyhow::Result<()> {
         let brokers = &self.connections.brokers;
-        let places = inventory::dead_letters(brokers);
         let mut journal = Journal::open(brokers.source(), &operator).await?;
-        let Order { action, letters, selection, why, body } = order;
-        let operation =
-            Operation::start(&mut journal, action, &letters, &selection, None, why.as_deref()).await?;
-        let operation = match body {
-            Some(body) => operation.with_body(&mut journal, body).await?,
-            None => operation,
+        let operation = match task {
+            Task::New(Order { action, letters, selection, why, body }) => {
+                let why = why.as_deref();
+                let operation =
+                    Operation::start(&mut journal, action, &letters, &selection, None, why).await?;
+                match body {
+                    Some(body) => operation.with_body(&mut journal, body).await?,
+                    None => operation,
+                }
+            }
+            Task::Resumed(id) => {
+                ensure!(!self.is_running(id), "it runs already");
+                Operation::resume(&mut journal, id).await?
+            }
         };
         let id = operation.id;
         let set = |state| {
-            let status = Status { action, letters: operation.count(), operator: operator.clone(), state };
-            self.note(id, status);
+            let (action, letters) = (operation.action, operation.count());
+            self.note(id, Status { action, letters, operator: operator.clone(), state });
         };
         set(OperationState::Running);
         // The request may have ended.
         let _ = started.send(id);
-        let outcome = operation.execute(&mut journal, &places).await;
+        let outcome = operation.execute(&mut journal, &operation.places(brokers)).await;
         self.sampler.letters_changed();
         set(match outcome {
             Ok(Outcome::Finished { moved, absent }) => OperationState::Finished { moved, absent },
@@ -135,6 +158,31 @@ impl Operations {
             }
         });
         Ok(())
+    }
+
+    /// Cancels an operation, also one that another console executes.
+    ///
+    /// # Errors
+    /// Returns an error if the operation is unknown or has ended, or if the journal cannot be written in time.
+    pub(super) async fn cancel(&self, operator: &str, id: Uuid) -> anyhow::Result<()> {
+        let cancel = async {
+            let mut journal = Journal::open(self.connections.brokers.source(), operator).await?;
+            Operation::cancel(&mut journal, id).await
+        };
+        timeout(WAIT, cancel).await.map_err(|_| anyhow!("the journal does not respond"))??;
+        if let Some(status) = self.known().get_mut(&id) {
+            status.state = OperationState::Cancelled;
+        }
+        Ok(())
+    }
+
+    /// Returns the state of an operation that this process executes or has executed.
+    pub(super) fn status(&self, id: Uuid) -> Option<Status> {
+        self.known().get(&id).cloned()
+    }
+
+    fn is_running(&self, id: Uuid) -> bool {
+        self.status(id).is_some_and(|status| matches!(status.state, OperationState::Running))
     }
 
     fn note(&self, id: Uuid, status: Status) {
@@ -150,14 +198,7 @@ impl Operations {
     }
 }
 
-pub(super) async fn show(user: User, State(app): State<App>, Path(id): Path<Uuid>) -> Response {
-    let status = app.operations.known().get(&id).cloned();
-    status.map_or_else(
-        || {
-            let detail =
-                format!("This page has not started it. Its entries: console journal --operation {id}");
-            view::failure(StatusCode::NOT_FOUND, "The operation is not known here", &detail)
-        },
-        |status| view::operation(&user, id, &status),
-    )
+/// Redirects to the page of an operation.
+pub(super) fn redirect(id: Uuid) -> Response {
+    Redirect::to(&format!("/operations/{id}")).into_response()
 }

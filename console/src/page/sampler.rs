@@ -3,14 +3,16 @@
 //! Each source has its own deadline, and a source that fails does not affect the others. Requests show the last
 //! facts, so their time depends on no server.
 
+mod alerts;
 mod broker;
 mod letters;
+mod objective;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     convert::Infallible,
     fmt::Display,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -18,6 +20,7 @@ use anyhow::Context;
 use chrono::Utc;
 use contracts::topology::{QUEUES, Queue};
 use futures_util::future::join_all;
+use reqwest::Url;
 use tokio::{
     join,
     sync::Notify,
@@ -26,13 +29,16 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    facts::{Facts, JournalLine, Letters, MarketingFacts, QueueFacts, Reading, WatchFacts, WebStoreFacts},
+    alerts::Alert,
+    facts::{Facts, Letters, MarketingFacts, QueueFacts, Reading, WatchFacts, WebStoreFacts},
     format::float,
     history::QueueReading,
+    journal::Records,
+    objective::Tally,
 };
 use crate::{
     connections::Connections,
-    journal::{Journal, describe},
+    journal::Journal,
     marketing::Marketing,
     reconcile::watch::Metrics,
     web_store::{ACTIVITY_PERIOD, WebStore},
@@ -48,9 +54,6 @@ const STATEMENT_LIMIT: Duration = Duration::from_millis(2500);
 /// The number of samples for a picture.
 const SAMPLES: usize = 60;
 
-/// The entries of the journal on the page.
-const JOURNAL_LINES: usize = 8;
-
 /// The name that the journal shows for the page itself, which only reads.
 const READER: &str = "console";
 
@@ -59,6 +62,7 @@ pub(super) struct Sampler {
     connections: Connections,
     watch: Metrics,
     repairs: bool,
+    prometheus: Option<Url>,
     latest: Mutex<Latest>,
     /// Requests to read the dead letters again.
     letters_changed: Notify,
@@ -72,11 +76,18 @@ struct Latest {
     queues: BTreeMap<&'static str, Reading<Option<QueueReading>>>,
     dead_letters: BTreeMap<&'static str, u32>,
     letters: Reading<Letters>,
-    journal: Reading<Vec<JournalLine>>,
+    journal: Reading<Arc<Records>>,
+    objective: Reading<Tally>,
+    alerts: Option<Reading<Vec<Alert>>>,
 }
 
 impl Sampler {
-    pub(super) fn new(connections: Connections, watch: Metrics, repairs: bool) -> Self {
+    pub(super) fn new(
+        connections: Connections,
+        watch: Metrics,
+        repairs: bool,
+        prometheus: Option<Url>,
+    ) -> Self {
         let latest = Latest {
             web_store: not_read(),
             marketing: not_read(),
@@ -85,9 +96,11 @@ impl Sampler {
             dead_letters: BTreeMap::new(),
             letters: not_read(),
             journal: not_read(),
+            objective: not_read(),
+            alerts: prometheus.as_ref().map(|_| not_read()),
         };
         let latest = Mutex::new(latest);
-        Self { connections, watch, repairs, latest, letters_changed: Notify::new() }
+        Self { connections, watch, repairs, prometheus, latest, letters_changed: Notify::new() }
     }
 
     /// Reads all sources, and passes the facts to `publish` once a second.
@@ -100,6 +113,8 @@ impl Sampler {
                 join_all(brokers),
                 self.read_letters(),
                 self.read_journal(),
+                self.read_objective(),
+                self.read_alerts(),
             )
         };
         let publishing = async {
@@ -145,6 +160,8 @@ impl Sampler {
                 repairs: self.repairs,
             },
             journal: latest.journal.clone(),
+            objective: latest.objective.clone(),
+            alerts: latest.alerts.clone(),
         }
     }
 
@@ -202,17 +219,18 @@ impl Sampler {
     }
 
     async fn read_journal(&self) -> Infallible {
-        let connect = async || Journal::open(self.connections.brokers.source(), READER).await;
-        let read = async |journal: &mut Journal| {
-            journal.catch_up().await?;
-            let entries = journal.entries().rev().filter_map(|entry| {
-                let text = describe(&entry.event);
-                let is_event = !matches!(entry.event, crate::journal::Event::Selected { .. });
-                is_event.then(|| JournalLine { at: entry.at, operator: entry.operator.clone(), text })
-            });
-            Ok(entries.take(JOURNAL_LINES).collect())
+        let connect = async || {
+            let journal = Journal::open(self.connections.brokers.source(), READER).await?;
+            Ok((journal, Arc::<Records>::default()))
         };
-        keep_reading(connect, read, |lines| self.latest().journal = lines).await
+        let read = async |(journal, records): &mut (Journal, Arc<Records>)| {
+            journal.catch_up().await?;
+            if records.verification().entries < journal.links().len() {
+                Arc::make_mut(records).update(journal.links(), journal.last_hash());
+            }
+            Ok(Arc::clone(records))
+        };
+        keep_reading(connect, read, |records| self.latest().journal = records).await
     }
 }
 

@@ -63,8 +63,9 @@ pub(super) fn sentence(facts: &Facts) -> Sentence {
     };
     let is_late = late.is_some();
     let has_exceptions = letters.is_some() || lost.is_some();
-    // While a service is stuck, waiting messages do not arrive.
-    let is_rest_known = !facts.is_way_unknown() && !is_late && (causes.is_empty() || facts.waiting() == 0);
+    // While a service is stuck or paused, waiting messages do not arrive.
+    let is_stopped = !causes.is_empty() || paused.is_some();
+    let is_rest_known = !facts.is_way_unknown() && !is_late && (!is_stopped || facts.waiting() == 0);
     let mut parts: Vec<(&'static str, String)> = late.into_iter().collect();
     if is_late && lost.is_none() && facts.watch.is_current() {
         parts.push(("nothing is lost", "Nothing is lost.".to_owned()));
@@ -156,6 +157,10 @@ fn causes(facts: &Facts) -> Vec<(&'static str, String)> {
             }
         }));
     }
+    parts.extend(facts.ceased_probes().map(|(queue, time)| {
+        let text = format!("No probe of the Web Store has reached {queue} for {}.", duration(time));
+        ("Probes have ceased.", text)
+    }));
     parts
 }
 
@@ -192,11 +197,11 @@ fn rest(facts: &Facts, has_exceptions: bool) -> (&'static str, String) {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, time::Duration};
+    use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-    use chrono::Utc;
+    use chrono::{TimeDelta, Utc};
     use contracts::{
-        operations::SubscriptionState,
+        operations::{ProbeArrival, SubscriptionState},
         topology::{MARKETING_CREATE_CUSTOMER, QUEUES},
     };
 
@@ -204,6 +209,7 @@ mod tests {
     use crate::page::{
         facts::{Facts, Letters, MarketingFacts, QueueFacts, WatchFacts, WebStoreFacts},
         history::{Age, QueueReading},
+        objective::Tally,
     };
 
     fn reading() -> QueueReading {
@@ -213,9 +219,11 @@ mod tests {
             reporting: 1,
             rate: 0.0,
             growth: 0.0,
+            drain: 0.0,
             oldest: None,
             stalled: Duration::ZERO,
             subscription: SubscriptionState::Running,
+            probe: None,
             past: Vec::new(),
         }
     }
@@ -235,7 +243,9 @@ mod tests {
                 lost: 0,
                 repairs: true,
             },
-            journal: Ok(Vec::new()),
+            journal: Ok(Arc::default()),
+            objective: Ok(Tally::default()),
+            alerts: None,
         }
     }
 
@@ -307,6 +317,27 @@ mod tests {
         let expected = "Marketing is 2 m 10 s behind. Nothing is lost. \
             marketing.create-customer is paused by an operator.";
         check(&facts, Tone::Waiting, expected);
+        change(&mut facts, |reading| {
+            reading.waiting = 1;
+            reading.oldest = Some(Age::Exactly(Duration::from_secs(1)));
+        });
+        facts.web_store.as_mut().unwrap().first_absent = Some(Duration::from_secs(1));
+        check(&facts, Tone::Waiting, "marketing.create-customer is paused by an operator.");
+    }
+
+    #[test]
+    fn ceased_probes_need_a_person_unless_a_cause_is_shown() {
+        let mut facts = idle();
+        let sent_at = facts.at - TimeDelta::seconds(40);
+        change(&mut facts, |reading| reading.probe = Some(ProbeArrival { sent_at, arrived_at: sent_at }));
+        let text = "No probe of the Web Store has reached marketing.create-customer for 40 s. \
+            All customers are in Marketing.";
+        check(&facts, Tone::Person, text);
+        change(&mut facts, |reading| {
+            reading.waiting = 3;
+            reading.consumers = 0;
+        });
+        check(&facts, Tone::Person, "No consumer on marketing.create-customer.");
     }
 
     #[test]

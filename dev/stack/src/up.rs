@@ -33,7 +33,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(12);
 const METRICS_OFFSET: u16 = 1000;
 
 /// The settings of services and of the console that a user can set in the environment of `stack up`.
-const FORWARDED_SETTINGS: [&str; 8] = [
+const FORWARDED_SETTINGS: [&str; 9] = [
     "WEB_STORE_REGISTRATIONS_PER_MINUTE",
     "MARKETING_OPERATOR_PASSWORD_HASH",
     "TRUSTED_PROXIES",
@@ -41,6 +41,7 @@ const FORWARDED_SETTINGS: [&str; 8] = [
     "CONSOLE_USER_HEADER",
     "CONSOLE_ROLE_HEADER",
     "CONSOLE_REPAIR",
+    "PROMETHEUS_URL",
     "PROBE_INTERVAL_SECONDS",
 ];
 

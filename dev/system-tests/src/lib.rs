@@ -9,6 +9,7 @@ mod management;
 pub mod metrics;
 pub mod operator;
 pub mod programs;
+pub mod prometheus;
 mod reconciliation;
 
 use std::time::Duration;

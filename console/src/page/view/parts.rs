@@ -1,12 +1,19 @@
 //! The parts of the picture: the sentence, the way of the customers, and the dead letters.
 
+use std::time::Duration;
+
 use askama::Template;
-use contracts::{operations::SubscriptionState, topology::Queue};
+use contracts::{
+    operations::{ProbeArrival, SubscriptionState},
+    topology::Queue,
+};
 
 use crate::page::{
-    facts::{Facts, LetterGroup, Service, Trouble, WebStoreFacts},
+    alerts::Alert,
+    facts::{Facts, LetterGroup, Reading, Service, Trouble, WebStoreFacts},
     format::{count, duration, rate, sparkline, thousands, time},
     history::{Age, QueueReading},
+    journal::Line,
     sentence::{Sentence, Tone, sentence},
 };
 
@@ -23,6 +30,9 @@ pub(super) struct Parts {
     at: String,
     nodes: Vec<Node>,
     letters: LettersPart,
+    objective: ObjectivePart,
+    /// `None` unless Prometheus is set.
+    alerts: Option<AlertsPart>,
     checks: Vec<(&'static str, String)>,
     journal: Result<Vec<(String, String, String)>, String>,
 }
@@ -51,6 +61,29 @@ struct Meter {
     detail: String,
     /// The points of a line.
     past: String,
+}
+
+/// The objective, and the probes that show the way without a customer.
+struct ObjectivePart {
+    /// The part of the registrations that were in time, or a note.
+    value: Result<String, String>,
+    is_met: bool,
+    facts: Vec<(String, String)>,
+}
+
+struct AlertsPart {
+    title: String,
+    needs_person: bool,
+    alerts: Vec<AlertRow>,
+    note: String,
+}
+
+struct AlertRow {
+    name: String,
+    summary: String,
+    since: String,
+    is_page: bool,
+    runbook: Option<String>,
 }
 
 struct LettersPart {
@@ -85,12 +118,12 @@ impl Parts {
                 marketing(facts),
             ],
             letters: letters(facts),
+            objective: objective(facts),
+            alerts: facts.alerts.as_ref().map(|alerts| alerts_part(alerts, facts)),
             checks: checks(facts),
-            journal: facts.journal.clone().map(|lines| {
-                let line = |line: crate::page::facts::JournalLine| {
-                    (time(line.at, facts.at), line.operator, line.text)
-                };
-                lines.into_iter().map(line).collect()
+            journal: facts.journal.clone().map(|records| {
+                let line = |line: &Line| (time(line.at, facts.at), line.operator.clone(), line.text.clone());
+                records.lines().map(line).collect()
             }),
         }
     }
@@ -321,4 +354,64 @@ fn checks(facts: &Facts) -> Vec<(&'static str, String)> {
         ("Lost", thousands(watch.lost)),
         ("Repairs", repairs.to_owned()),
     ]
+}
+
+fn objective(facts: &Facts) -> ObjectivePart {
+    let (value, is_met, mut rows) = match &facts.objective {
+        Err(reason) => (Err(format!("It cannot be computed. {reason}.")), true, Vec::new()),
+        Ok(tally) => {
+            let value =
+                tally.percentage().ok_or_else(|| "There are no registrations in the last hour.".to_owned());
+            let sample = if tally.is_sample { " (a sample)" } else { "" };
+            let rows = vec![
+                ("Registrations".to_owned(), format!("{}{sample}", thousands(tally.compared))),
+                ("Late, or not there".to_owned(), thousands(tally.late)),
+                ("May be late".to_owned(), thousands(tally.budget())),
+            ];
+            (value, tally.is_met(), if tally.compared > 0 { rows } else { Vec::new() })
+        }
+    };
+    rows.extend(facts.probes().map(|(queue, probe)| (probe_name(queue), probe_text(probe, facts))));
+    ObjectivePart { value, is_met, facts: rows }
+}
+
+/// Returns the name of a probe: the queue without its service.
+fn probe_name(queue: &str) -> String {
+    format!("Probe, {}", queue.split_once('.').map_or(queue, |(_, name)| name))
+}
+
+/// Returns the time that a probe took, and the time since it was sent.
+fn probe_text(probe: Option<ProbeArrival>, facts: &Facts) -> String {
+    let Some(ProbeArrival { sent_at, arrived_at }) = probe else { return "none yet".to_owned() };
+    let latency = (arrived_at - sent_at).num_milliseconds().max(0);
+    let age = (facts.at - sent_at).to_std().unwrap_or_default();
+    let latency = match latency {
+        0..10_000 => format!("{}\u{a0}ms", thousands(latency.unsigned_abs())),
+        _ => duration(Duration::from_millis(latency.unsigned_abs())),
+    };
+    format!("{latency}, {} ago", duration(age))
+}
+
+fn alerts_part(alerts: &Reading<Vec<Alert>>, facts: &Facts) -> AlertsPart {
+    let alerts = match alerts {
+        Ok(alerts) => alerts,
+        Err(reason) => {
+            let note = format!("Prometheus cannot be read. {reason}.");
+            return AlertsPart { title: "Alerts".to_owned(), needs_person: false, alerts: Vec::new(), note };
+        }
+    };
+    let title = if alerts.is_empty() {
+        "No active alerts".to_owned()
+    } else {
+        count(alerts.len() as u64, "active alert")
+    };
+    let row = |alert: &Alert| AlertRow {
+        name: alert.name.clone(),
+        summary: alert.summary.clone(),
+        since: duration((facts.at - alert.since).to_std().unwrap_or_default()),
+        is_page: alert.is_page,
+        runbook: alert.runbook.clone(),
+    };
+    let needs_person = alerts.iter().any(|alert| alert.is_page);
+    AlertsPart { title, needs_person, alerts: alerts.iter().map(row).collect(), note: String::new() }
 }

@@ -11,6 +11,7 @@ use system_tests::{
     broker_client::{open_channel, properties, publish},
     customers::{register, wait_for_marketing_rows},
     eventually,
+    prometheus::FakePrometheus,
 };
 use thirtyfour::prelude::*;
 
@@ -82,7 +83,8 @@ async fn console_is_accessible_in_every_state() -> anyhow::Result<()> {
     let web_store = environment.start_ready(Program::WebStore, &[]).await?;
     let _transformer = environment.start_ready(Program::Transformer, NO_REPLAY).await?;
     let mut marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
-    let console = environment.start_console_page(&[]).await?;
+    let prometheus = FakePrometheus::start().await?;
+    let console = environment.start_console_page(&[("PROMETHEUS_URL", prometheus.url())]).await?;
     let browser = Browser::open().await?;
     browser.goto(&console.url()).await?;
     browser.wait_for_heading("Log in").await?;
@@ -97,7 +99,7 @@ async fn console_is_accessible_in_every_state() -> anyhow::Result<()> {
     inspect(&browser, "console-calm").await?;
 
     let id = register(&web_store, "Ann").await?;
-    wait_for_marketing_rows(&environment, &[id], SOON).await?;
+    wait_for_marketing_rows(&environment, std::slice::from_ref(&id), SOON).await?;
     send(&environment, 1, &command(1, "").to_string()).await?;
     send(&environment, 2, "no JSON").await?;
     for n in 3..6 {
@@ -140,8 +142,43 @@ async fn console_is_accessible_in_every_state() -> anyhow::Result<()> {
     browser.goto(&format!("{}{failing}", console.url())).await?;
     browser.wait_for_heading("0 dead letters").await?;
     inspect(&browser, "console-empty-group").await?;
+    inspect_other_pages(&browser, &console, &id).await?;
     browser.goto(&format!("{}/nothing", console.url())).await?;
     inspect(&browser, "console-not-found").await
+}
+
+/// Inspects the pages behind the picture. One customer has arrived, and the original of an edited letter is kept.
+async fn inspect_other_pages(browser: &Browser, console: &Console, customer: &str) -> anyhow::Result<()> {
+    let open = async |path: &str, heading: &str| {
+        browser.goto(&format!("{}{path}", console.url())).await?;
+        browser.wait_for_heading(heading).await
+    };
+    open("/kept", "1 kept letter").await?;
+    inspect(browser, "console-kept").await?;
+    browser.click(".records a").await?;
+    browser.find(".dry-run").await?;
+    inspect(browser, "console-kept-letter").await?;
+    open("/subscriptions", "Subscriptions").await?;
+    browser.click(".subscriptions summary").await?;
+    browser.type_into(".subscriptions [name=why]", "a migration of the database").await?;
+    browser.press(Key::Enter).await?;
+    browser.find(".resume").await?;
+    browser.click(".subscriptions summary").await?;
+    inspect(browser, "console-subscriptions").await?;
+    open("/find", "Way of one customer").await?;
+    browser.type_into("#query", "Ann").await?;
+    browser.press(Key::Enter).await?;
+    browser.find("#problem").await?;
+    inspect(browser, "console-find-refused").await?;
+    browser.type_into("#query", customer).await?;
+    browser.press(Key::Enter).await?;
+    browser.find(".timeline").await?;
+    inspect(browser, "console-found").await?;
+    open("/journal", "Journal").await?;
+    wait_for_text(browser, ".records", "a migration of the database").await?;
+    inspect(browser, "console-journal").await?;
+    open("/runbook", "Operations").await?;
+    inspect(browser, "console-runbook").await
 }
 
 #[tokio::test]

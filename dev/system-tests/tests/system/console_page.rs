@@ -1,8 +1,11 @@
 //! The console's page: the log-in, the picture of a running system, and operations on dead letters.
 
+use std::process::Stdio;
+
+use anyhow::Context;
 use contracts::{
     CreateCustomer, Message,
-    topology::{MARKETING_CREATE_CUSTOMER, TRANSFORMER_CUSTOMER_REGISTERED},
+    topology::{MARKETING_COMMANDS, MARKETING_CREATE_CUSTOMER, TRANSFORMER_CUSTOMER_REGISTERED},
 };
 use lapin::Channel;
 use reqwest::{StatusCode, header};
@@ -11,10 +14,16 @@ use stack::{console::Console, service::Program};
 use system_tests::{
     NO_REPLAY, SOON, TestEnvironment,
     broker_client::{open_channel, properties, publish},
-    customers::{http_client, marketing_ids, register, wait_for_marketing_rows},
+    customers::{email, http_client, marketing_ids, register, wait_for_marketing_rows},
     eventually,
     load::RegistrationLoad,
     operator::Operator,
+    programs::console_command,
+    prometheus::FakePrometheus,
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    time::Instant,
 };
 
 const QUEUE: &str = MARKETING_CREATE_CUSTOMER.name;
@@ -61,9 +70,9 @@ async fn group(operator: &Operator) -> anyhow::Result<String> {
     read(operator, &format!("/dead-letters?queue={QUEUE}&reason=no-reason")).await
 }
 
-/// Returns the value of a hidden field in the form of an action.
+/// Returns the value of a hidden field in the form with this address.
 fn field(page: &str, action: &str, name: &str) -> Option<String> {
-    let (_, form) = page.split_once(&format!("action=\"/dead-letters/{action}\""))?;
+    let (_, form) = page.split_once(&format!("action=\"{action}\""))?;
     let (_, value) = form.split_once(&format!("name=\"{name}\" value=\""))?;
     value.split_once('"').map(|(value, _)| value.to_owned())
 }
@@ -75,9 +84,10 @@ async fn submit(
     action: &str,
     why: &str,
 ) -> anyhow::Result<reqwest::Response> {
-    let letters = field(page, action, "letters").unwrap_or_default();
+    let path = format!("/dead-letters/{action}");
+    let letters = field(page, &path, "letters").unwrap_or_default();
     let form = [("queue", QUEUE), ("reason", "no-reason"), ("letters", &letters), ("why", why)];
-    operator.post(&format!("/dead-letters/{action}"), &form).await
+    operator.post(&path, &form).await
 }
 
 /// Waits for the end of the operation that a response redirects to, and returns its page.
@@ -102,7 +112,16 @@ async fn page_requires_log_in() -> anyhow::Result<()> {
     let environment = TestEnvironment::new().await?;
     let console = environment.start_console_page(&[]).await?;
     let client = http_client()?;
-    for path in ["/", "/events", "/dead-letters?queue=a&reason=b"] {
+    for path in [
+        "/",
+        "/events",
+        "/dead-letters?queue=a&reason=b",
+        "/find",
+        "/journal",
+        "/kept",
+        "/subscriptions",
+        "/runbook",
+    ] {
         let response = client.get(format!("{}{path}", console.url())).send().await?;
         assert_eq!(
             (response.status(), &response.headers()[header::LOCATION]),
@@ -165,6 +184,12 @@ async fn user_and_role_come_only_from_trusted_proxy() -> anyhow::Result<()> {
     assert_eq!(retry("viewer", "same-origin").await?.status(), StatusCode::FORBIDDEN);
     assert_eq!(retry("operator", "cross-site").await?.status(), StatusCode::FORBIDDEN);
     assert_eq!(retry("operator", "same-origin").await?.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    for path in ["/subscriptions", "/kept/restore", "/operations/01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71/cancel"]
+    {
+        let request = client.post(format!("{}{path}", console.url())).header("X-User", "Anna");
+        let request = request.header("X-Roles", "viewer").form(&[("queue", QUEUE), ("action", "resume")]);
+        assert_eq!(request.send().await?.status(), StatusCode::FORBIDDEN, "{path}");
+    }
 
     settings.retain(|(name, _)| *name != "TRUSTED_PROXIES");
     let elsewhere = environment
@@ -178,7 +203,8 @@ async fn user_and_role_come_only_from_trusted_proxy() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_marketing_is_the_cause_while_registrations_go_on() -> anyhow::Result<()> {
     let environment = TestEnvironment::new().await?;
-    let web_store = environment.start_ready(Program::WebStore, &[]).await?;
+    let probes = [("PROBE_INTERVAL_SECONDS", "1")];
+    let web_store = environment.start_ready(Program::WebStore, &probes).await?;
     let _transformer = environment.start_ready(Program::Transformer, NO_REPLAY).await?;
     let mut marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
     let console = environment.start_console_page(&[]).await?;
@@ -194,6 +220,13 @@ async fn killed_marketing_is_the_cause_while_registrations_go_on() -> anyhow::Re
         .then_some(())
     };
     eventually(SOON, "customers flow through the picture", is_flowing).await?;
+    eventually(SOON, "the picture has the probes and the objective", async || {
+        let picture = read(&operator, "/").await.ok()?;
+        (picture.matches(" ms, 0 s ago").count() + picture.matches(" ms, 1 s ago").count() > 0
+            && picture.contains("<strong>100&nbsp;%</strong>"))
+        .then_some(())
+    })
+    .await?;
     marketing.kill().await?;
     let expected = ["No consumer on marketing.create-customer", "Not running: no queue has a consumer"];
     let picture = wait_for_picture(&operator, &expected).await?;
@@ -204,13 +237,44 @@ async fn killed_marketing_is_the_cause_while_registrations_go_on() -> anyhow::Re
     load.wait_for_more(20, SOON).await?;
     let growing = ["Marketing is ", " behind and growing.", "Nothing is lost."];
     wait_for_picture(&operator, &growing).await?;
-
-    let _marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
     let load = load.stop().await?;
     assert_eq!(load.failures, 0);
+
+    // The backlog drains in about 12 seconds, so that the page has the time to predict its end.
+    let rate = (environment.management().depth(QUEUE).await? / 12).max(1).to_string();
+    let rate = [("queue", QUEUE), ("action", "throttle"), ("rate", &rate)];
+    assert_eq!(operator.post("/subscriptions", &rate).await?.status(), StatusCode::SEE_OTHER);
+    let _marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
+    let predicted = eventually(SOON, "a prediction", async || {
+        let picture = read(&operator, "/").await.ok()?;
+        let (_, time) = picture.split_once("drains in ")?;
+        seconds(time.split(['<', ',']).next()?)
+    })
+    .await?;
+    let began = Instant::now();
     wait_for_marketing_rows(&environment, &load.confirmed, SOON * 2).await?;
-    wait_for_picture(&operator, &["All customers are in Marketing."]).await?;
+    let ratio = predicted / began.elapsed().as_secs_f64();
+    assert!(
+        (0.4..2.5).contains(&ratio),
+        "the predicted time is {predicted} s, and {ratio} of the time that it took"
+    );
+    wait_for_picture(&operator, &["All customers are in Marketing.", "and it is missed."]).await?;
     Ok(())
+}
+
+/// Returns a duration of the page in seconds.
+fn seconds(text: &str) -> Option<f64> {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let part = |pair: &[&str]| {
+        let length = match *pair.get(1)? {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            _ => return None,
+        };
+        Some(pair[0].parse::<f64>().ok()? * length)
+    };
+    words.chunks(2).map(part).sum()
 }
 
 #[tokio::test]
@@ -277,6 +341,184 @@ async fn discard_needs_a_reason_and_keeps_letters() -> anyhow::Result<()> {
     assert!(done.contains("2 letters discarded"), "{done}");
     environment.management().wait_for_depth("console.kept", 2).await?;
     wait_for_picture(&operator, &["No dead letters", "invented customers"]).await?;
+
+    let kept = read(&operator, "/kept").await?;
+    assert!(kept.contains("2 letters discarded") && kept.contains("invented customers"), "{kept}");
+    let (_, link) = kept.split_once("href=\"/kept?operation=").context("no link")?;
+    let operation = link.split_once('"').context("no operation")?.0.to_owned();
+    let page = read(&operator, &format!("/kept?operation={operation}")).await?;
+    for text in [&format!("Dead letters of {QUEUE} again"), "a retry would fail again", "Restore 2 letters"] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    assert!(!page.contains("example.org"), "the page shows personal data");
+    let letters = field(&page, "/kept/restore", "letters").unwrap_or_default();
+    let form = [("operation", operation.as_str()), ("letters", &letters), ("why", "they were right")];
+    let response = operator.post("/kept/restore", &form).await?;
+    let done = wait_for_operation(&operator, &response).await?;
+    assert!(done.contains("2 letters restored"), "{done}");
+    environment.management().wait_for_depth(&MARKETING_CREATE_CUSTOMER.dead_letter_queue(), 2).await?;
+    assert_eq!(operator.post("/kept/restore", &form).await?.status(), StatusCode::CONFLICT);
+
+    wait_for_picture(&operator, &["2 dead letters need a person.", "they were right"]).await?;
+    let journal = read(&operator, "/journal").await?;
+    for text in ["Intact", "Anna", "invented customers", "they were right", "moved 2 letters"] {
+        assert!(journal.contains(text), "{text}: {journal}");
+    }
+    assert!(journal.find("they were right") < journal.find("invented customers"), "newest first: {journal}");
+    // The page of an operation is also complete after a restart of the console.
+    let restarted = environment.start_console_page(&[]).await?;
+    let operator = Operator::log_in_to_console(&restarted, "Bertil").await?;
+    wait_for_picture(&operator, &["they were right"]).await?;
+    let done = read(&operator, &format!("/operations/{operation}")).await?;
+    assert!(done.contains("2 letters discarded") && done.contains("Anna"), "{done}");
+
+    let forged = properties("");
+    publish(&channel, "console.moves", "console.journal", forged, b"{}").await?;
+    eventually(SOON, "the journal is broken", async || {
+        let journal = read(&operator, "/journal").await.ok()?;
+        journal.contains("The chain is broken.").then_some(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn interrupted_operation_is_resumed_or_cancelled() -> anyhow::Result<()> {
+    let (environment, _marketing, console) = with_marketing().await?;
+    let (_connection, channel) = open_channel(&environment).await?;
+    let commands: Vec<_> = (0..60).map(|n| (n, command(n, "Ann"))).collect();
+    add_letters(&channel, &commands).await?;
+    let operator = Operator::log_in_to_console(&console, "Anna").await?;
+    let letters = MARKETING_CREATE_CUSTOMER.dead_letter_queue();
+    let interrupt = async || {
+        let before = marketing_ids(&environment).await?.len();
+        let mut command = console_command(&environment)?;
+        command.args(["dead-letters", "retry", "--all", "--rate", "20"]);
+        let mut retry = command.stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let errors = retry.stderr.take().context("no standard error")?;
+        let line = BufReader::new(errors).lines().next_line().await?.context("no operation")?;
+        eventually(SOON, "some letters have moved", async || {
+            (marketing_ids(&environment).await.ok()?.len() > before).then_some(())
+        })
+        .await?;
+        retry.kill().await?;
+        let operation = line.split([' ', ':']).nth(1).context("no operation")?;
+        let path = format!("/operations/{operation}");
+        let page = eventually(SOON, "the page of the operation", async || {
+            read(&operator, &path).await.ok().filter(|page| page.contains("Resume it with"))
+        })
+        .await?;
+        anyhow::Ok((path, page))
+    };
+    let (path, page) = interrupt().await?;
+    // It is not one of the operation's letters.
+    add_letters(&channel, &[(100, command(100, "Eve"))]).await?;
+    for text in ["The retry of 60 letters is unfinished", "Inserts a row", "Cancel it"] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    assert!(!page.contains("example.org"), "the page shows personal data");
+    let response = operator.post(&format!("{path}/resume"), &[]).await?;
+    let done = wait_for_operation(&operator, &response).await?;
+    assert!(done.contains("letters sent back") && done.contains("had been moved before"), "{done}");
+    let expected: Vec<_> = (0..60).map(customer).collect();
+    wait_for_marketing_rows(&environment, &expected, SOON).await?;
+    environment.management().wait_for_depth(&letters, 1).await?;
+
+    let more: Vec<_> = (200..240).map(|n| (n, command(n, "Ann"))).collect();
+    add_letters(&channel, &more).await?;
+    let (path, _) = interrupt().await?;
+    let response = operator.post(&format!("{path}/cancel"), &[]).await?;
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    let page = read(&operator, &path).await?;
+    assert!(
+        page.contains("The operation was cancelled") && page.contains("Letters that have not moved stay"),
+        "{page}"
+    );
+    let left = environment.management().depth(&letters).await?;
+    assert!(left > 0);
+    let again = operator.post(&format!("{path}/resume"), &[]).await?;
+    assert_eq!(again.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(again.text().await?.contains("was cancelled"));
+    environment.management().wait_for_depth(&letters, left).await
+}
+
+#[tokio::test]
+async fn subscription_is_paused_throttled_and_resumed() -> anyhow::Result<()> {
+    let (environment, _marketing, console) = with_marketing().await?;
+    let (_connection, channel) = open_channel(&environment).await?;
+    let operator = Operator::log_in_to_console(&console, "Anna").await?;
+    let change = async |fields: [&str; 3]| {
+        let [action, rate, why] = fields;
+        operator
+            .post("/subscriptions", &[("queue", QUEUE), ("action", action), ("rate", rate), ("why", why)])
+            .await
+    };
+    for invalid in [["pause", "", " "], ["throttle", "0", ""], ["throttle", "", ""]] {
+        assert_eq!(change(invalid).await?.status(), StatusCode::UNPROCESSABLE_ENTITY, "{invalid:?}");
+    }
+    assert_eq!(change(["pause", "", "a migration"]).await?.status(), StatusCode::SEE_OTHER);
+    let page = read(&operator, "/subscriptions").await?;
+    assert!(page.contains("paused</span> by Anna at ") && page.contains("a migration"), "{page}");
+    wait_for_picture(&operator, &[&format!("{QUEUE} is paused by an operator.")]).await?;
+    let message = properties(CreateCustomer::TYPE).with_message_id(customer(1).into());
+    let body = command(1, "Ann").to_string();
+    publish(&channel, MARKETING_COMMANDS, CreateCustomer::TYPE, message, body.as_bytes()).await?;
+    environment.management().wait_for_depth(QUEUE, 1).await?;
+    assert_eq!(change(["throttle", "50", ""]).await?.status(), StatusCode::SEE_OTHER);
+    wait_for_marketing_rows(&environment, &[customer(1)], SOON).await?;
+    wait_for_picture(&operator, &["at most 50 per second"]).await?;
+    assert_eq!(change(["resume", "", "done"]).await?.status(), StatusCode::SEE_OTHER);
+    let page = read(&operator, "/subscriptions").await?;
+    assert!(!page.contains("throttled") && !page.contains("paused</span>"), "{page}");
+    wait_for_picture(&operator, &[&format!("{QUEUE} is running: done")]).await.map(drop)
+}
+
+#[tokio::test]
+async fn search_shows_way_of_one_customer_masked() -> anyhow::Result<()> {
+    let (environment, marketing, console) = with_marketing().await?;
+    let web_store = environment.start_ready(Program::WebStore, &[]).await?;
+    let _transformer = environment.start_ready(Program::Transformer, NO_REPLAY).await?;
+    let id = register(&web_store, "Zoe").await?;
+    wait_for_marketing_rows(&environment, std::slice::from_ref(&id), SOON).await?;
+    let operator = Operator::log_in_to_console(&console, "Anna").await?;
+    let find = async |query: &str| -> anyhow::Result<(StatusCode, String)> {
+        let response = operator.post("/find", &[("query", query)]).await?;
+        Ok((response.status(), response.text().await?))
+    };
+    for query in [format!(" {} ", email("Zoe")), id.clone()] {
+        let (status, page) = find(&query).await?;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        for text in ["arrived", "Version 1 arrived in Marketing at 20", "registered: version 1", id.as_str()]
+        {
+            assert!(page.contains(text), "{text}: {page}");
+        }
+        assert!(!page.contains("Zoe") && !page.contains(&email("Zoe")), "{page}");
+    }
+    assert_eq!(find("Zoe").await?.0, StatusCode::UNPROCESSABLE_ENTITY);
+    let (status, page) = find("01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71").await?;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{page}");
+    assert!(page.contains("No customer and no message is found."), "{page}");
+    drop(marketing);
+    let lost = register(&web_store, "Waiting").await?;
+    environment.management().wait_for_depth(QUEUE, 1).await?;
+    let (_, page) = find(&lost).await?;
+    assert!(page.contains("on the way") && page.contains("Next: "), "{page}");
+    assert!(!environment.logs_contain(&email("Zoe")), "a log contains an address");
+    Ok(())
+}
+
+#[tokio::test]
+async fn alerts_of_prometheus_lead_to_the_runbook() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    let prometheus = FakePrometheus::start().await?;
+    let console = environment.start_console_page(&[("PROMETHEUS_URL", prometheus.url())]).await?;
+    let operator = Operator::log_in_to_console(&console, "Anna").await?;
+    let expected =
+        ["1 active alert", "QueueWithoutConsumer", "40 messages wait", "href=\"/runbook#a-queue-grows\""];
+    wait_for_picture(&operator, &expected).await?;
+    let runbook = read(&operator, "/runbook").await?;
+    assert!(runbook.contains("<h2 id=\"a-queue-grows\">"), "{runbook}");
+    drop(prometheus);
+    wait_for_picture(&operator, &["Prometheus cannot be read."]).await?;
     Ok(())
 }
 
@@ -287,7 +529,7 @@ async fn edited_letter_is_checked_before_it_is_sent() -> anyhow::Result<()> {
     add_letters(&channel, &[(1, command(1, ""))]).await?;
     let operator = Operator::log_in_to_console(&console, "Anna").await?;
     let page = group(&operator).await?;
-    let letter = field(&page, "edit", "letter").unwrap_or_default();
+    let letter = field(&page, "/dead-letters/edit", "letter").unwrap_or_default();
     let edit = async |step: &str, body: &str| {
         let form =
             [("queue", QUEUE), ("reason", "no-reason"), ("letter", &letter), ("step", step), ("body", body)];
