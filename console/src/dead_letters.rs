@@ -5,6 +5,7 @@ pub(crate) mod operation;
 pub(crate) mod output;
 pub(crate) mod prediction;
 mod selection;
+mod spool;
 
 use std::process::ExitCode;
 
@@ -23,8 +24,10 @@ use crate::{
     operator::Operator,
 };
 use operation::{Operation, Outcome};
-use prediction::Prediction;
+use output::Summary;
+use prediction::predict;
 use selection::Selection;
+use spool::Spool;
 
 /// Lists, checks, retries, edits, and discards dead letters
 ///
@@ -78,14 +81,21 @@ struct ListArguments {
     json: bool,
 }
 
+/// The letters of a command, and the operator who gives it.
 #[derive(Debug, Args)]
-struct ShowArguments {
+struct Target {
     #[command(flatten)]
     brokers: Brokers,
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
     operator: Operator,
+}
+
+#[derive(Debug, Args)]
+struct ShowArguments {
+    #[command(flatten)]
+    target: Target,
     /// Also shows personal data; the journal notes it
     #[arg(long)]
     unmask: bool,
@@ -94,13 +104,9 @@ struct ShowArguments {
 #[derive(Debug, Args)]
 struct CheckArguments {
     #[command(flatten)]
-    brokers: Brokers,
+    target: Target,
     #[command(flatten)]
     database: MarketingDatabase,
-    #[command(flatten)]
-    selection: Selection,
-    #[command(flatten)]
-    operator: Operator,
     /// Prints each letter with its prediction as one line of JSON
     #[arg(long)]
     json: bool,
@@ -119,11 +125,7 @@ struct MarketingDatabase {
 #[derive(Debug, Args)]
 struct RetryArguments {
     #[command(flatten)]
-    brokers: Brokers,
-    #[command(flatten)]
-    selection: Selection,
-    #[command(flatten)]
-    operator: Operator,
+    target: Target,
     /// The largest number of letters per second
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
@@ -153,11 +155,7 @@ struct EditArguments {
 #[derive(Debug, Args)]
 struct DiscardArguments {
     #[command(flatten)]
-    brokers: Brokers,
-    #[command(flatten)]
-    selection: Selection,
-    #[command(flatten)]
-    operator: Operator,
+    target: Target,
     /// The reason, for the journal
     #[arg(long)]
     why: String,
@@ -166,11 +164,7 @@ struct DiscardArguments {
 #[derive(Debug, Args)]
 struct RestoreArguments {
     #[command(flatten)]
-    brokers: Brokers,
-    #[command(flatten)]
-    selection: Selection,
-    #[command(flatten)]
-    operator: Operator,
+    target: Target,
     /// A note for the journal
     #[arg(long)]
     why: Option<String>,
@@ -238,79 +232,85 @@ async fn list(arguments: &ListArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn show(arguments: &ShowArguments) -> anyhow::Result<ExitCode> {
-    let places = inventory::dead_letters(&arguments.brokers);
-    let found = arguments.selection.read(&places).await?;
-    if arguments.unmask {
-        note_unmasked(&arguments.brokers, &arguments.operator, &arguments.selection, found.len()).await?;
+    let ShowArguments { target, unmask } = arguments;
+    let places = inventory::dead_letters(&target.brokers);
+    let mut text = Spool::new()?;
+    let add = async |batch: Vec<FoundLetter>| {
+        batch.iter().try_for_each(|found| text.add_document(&output::Shown::new(found, *unmask)))
+    };
+    let letters = target.selection.visit(&places, add).await?;
+    if *unmask {
+        note_unmasked(target, letters).await?;
     }
-    let shown = found.iter().map(|found| output::Shown::new(found, arguments.unmask));
-    write_stdout(&output::json_documents(shown)?)?;
+    text.print()?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
-    let places = inventory::dead_letters(&arguments.brokers);
-    let found = arguments.selection.read(&places).await?;
-    if arguments.unmask {
-        note_unmasked(&arguments.brokers, &arguments.operator, &arguments.selection, found.len()).await?;
-    }
-    let mut predictions = predict(&arguments.database, &found).await?;
-    let all_pass = predictions.iter().all(Prediction::passes);
-    if !arguments.unmask {
-        predictions.iter_mut().for_each(Prediction::mask);
-    }
-    let text = if arguments.json {
-        output::json_lines(&predictions)?
-    } else {
-        output::predictions(&predictions, matches!(predictions[..], [_]))?
-    };
-    write_stdout(&text)?;
-    Ok(exit_code(all_pass))
-}
-
-async fn predict(database: &MarketingDatabase, found: &[FoundLetter]) -> anyhow::Result<Vec<Prediction>> {
+    let CheckArguments { target, database, json, unmask } = arguments;
+    let places = inventory::dead_letters(&target.brokers);
     let mut marketing = Marketing::connect(&database.marketing_database_url).await?;
-    prediction::predict(Some(&mut marketing), found).await
+    let mut summary = Summary::default();
+    let mut text = Spool::new()?;
+    let mut first = None;
+    let add = async |batch: Vec<FoundLetter>| {
+        for mut prediction in predict(Some(&mut marketing), &batch).await? {
+            summary.add(&prediction);
+            if !unmask {
+                prediction.mask();
+            }
+            if *json {
+                text.add_line(&prediction)?;
+            }
+            first.get_or_insert(prediction);
+        }
+        Ok(())
+    };
+    let letters = target.selection.visit(&places, add).await?;
+    if *unmask {
+        note_unmasked(target, letters).await?;
+    }
+    if *json {
+        text.print()?;
+    } else {
+        let details = if letters == 1 { output::details(first.as_ref())? } else { String::new() };
+        write_stdout(&(details + &summary.to_text()))?;
+    }
+    Ok(exit_code(summary.do_all_pass()))
 }
 
-async fn note_unmasked(
-    brokers: &Brokers,
-    operator: &Operator,
-    selection: &Selection,
-    letters: usize,
-) -> anyhow::Result<()> {
-    let event = Event::Unmasked { selection: selection.to_string(), letters: letters as u64 };
-    operator.note_unmasked(brokers, event).await
+async fn note_unmasked(target: &Target, letters: u64) -> anyhow::Result<()> {
+    let event = Event::Unmasked { selection: target.selection.to_string(), letters };
+    target.operator.note_unmasked(&target.brokers, event).await
 }
 
 async fn retry(arguments: &RetryArguments) -> anyhow::Result<ExitCode> {
-    let RetryArguments { brokers, selection, operator, rate, why } = arguments;
-    let places = inventory::dead_letters(brokers);
-    start(Action::Retry, brokers, &places, selection, operator, *rate, why.as_deref()).await
+    let RetryArguments { target, rate, why } = arguments;
+    let places = inventory::dead_letters(&target.brokers);
+    start(Action::Retry, target, &places, *rate, why.as_deref()).await
 }
 
 async fn discard(arguments: &DiscardArguments) -> anyhow::Result<ExitCode> {
-    let DiscardArguments { brokers, selection, operator, why } = arguments;
-    let places = inventory::dead_letters(brokers);
-    start(Action::Discard, brokers, &places, selection, operator, None, Some(why)).await
+    let DiscardArguments { target, why } = arguments;
+    let places = inventory::dead_letters(&target.brokers);
+    start(Action::Discard, target, &places, None, Some(why)).await
 }
 
 async fn restore(arguments: &RestoreArguments) -> anyhow::Result<ExitCode> {
-    let RestoreArguments { brokers, selection, operator, why } = arguments;
-    let places = inventory::kept_letters(brokers);
-    start(Action::Restore, brokers, &places, selection, operator, None, why.as_deref()).await
+    let RestoreArguments { target, why } = arguments;
+    let places = inventory::kept_letters(&target.brokers);
+    start(Action::Restore, target, &places, None, why.as_deref()).await
 }
 
 /// Selects letters, writes them to the journal, and moves them.
 async fn start(
     action: Action,
-    brokers: &Brokers,
+    target: &Target,
     places: &[Place<'_>],
-    selection: &Selection,
-    operator: &Operator,
     rate: Option<u32>,
     why: Option<&str>,
 ) -> anyhow::Result<ExitCode> {
+    let Target { brokers, selection, operator } = target;
     let operator = operator.name()?;
     // The journal is read while the letters are.
     let (mut journal, letters) =
@@ -353,7 +353,12 @@ async fn edit(arguments: &EditArguments) -> anyhow::Result<ExitCode> {
     let operator = operator.name()?;
     let places = inventory::dead_letters(brokers);
     let selection = Selection::one(letter);
-    let found = selection.read(&places).await?;
+    let mut found = Vec::new();
+    let add = async |batch: Vec<FoundLetter>| {
+        found.extend(batch);
+        Ok(())
+    };
+    selection.visit(&places, add).await?;
     let [found] = &found[..] else {
         return Err(NoMatch(format!("{letter} selects {} letters; use a letter's id", found.len())).into());
     };
@@ -361,9 +366,14 @@ async fn edit(arguments: &EditArguments) -> anyhow::Result<ExitCode> {
         eprintln!("console: the text is unchanged, so nothing is sent");
         return Ok(ExitCode::FAILURE);
     };
-    let prediction = predict(database, &[found.with_body(&edited)]).await?;
-    eprint!("{}", output::predictions(&prediction, true)?);
-    if !prediction.iter().all(Prediction::passes) {
+    let mut marketing = Marketing::connect(&database.marketing_database_url).await?;
+    let prediction = predict(Some(&mut marketing), &[found.with_body(&edited)]).await?;
+    let mut summary = Summary::default();
+    for prediction in &prediction {
+        summary.add(prediction);
+    }
+    eprint!("{}{}", output::details(prediction.first())?, summary.to_text());
+    if !summary.do_all_pass() {
         eprintln!("console: the edited message would be rejected again, so it is not sent");
         return Ok(ExitCode::FAILURE);
     }

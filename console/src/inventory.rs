@@ -1,5 +1,8 @@
 //! The places of letters: the dead-letter queues, and the queues of kept letters.
 
+use std::mem;
+
+use anyhow::Context;
 use contracts::topology::Queue;
 use messaging::{BrokerUrl, Incoming};
 
@@ -11,6 +14,10 @@ use crate::{
 
 /// The queue that keeps the originals of discarded and edited letters.
 pub(crate) const KEPT: &str = "console.kept";
+
+/// The largest number of letters, and of their bytes, in one batch of [`Place::visit_batches`].
+const MAX_BATCH: usize = 500;
+const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// A queue with letters.
 #[derive(Debug, Clone)]
@@ -68,5 +75,35 @@ impl Place<'_> {
             visit(Letter::of(&self.name, message), message);
         })
         .await
+    }
+
+    /// Passes the selected letters with their messages to `visit`, in batches, and puts all letters back. Only one batch
+    /// is in memory.
+    ///
+    /// # Errors
+    /// Returns an error if the broker cannot be read, or the error of `visit`. The letters return to the queue also then.
+    pub(crate) async fn visit_batches(
+        &self,
+        is_selected: impl Fn(&Letter) -> bool,
+        mut visit: impl AsyncFnMut(Vec<FoundLetter>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let unreadable = || format!("{} cannot be read", self.name);
+        let Some(mut held) = letter_queue::hold(self.broker, &self.name).await? else { return Ok(()) };
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while let Some(message) = held.next().await.with_context(unreadable)? {
+            let letter = Letter::of(&self.name, &message);
+            if is_selected(&letter) {
+                bytes += message.body().len();
+                batch.push(FoundLetter { place: self.name.clone(), letter, message });
+            }
+            if batch.len() >= MAX_BATCH || bytes >= MAX_BATCH_BYTES {
+                visit(mem::take(&mut batch)).await?;
+                bytes = 0;
+            }
+        }
+        if !batch.is_empty() {
+            visit(batch).await?;
+        }
+        held.release().await.with_context(unreadable)
     }
 }

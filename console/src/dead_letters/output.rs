@@ -61,15 +61,6 @@ pub(crate) fn json_lines<T: Serialize>(values: &[T]) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Returns a JSON document on several lines for each value.
-pub(crate) fn json_documents<T: Serialize>(values: impl Iterator<Item = T>) -> anyhow::Result<String> {
-    let mut text = String::new();
-    for value in values {
-        writeln!(text, "{}", serde_json::to_string_pretty(&value)?)?;
-    }
-    Ok(text)
-}
-
 fn time(time: Option<DateTime<Utc>>) -> String {
     time.map_or_else(|| "-".to_owned(), |time| time.format("%Y-%m-%d %H:%M:%S").to_string())
 }
@@ -115,26 +106,39 @@ pub(crate) fn letters(letters: &[Letter]) -> String {
     table(&rows)
 }
 
-/// Returns a table with a line for each queue, reason, and verdict, and with `details` the effect of each letter.
-pub(crate) fn predictions(predictions: &[Prediction], details: bool) -> anyhow::Result<String> {
-    let mut text = String::new();
-    if details {
-        for prediction in predictions {
-            writeln!(text, "{}", serde_json::to_string_pretty(prediction)?)?;
-        }
-    }
-    let mut groups: BTreeMap<_, u64> = BTreeMap::new();
-    for prediction in predictions {
+/// Returns a prediction as a JSON document on several lines.
+pub(crate) fn details(prediction: Option<&Prediction>) -> anyhow::Result<String> {
+    Ok(prediction.map(serde_json::to_string_pretty).transpose()?.map(|text| text + "\n").unwrap_or_default())
+}
+
+/// The predictions of many letters, grouped by queue, reason, and verdict.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    groups: BTreeMap<(String, String, String), u64>,
+    passing: u64,
+    failing: u64,
+}
+
+impl Summary {
+    pub(crate) fn add(&mut self, prediction: &Prediction) {
         let Letter { queue, reason, .. } = &prediction.letter;
-        *groups.entry((queue, reason, verdict(prediction))).or_default() += 1;
+        *self.groups.entry((queue.clone(), reason.clone(), verdict(prediction))).or_default() += 1;
+        *if prediction.passes() { &mut self.passing } else { &mut self.failing } += 1;
     }
-    let mut rows = vec![["queue", "reason", "letters", "today"].map(str::to_owned)];
-    for ((queue, reason, verdict), count) in groups {
-        rows.push([queue.clone(), reason.clone(), count.to_string(), verdict]);
+
+    pub(crate) fn do_all_pass(&self) -> bool {
+        self.failing == 0
     }
-    let passing = predictions.iter().filter(|prediction| prediction.passes()).count();
-    let failing = predictions.len() - passing;
-    Ok(text + &table(&rows) + &format!("{passing} letters would pass, {failing} would still fail\n"))
+
+    /// Returns a table with a line for each group.
+    pub(crate) fn to_text(&self) -> String {
+        let mut rows = vec![["queue", "reason", "letters", "today"].map(str::to_owned)];
+        for ((queue, reason, verdict), count) in &self.groups {
+            rows.push([queue.clone(), reason.clone(), count.to_string(), verdict.clone()]);
+        }
+        let Self { passing, failing, .. } = self;
+        table(&rows) + &format!("{passing} letters would pass, {failing} would still fail\n")
+    }
 }
 
 /// Returns the verdict and the effect of a prediction in a few words.

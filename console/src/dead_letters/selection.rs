@@ -7,7 +7,7 @@ use clap::Args;
 use super::NoMatch;
 use crate::{
     inventory::{FoundLetter, Place},
-    letter::Letter,
+    letter::{Letter, LetterId},
 };
 
 /// The fewest digits of a letter's id.
@@ -53,38 +53,43 @@ impl Selection {
     /// Returns [`NoMatch`] if there is none, or if an id does not select exactly one. Returns an error if a broker cannot
     /// be read.
     pub(crate) async fn list(&self, places: &[Place<'_>]) -> anyhow::Result<Vec<(String, Letter)>> {
+        let mut matches = Matches::of(self);
         let mut letters = Vec::new();
         for place in places {
             place
                 .visit(|letter, _| {
                     if self.matches(&letter) {
+                        matches.note(&letter);
                         letters.push((place.name.clone(), letter));
                     }
                 })
                 .await?;
         }
-        self.verify(&letters.iter().map(|(_, letter)| letter))?;
+        matches.verify()?;
         Ok(letters)
     }
 
-    /// Returns the selected letters with their messages.
+    /// Passes the selected letters with their messages to `visit`, in batches, and returns their number.
     ///
     /// # Errors
-    /// Returns the errors of [`Selection::list`].
-    pub(crate) async fn read(&self, places: &[Place<'_>]) -> anyhow::Result<Vec<FoundLetter>> {
-        let mut found = Vec::new();
+    /// Returns the errors of [`Selection::list`], and those of `visit`.
+    pub(crate) async fn visit(
+        &self,
+        places: &[Place<'_>],
+        mut visit: impl AsyncFnMut(Vec<FoundLetter>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<u64> {
+        let mut matches = Matches::of(self);
         for place in places {
-            place
-                .visit(|letter, message| {
-                    if self.matches(&letter) {
-                        let message = message.copy().received();
-                        found.push(FoundLetter { place: place.name.clone(), letter, message });
-                    }
-                })
-                .await?;
+            let visit = async |batch: Vec<FoundLetter>| {
+                for found in &batch {
+                    matches.note(&found.letter);
+                }
+                visit(batch).await
+            };
+            place.visit_batches(|letter| self.matches(letter), visit).await?;
         }
-        self.verify(&found.iter().map(|found| &found.letter))?;
-        Ok(found)
+        matches.verify()?;
+        Ok(matches.letters)
     }
 
     fn matches(&self, letter: &Letter) -> bool {
@@ -95,24 +100,45 @@ impl Selection {
         };
         is_selected && self.queue.as_ref().is_none_or(|queue| *queue == letter.queue)
     }
+}
+
+/// The letters that match a selection.
+struct Matches<'a> {
+    selection: &'a Selection,
+    letters: u64,
+    /// The letters of each id of the selection, and whether it is the id of their message.
+    by_id: Vec<(BTreeSet<LetterId>, bool)>,
+}
+
+impl<'a> Matches<'a> {
+    fn of(selection: &'a Selection) -> Self {
+        Self { selection, letters: 0, by_id: vec![(BTreeSet::new(), false); selection.ids.len()] }
+    }
+
+    fn note(&mut self, letter: &Letter) {
+        self.letters += 1;
+        for (id, (letters, is_message)) in self.selection.ids.iter().zip(&mut self.by_id) {
+            if names(id, letter) {
+                letters.insert(letter.id);
+                *is_message |= letter.message_id.as_ref() == Some(id);
+            }
+        }
+    }
 
     /// Verifies that each id selects one letter. Several letters of one message are no doubt.
-    fn verify<'a>(&self, letters: &(impl Iterator<Item = &'a Letter> + Clone)) -> Result<(), NoMatch> {
-        for id in &self.ids {
-            let selected: BTreeSet<_> =
-                letters.clone().filter(|letter| names(id, letter)).map(|letter| letter.id).collect();
-            let is_message = letters.clone().any(|letter| letter.message_id.as_ref() == Some(id));
-            match selected.len() {
+    fn verify(&self) -> Result<(), NoMatch> {
+        for (id, (letters, is_message)) in self.selection.ids.iter().zip(&self.by_id) {
+            match letters.len() {
                 0 => return Err(NoMatch(format!("no letter has the id {id}; it may have been moved"))),
                 1 => {}
-                _ if is_message => {}
+                _ if *is_message => {}
                 several => {
                     return Err(NoMatch(format!("{several} letters have an id that begins with {id}")));
                 }
             }
         }
-        if letters.clone().next().is_none() {
-            return Err(NoMatch(format!("no letter matches {self}")));
+        if self.letters == 0 {
+            return Err(NoMatch(format!("no letter matches {}", self.selection)));
         }
         Ok(())
     }

@@ -7,9 +7,13 @@ use contracts::{
     CreateCustomer, Message,
     topology::{MARKETING_CREATE_CUSTOMER, TRANSFORMER_CUSTOMER_REGISTERED},
 };
+use futures_util::future::try_join_all;
 use lapin::{BasicProperties, Channel};
 use serde_json::{Value, json};
-use stack::service::{Program, Service};
+use stack::{
+    resource_usage::peak_memory,
+    service::{Program, Service},
+};
 use system_tests::{
     NO_REPLAY, SOON, TestEnvironment,
     broker_client::{open_channel, properties, publish},
@@ -18,7 +22,7 @@ use system_tests::{
     programs::{ProgramOutput, console_command, dead_letters, run},
 };
 use tempfile::TempDir;
-use tokio::process::Child;
+use tokio::{io::AsyncReadExt, process::Child};
 
 const QUEUE: &str = MARKETING_CREATE_CUSTOMER.name;
 
@@ -104,6 +108,43 @@ async fn edit(environment: &TestEnvironment, editor: &str, letter: &str) -> anyh
     command.env("EDITOR", editor).env("PATH", "/usr/bin:/bin");
     command.args(["dead-letters", "edit", "--yes", letter]);
     run(command, "").await
+}
+
+/// Returns the peak memory of a command in KiB. The command has read all letters before it prints the first one, and its
+/// output is larger than the pipe.
+async fn peak_memory_of(environment: &TestEnvironment, arguments: &[&str]) -> anyhow::Result<u64> {
+    let mut command = console_command(environment)?;
+    command.arg("dead-letters").args(arguments).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn()?;
+    let mut output = child.stdout.take().context("no standard output")?;
+    output.read_u8().await?;
+    let peak = peak_memory(child.id().context("the command has ended")?.try_into()?);
+    tokio::io::copy(&mut output, &mut tokio::io::sink()).await?;
+    child.wait().await?;
+    Ok(peak)
+}
+
+#[tokio::test]
+async fn memory_does_not_grow_with_number_of_letters() -> anyhow::Result<()> {
+    let (environment, _marketing) = with_marketing().await?;
+    let (_connection, channel) = open_channel(&environment).await?;
+    let name = "x".repeat(10_000);
+    let mut peaks = Vec::new();
+    // The first number is larger than that of the letters which the client library keeps.
+    for numbers in [0..3_000_u32, 3_000..9_000] {
+        let letters: Vec<_> = numbers.collect();
+        for batch in letters.chunks(500) {
+            let add = |n: &u32| add_letters(&channel, std::iter::once((*n, command(*n, &name))));
+            try_join_all(batch.iter().map(add)).await?;
+        }
+        for arguments in [["show", "--all", "--unmask"], ["check", "--all", "--json"]] {
+            peaks.push(peak_memory_of(&environment, &arguments).await?);
+        }
+    }
+    let [show, check, show_more, check_more] = peaks[..] else { panic!("{peaks:?}") };
+    let limit = 20 * 1024;
+    assert!(show_more < show + limit && check_more < check + limit, "KiB: {peaks:?}");
+    Ok(())
 }
 
 #[tokio::test]
