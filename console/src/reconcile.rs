@@ -17,7 +17,7 @@ use tokio::sync;
 use uuid::Uuid;
 
 pub(crate) use comparison::Comparison;
-pub(crate) use dead_letters::DeadLetter;
+pub(crate) use dead_letters::{DeadLetter, may_contain};
 pub use flow::QueueObservation;
 pub(crate) use flow::{Flow, monitor};
 pub use report::{DeadLetterCounts, Report, State};

@@ -7,7 +7,7 @@ mod sessions;
 
 use std::{net::SocketAddr, time::Duration};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum_extra::extract::cookie::{CookieJar, SignedCookieJar};
 use chrono::Utc;
 use tokio::time::sleep;
@@ -41,6 +41,36 @@ pub enum LoginRefusal {
     TooManyAttempts(Duration),
     /// The password is wrong.
     WrongPassword,
+}
+
+impl LoginRefusal {
+    /// Returns the status of the response.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::CrossSite | Self::WrongPassword => StatusCode::FORBIDDEN,
+            Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+
+    /// Returns the explanation for the page.
+    #[must_use]
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::CrossSite => "The request came from another site. Open this page yourself and try again.",
+            Self::TooManyAttempts(_) => "There were too many attempts. Wait a minute, then try again.",
+            Self::WrongPassword => "This is not the password.",
+        }
+    }
+
+    /// Returns the header `retry-after` in seconds, if the client may try again later.
+    #[must_use]
+    pub fn retry_after(self) -> Option<[(HeaderName, String); 1]> {
+        match self {
+            Self::TooManyAttempts(wait) => Some([(header::RETRY_AFTER, (wait.as_secs() + 1).to_string())]),
+            Self::CrossSite | Self::WrongPassword => None,
+        }
+    }
 }
 
 impl Login {

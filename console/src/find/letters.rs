@@ -12,7 +12,7 @@ use crate::{
     connections::Brokers,
     inventory,
     letter::{KEPT_BY, Letter},
-    reconcile::DeadLetter,
+    reconcile::{DeadLetter, may_contain},
     web_store::Version,
 };
 
@@ -41,7 +41,7 @@ impl CustomerLetter {
 
     /// Returns whether the letter may contain this version of its customer.
     pub(super) fn explains(&self, version: i64) -> bool {
-        self.version.is_none_or(|own| own == version)
+        may_contain(self.version, version)
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use axum::{
     Form,
     extract::{ConnectInfo, State, rejection::FormRejection},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Redirect, Response},
 };
 use serde::Deserialize;
@@ -47,13 +47,9 @@ pub(super) async fn log_in(
     match login.log_in(peer, &headers, password, name).await {
         Ok(session) => (session, Redirect::to("/")).into_response(),
         Err(LoginRefusal::CrossSite) => view::cross_site(),
-        Err(LoginRefusal::TooManyAttempts(wait)) => {
-            let detail = "There were too many attempts. Wait a minute, then try again.";
-            let page = view::login(StatusCode::TOO_MANY_REQUESTS, name, Some(detail));
-            ([(header::RETRY_AFTER, (wait.as_secs() + 1).to_string())], page).into_response()
-        }
-        Err(LoginRefusal::WrongPassword) => {
-            view::login(StatusCode::FORBIDDEN, name, Some("This is not the password."))
+        Err(refusal) => {
+            let page = view::login(refusal.status(), name, Some(refusal.explanation()));
+            (refusal.retry_after(), page).into_response()
         }
     }
 }

@@ -13,7 +13,7 @@ use axum::{
     http::{StatusCode, header},
     response::{Html, IntoResponse, Response},
 };
-use service_kit::{BASE_STYLE, Stylesheet};
+use service_kit::{BASE_STYLE, LoginRefusal, Stylesheet};
 
 use super::{access::User, facts::Facts, runbook::Runbook};
 use parts::Parts;
@@ -111,8 +111,8 @@ pub(super) fn failure(status: StatusCode, title: &str, detail: &str) -> Response
 
 /// Responds to a change that another site requested.
 pub(super) fn cross_site() -> Response {
-    let detail = "The request came from another site. Open this page yourself and try again.";
-    failure(StatusCode::FORBIDDEN, "That was refused", detail)
+    let refusal = LoginRefusal::CrossSite;
+    failure(refusal.status(), "That was refused", refusal.explanation())
 }
 
 #[derive(Template)]

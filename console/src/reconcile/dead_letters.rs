@@ -42,7 +42,7 @@ impl<'a> DeadLetter<'a> {
 
     /// Returns whether the letter may contain this version of its customer.
     pub(crate) fn explains(&self, version: i64) -> bool {
-        self.version.is_none_or(|own| own == version)
+        may_contain(self.version, version)
     }
 
     /// Returns whether a consumer rejected the message, or could not process it. A policy of the broker says nothing
@@ -50,6 +50,11 @@ impl<'a> DeadLetter<'a> {
     pub(crate) fn is_about_message(&self) -> bool {
         !["expired", "maxlen"].contains(&self.reason)
     }
+}
+
+/// Returns whether a letter may contain a version of its customer. `own` is the version that the letter shows.
+pub(crate) fn may_contain(own: Option<i64>, version: i64) -> bool {
+    own.is_none_or(|own| own == version)
 }
 
 /// Passes the dead letters of all queues to `visit`, and returns their number.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use axum::{
     Form,
     extract::{ConnectInfo, FromRequestParts, State, rejection::FormRejection},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, request::Parts},
     response::{IntoResponse, Redirect, Response},
 };
 use serde::Deserialize;
@@ -48,18 +48,11 @@ pub(super) async fn log_out(
 }
 
 fn refused(refusal: LoginRefusal) -> Response {
-    match refusal {
-        LoginRefusal::CrossSite => {
-            let detail = "The request came from another site. Open this page yourself and try again.";
-            pages::failure(StatusCode::FORBIDDEN, "That was refused", detail)
-        }
-        LoginRefusal::TooManyAttempts(wait) => {
-            let detail = "There were too many attempts. Wait a minute, then try again.";
-            let page = pages::login(StatusCode::TOO_MANY_REQUESTS, Some(detail));
-            ([(header::RETRY_AFTER, (wait.as_secs() + 1).to_string())], page).into_response()
-        }
-        LoginRefusal::WrongPassword => pages::login(StatusCode::FORBIDDEN, Some("This is not the password.")),
+    if refusal == LoginRefusal::CrossSite {
+        return pages::failure(refusal.status(), "That was refused", refusal.explanation());
     }
+    let page = pages::login(refusal.status(), Some(refusal.explanation()));
+    (refusal.retry_after(), page).into_response()
 }
 
 /// A request with a valid session. Other requests are redirected to the log-in page.
