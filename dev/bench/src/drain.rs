@@ -47,6 +47,21 @@ pub(crate) async fn measure(bench: &Bench, waiting: u32, figures: &mut Figures) 
     Ok(())
 }
 
+/// Adds `waiting` events to the outbox.
+pub(crate) async fn fill(database: &mut PgConnection, waiting: u32) -> anyhow::Result<()> {
+    let model = FakeCustomer::new(1, USUAL_NAME);
+    let event = model.event();
+    sqlx::query(FILL)
+        .bind(i32::try_from(waiting)?)
+        .bind(CustomerRegistered::TYPE)
+        .bind(event.to_json())
+        .bind(event.customer_id.to_string())
+        .bind(&model.email[..16])
+        .execute(database)
+        .await?;
+    Ok(())
+}
+
 /// Measures from the commit of the backlog until its last row has arrived.
 ///
 /// One commit makes all events visible. A registration right after it wakes the relay.
@@ -57,16 +72,7 @@ async fn drain(bench: &Bench, waiting: u32) -> anyhow::Result<Drained> {
     let urls = pipeline.environment.connection_urls();
     let mut database = PgConnection::connect(&urls.web_store_database_url("web_store")).await?;
     let mut events = database.begin().await?;
-    let model = FakeCustomer::new(1, USUAL_NAME);
-    let event = model.event();
-    sqlx::query(FILL)
-        .bind(i32::try_from(waiting)?)
-        .bind(CustomerRegistered::TYPE)
-        .bind(event.to_json())
-        .bind(event.customer_id.to_string())
-        .bind(&model.email[..16])
-        .execute(&mut *events)
-        .await?;
+    fill(&mut events, waiting).await?;
     // The backlog is on the disk before its draining begins.
     flush_postgres(urls).await?;
     let began = Instant::now();

@@ -14,6 +14,7 @@ mod http;
 mod latency;
 mod load;
 mod measurement;
+mod page;
 mod pipeline;
 mod ratios;
 mod replay;

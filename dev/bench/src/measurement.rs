@@ -29,6 +29,8 @@ pub(crate) enum Measurement {
     Replay,
     /// Rows per second as messages grow
     Payload,
+    /// Response times of the console's page, without and with the largest backlog
+    Page,
     /// Rows per second as Marketing's table grows, in turns with those of a small one
     Table,
 }

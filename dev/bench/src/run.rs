@@ -18,6 +18,7 @@ use crate::{
     figures::Figures,
     http, latency,
     measurement::Measurement,
+    page,
     ratios::ratios,
     replay,
     report::Report,
@@ -101,6 +102,7 @@ async fn execute(measurement: Measurement, bench: &Bench, figures: &mut Figures)
         Measurement::Replicas => scaling::measure_replicas(bench, figures).await,
         Measurement::Replay => replay::measure(bench, figures).await,
         Measurement::Payload => scaling::measure_payloads(bench, figures).await,
+        Measurement::Page => page::measure(bench, figures).await,
         Measurement::Table => scaling::measure_tables(bench, figures).await,
     }
 }

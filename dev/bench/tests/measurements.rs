@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Figures of each measurement, by the beginning of their names.
-const FIGURES: [&str; 23] = [
+const FIGURES: [&str; 25] = [
     "PostgreSQL alone, 32 clients",
     "RabbitMQ alone, one quorum queue",
     "RabbitMQ alone, two quorum queues",
@@ -29,6 +29,8 @@ const FIGURES: [&str; 23] = [
     "registered to visible row, at 50/s, during a replay",
     "end to end, events of",
     "end to end, 10,000 rows in Marketing: rows",
+    "the console's page, 0 waiting events: response, p95",
+    "the console's page, 20 waiting events: response, p95",
 ];
 
 /// All ratios, by the beginning of their names.
