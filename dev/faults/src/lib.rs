@@ -6,6 +6,7 @@ mod database_state;
 mod duplicates;
 mod fault;
 mod fault_run;
+mod find;
 mod fuzz;
 mod hold;
 mod letters;
@@ -33,8 +34,8 @@ use service_kit::write_stdout;
 use stack::{servers::Servers, stop_signal::StopSignal, terminal::print_line};
 
 use crate::{
-    alerts::AlertArguments, fuzz::FuzzArguments, hold::HoldArguments, letters::LetterArguments,
-    memory::MemoryArguments, restore::RestoreArguments, run::RunArguments,
+    alerts::AlertArguments, find::FindArguments, fuzz::FuzzArguments, hold::HoldArguments,
+    letters::LetterArguments, memory::MemoryArguments, restore::RestoreArguments, run::RunArguments,
 };
 pub use crate::{
     link::Link,
@@ -59,6 +60,7 @@ enum Command {
     Restore(RestoreArguments),
     Alerts(AlertArguments),
     Letters(LetterArguments),
+    Find(FindArguments),
 }
 
 /// Runs a check on private servers and prints its result. The exit status is 0 only if the check passes.
@@ -117,6 +119,11 @@ async fn check(command: &Command) -> anyhow::Result<bool> {
         }
         Command::Letters(arguments) => {
             let is_clean = Box::pin(letters::run(&mut servers, *arguments, log)).await?;
+            servers.stop().await?;
+            Ok(is_clean)
+        }
+        Command::Find(arguments) => {
+            let is_clean = Box::pin(find::run(&servers, *arguments, log)).await?;
             servers.stop().await?;
             Ok(is_clean)
         }
