@@ -22,7 +22,8 @@ use crate::{Kind, Message, timestamp, topology};
 ///
 /// # Delivery
 /// At least once and in no particular order. Copies have the same `message_id`. Each `customer_id` makes one
-/// customer, regardless of the `message_id`.
+/// customer, regardless of the `message_id`. After a `ForgetCustomer` for this `customer_id`, the command has no
+/// effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generated", derive(schemars::JsonSchema))]
 pub struct CreateCustomer {

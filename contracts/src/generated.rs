@@ -9,8 +9,8 @@ mod page;
 use serde_json::Value;
 
 use crate::{
-    CreateCustomer, CustomerDetailsChanged, CustomerRegistered, CustomersRequested, ReplayCustomers,
-    ReplayProgressed, UpdateCustomer, envelope,
+    CreateCustomer, CustomerDetailsChanged, CustomerErased, CustomerRegistered, CustomersRequested,
+    EraseCustomer, ForgetCustomer, ReplayCustomers, ReplayProgressed, UpdateCustomer, envelope,
 };
 pub use contract::Contract;
 
@@ -29,10 +29,13 @@ pub fn contracts() -> Vec<Contract> {
     vec![
         Contract::from_type::<CustomerRegistered>(),
         Contract::from_type::<CustomerDetailsChanged>(),
+        Contract::from_type::<CustomerErased>(),
+        Contract::from_type::<EraseCustomer>(),
         Contract::from_type::<ReplayCustomers>(),
         Contract::from_type::<ReplayProgressed>(),
         Contract::from_type::<CreateCustomer>(),
         Contract::from_type::<UpdateCustomer>(),
+        Contract::from_type::<ForgetCustomer>(),
         Contract::from_type::<CustomersRequested>(),
     ]
 }

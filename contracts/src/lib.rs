@@ -13,10 +13,13 @@
 //! | --- | --- |
 //! | `customer_registered` | the event [`CustomerRegistered`] |
 //! | `customer_details_changed` | the event [`CustomerDetailsChanged`] |
+//! | `customer_erased` | the event [`CustomerErased`] |
+//! | `erase_customer` | the command [`EraseCustomer`] |
 //! | `replay_customers` | the command [`ReplayCustomers`] |
 //! | `replay_progressed` | the event [`ReplayProgressed`] |
 //! | `create_customer` | the command [`CreateCustomer`] |
 //! | `update_customer` | the command [`UpdateCustomer`] |
+//! | `forget_customer` | the command [`ForgetCustomer`] |
 //! | `customers_requested` | the event [`CustomersRequested`] |
 //! | [`topology`] | exchanges and queues, each defined once |
 //! | [`operations`] | status reports of consumers, for operators' programs |
@@ -38,9 +41,12 @@
 pub mod compatibility;
 mod create_customer;
 mod customer_details_changed;
+mod customer_erased;
 mod customer_registered;
 mod customers_requested;
 pub mod envelope;
+mod erase_customer;
+mod forget_customer;
 #[cfg(feature = "generated")]
 pub mod generated;
 pub mod operations;
@@ -57,8 +63,11 @@ mod update_customer;
 
 pub use create_customer::CreateCustomer;
 pub use customer_details_changed::CustomerDetailsChanged;
+pub use customer_erased::CustomerErased;
 pub use customer_registered::CustomerRegistered;
 pub use customers_requested::CustomersRequested;
+pub use erase_customer::EraseCustomer;
+pub use forget_customer::ForgetCustomer;
 pub use replay_customers::{MAX_REPLAYED_CUSTOMERS, ReplayCustomers, ReplayedCustomer};
 pub use replay_progressed::{ReplayProgressed, ReplayState};
 pub use update_customer::UpdateCustomer;

@@ -20,8 +20,8 @@ pub const MAX_REPLAYED_CUSTOMERS: usize = 1000;
 /// Nothing yet, because a command is a request. The Web Store then publishes the events to `web-store.replays` under
 /// the routing key `queue`. They are unchanged: a replayed event has its original `message_id`, properties, and body.
 /// Of each customer, the Web Store sends `CustomerRegistered` and only the newest `CustomerDetailsChanged`, because
-/// each version is complete. A period selects from these events. Without a period and without customers, all events
-/// are sent.
+/// each version is complete. An erased customer has only `CustomerErased`, which the Web Store sends if `event_types`
+/// names it. A period selects from these events. Without a period and without customers, all events are sent.
 ///
 /// # Not stated
 /// When the replay ends. A command with the property `reply_to` gets `ReplayProgressed`. The replay pauses while the
@@ -41,7 +41,7 @@ pub struct ReplayCustomers {
         extend("x-personal-data" = "none"),
     ))]
     pub queue: String,
-    /// The types of the events to send. Without it, both types.
+    /// The types of the events to send. Without it, `CustomerRegistered` and `CustomerDetailsChanged`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "generated", schemars(
         with = "Vec<EventType>",

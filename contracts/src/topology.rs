@@ -3,8 +3,8 @@
 //! Each service declares the ones that it uses from these definitions, so services can start in any order.
 
 use crate::{
-    CreateCustomer, CustomerDetailsChanged, CustomerRegistered, CustomersRequested, Message, ReplayCustomers,
-    UpdateCustomer,
+    CreateCustomer, CustomerDetailsChanged, CustomerErased, CustomerRegistered, CustomersRequested,
+    EraseCustomer, ForgetCustomer, Message, ReplayCustomers, UpdateCustomer,
 };
 
 /// The topic exchange for the Web Store's events. The routing key is the message type.
@@ -12,6 +12,12 @@ pub const WEB_STORE_EVENTS: &str = "web-store.events";
 
 /// The topic exchange for commands to the Web Store. The routing key is the message type.
 pub const WEB_STORE_COMMANDS: &str = "web-store.commands";
+
+/// The topic exchange for commands that erase customers of the Web Store. The routing key is the message type.
+///
+/// It is apart from [`WEB_STORE_COMMANDS`], because every subscriber may request replays there. Only the operators'
+/// program may publish to this one.
+pub const WEB_STORE_ERASURES: &str = "web-store.erasures";
 
 /// The direct exchange on which the Web Store sends events again. The routing key is the name of the receiving queue,
 /// or the `reply_to` of a request.
@@ -60,6 +66,10 @@ pub const QUEUES: &[Queue] = &[
 
 /// The queues of requests to send customers again, in the order of their way.
 pub const REQUEST_QUEUES: &[Queue] = &[TRANSFORMER_CUSTOMERS_REQUESTED, WEB_STORE_REPLAY_CUSTOMERS];
+
+/// The queues of erasures, in the order of their way. Their messages have no name and no address.
+pub const ERASURE_QUEUES: &[Queue] =
+    &[WEB_STORE_ERASE_CUSTOMER, TRANSFORMER_CUSTOMER_ERASED, MARKETING_FORGET_CUSTOMER];
 
 impl Queue {
     /// Returns the consuming application, which is the first part of the queue's name.
@@ -143,4 +153,31 @@ pub const WEB_STORE_REPLAY_CUSTOMERS: Queue = Queue {
     routing_key: ReplayCustomers::TYPE,
     dead_letter_exchange: "web-store.dead-letters",
     replay: Replay::Never,
+};
+
+/// The Web Store's queue for [`EraseCustomer`].
+pub const WEB_STORE_ERASE_CUSTOMER: Queue = Queue {
+    name: "web-store.erase-customer",
+    exchange: EraseCustomer::EXCHANGE,
+    routing_key: EraseCustomer::TYPE,
+    dead_letter_exchange: "web-store.dead-letters",
+    replay: Replay::Never,
+};
+
+/// The transformer's queue for [`CustomerErased`].
+pub const TRANSFORMER_CUSTOMER_ERASED: Queue = Queue {
+    name: "transformer.customer-erased",
+    exchange: CustomerErased::EXCHANGE,
+    routing_key: CustomerErased::TYPE,
+    dead_letter_exchange: "transformer.dead-letters",
+    replay: Replay::FromExchange(WEB_STORE_REPLAYS),
+};
+
+/// Marketing's queue for [`ForgetCustomer`].
+pub const MARKETING_FORGET_CUSTOMER: Queue = Queue {
+    name: "marketing.forget-customer",
+    exchange: ForgetCustomer::EXCHANGE,
+    routing_key: ForgetCustomer::TYPE,
+    dead_letter_exchange: "marketing.dead-letters",
+    replay: Replay::FromSenders,
 };

@@ -22,7 +22,8 @@ use crate::{Kind, Message, timestamp, topology};
 /// # Delivery
 /// At least once and in no particular order. Copies have the same `message_id`. If Marketing already has this
 /// version or a higher one, nothing changes. If the customer is not in the list yet, Marketing adds the
-/// customer. The overtaken `CreateCustomer`, which is version 1, then has no effect.
+/// customer. The overtaken `CreateCustomer`, which is version 1, then has no effect. After a `ForgetCustomer` for this
+/// `customer_id`, the command has no effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generated", derive(schemars::JsonSchema))]
 pub struct UpdateCustomer {

@@ -4,8 +4,8 @@
 use std::fmt::Debug;
 
 use contracts::{
-    CreateCustomer, CustomerDetailsChanged, CustomerRegistered, CustomersRequested, Message, ReplayCustomers,
-    ReplayProgressed, UpdateCustomer,
+    CreateCustomer, CustomerDetailsChanged, CustomerErased, CustomerRegistered, CustomersRequested,
+    EraseCustomer, ForgetCustomer, Message, ReplayCustomers, ReplayProgressed, UpdateCustomer,
     test_util::{assert_valid, valid, validator},
 };
 use proptest::prelude::*;
@@ -29,6 +29,21 @@ fn every_create_customer_matches_its_schema() {
 #[test]
 fn every_update_customer_matches_its_schema() {
     assert_round_trip::<UpdateCustomer>();
+}
+
+#[test]
+fn every_customer_erased_matches_its_schema() {
+    assert_round_trip::<CustomerErased>();
+}
+
+#[test]
+fn every_erase_customer_matches_its_schema() {
+    assert_round_trip::<EraseCustomer>();
+}
+
+#[test]
+fn every_forget_customer_matches_its_schema() {
+    assert_round_trip::<ForgetCustomer>();
 }
 
 #[test]
@@ -65,6 +80,8 @@ fn schema_rejects_invalid_values() {
     let registered = (CustomerRegistered::TYPE, &validator::<CustomerRegistered>());
     let create = (CreateCustomer::TYPE, &validator::<CreateCustomer>());
     let changed = (CustomerDetailsChanged::TYPE, &validator::<CustomerDetailsChanged>());
+    let erased = (CustomerErased::TYPE, &validator::<CustomerErased>());
+    let forget = (ForgetCustomer::TYPE, &validator::<ForgetCustomer>());
     let replay = (ReplayCustomers::TYPE, &validator::<ReplayCustomers>());
     let progressed = (ReplayProgressed::TYPE, &validator::<ReplayProgressed>());
     let long_email = format!("{}@example.org", "x".repeat(243));
@@ -109,6 +126,9 @@ fn schema_rejects_invalid_values() {
             &[json!(1), json!(0), json!(-2), json!(2.5), json!("2"), json!(2_147_483_648_u32)],
         ),
         (create, "source", &[json!(""), json!("Web Store"), json!("x".repeat(51))]),
+        (erased, "version", &[json!(1), json!(2_147_483_648_u32)]),
+        (erased, "erased_at", &[json!("2026-01-02"), Value::Null]),
+        (forget, "source", &[json!(""), json!("Web Store")]),
         (replay, "queue", &[json!(""), json!("a queue"), json!("x".repeat(256))]),
         (replay, "event_types", &[json!([]), json!("x"), json!(["registered"]), json!([1])]),
         (replay, "customers", &[json!([]), json!([{}]), json!([{"customer_id": 1}])]),

@@ -23,11 +23,14 @@ esac
 # the exchanges of both, so that the services can start in any order.
 #
 # Every consumer reports its messages in flight to the exchange `operations.status`. The console subscribes to the
-# reports and requests replays. It may not read the queues of the services.
+# reports, and requests replays and erasures. It may not read the queues of the services.
 #
 # RabbitMQ 4.3.1 reveals the length of a queue only to users with a permission on it. "Write" on a queue is the least
 # one: it allows binding the queue to an exchange that the user may read. The console needs the lengths for its evidence,
 # and the Web Store so that a replay does not fill a queue.
+#
+# Erasures have an exchange of their own, `web-store.erasures`. Every subscriber may request a replay through
+# `web-store.commands`, and only the console may erase a customer.
 #
 # The console moves dead letters through its own exchange `console.moves`, to which it binds the queues that they came
 # from. So it needs no permission on the exchanges of the services. Its journal is the stream `console.journal`.
@@ -57,7 +60,7 @@ cat <<JSON
     {
       "user": "web-store", "vhost": "/",
       "configure": "^(web-store\\\\..+|operations\\\\.(status|subscriptions))\$",
-      "write": "^(web-store\\\\.(?!commands\$).+|operations\\\\.status|transformer\\\\.customer-(registered|details-changed))\$",
+      "write": "^(web-store\\\\.(?!(commands|erasures)\$).+|operations\\\\.status|transformer\\\\.customer-(registered|details-changed|erased))\$",
       "read": "^(operations\\\\.subscriptions|web-store\\\\.(?!events\$|replays\$|.+\\\\.dead-letters\$).+)\$"
     },
     {
@@ -75,7 +78,7 @@ cat <<JSON
     {
       "user": "console", "vhost": "/",
       "configure": "^(console\\\\..+|operations\\\\.(status|subscriptions))\$",
-      "write": "^(console\\\\..+|operations\\\\.subscriptions|web-store\\\\.(commands|replay-customers)|transformer\\\\.(customer-(registered|details-changed)|customers-requested)|marketing\\\\.(create|update)-customer|[a-z-]+\\\\.[a-z-]+\\\\.dead-letters)\$",
+      "write": "^(console\\\\..+|operations\\\\.subscriptions|web-store\\\\.(commands|erasures|replay-customers|erase-customer)|transformer\\\\.(customer-(registered|details-changed|erased)|customers-requested)|marketing\\\\.(create|update|forget)-customer|[a-z-]+\\\\.[a-z-]+\\\\.dead-letters)\$",
       "read": "^(console\\\\..+|operations\\\\.(status|subscriptions)|.+\\\\..+\\\\.dead-letters)\$"
     }
   ],

@@ -9,7 +9,7 @@ use super::{
     contract::{description, schema},
 };
 use crate::{
-    Kind, Routing, envelope,
+    EraseCustomer, Kind, Message, Routing, envelope,
     topology::{self, Replay},
 };
 
@@ -25,7 +25,7 @@ pub(super) fn asyncapi(contracts: &[Contract]) -> Value {
         messages.insert(contract.name.clone(), message(contract));
         let send = operation("send", sender(contract), contract.message_type, contract);
         operations.insert(format!("{}.send.{}", sender(contract), contract.name), send);
-        let queues = topology::QUEUES.iter().chain(topology::REQUEST_QUEUES);
+        let queues = topology::QUEUES.iter().chain(topology::REQUEST_QUEUES).chain(topology::ERASURE_QUEUES);
         for queue in queues.filter(|queue| queue.routing_key == contract.message_type) {
             channels.insert(queue.name.to_owned(), queue_channel(queue, contract));
             let receive = operation("receive", queue.consumer(), queue.name, contract);
@@ -67,11 +67,12 @@ pub(super) fn asyncapi(contracts: &[Contract]) -> Value {
     })
 }
 
-/// Returns the sending application. An event's owner sends it. The transformer sends the commands, although
-/// any application with the permission may.
+/// Returns the sending application. An event's owner sends it. The transformer sends the commands, and the console
+/// requests erasures, although any application with the permission may.
 fn sender(contract: &Contract) -> &'static str {
     match contract.kind {
         Kind::Event => contract.owner,
+        Kind::Command if contract.message_type == EraseCustomer::TYPE => "console",
         Kind::Command => "transformer",
     }
 }

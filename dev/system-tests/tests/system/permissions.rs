@@ -4,7 +4,7 @@ use contracts::{
     operations::OPERATIONS_SUBSCRIPTIONS,
     topology::{
         MARKETING_COMMANDS, MARKETING_CREATE_CUSTOMER, MARKETING_EVENTS, WEB_STORE_COMMANDS,
-        WEB_STORE_EVENTS, WEB_STORE_REPLAYS,
+        WEB_STORE_ERASURES, WEB_STORE_EVENTS, WEB_STORE_REPLAYS,
     },
 };
 use lapin::{
@@ -18,6 +18,15 @@ use lapin::{
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, PgConnection};
 use system_tests::TestEnvironment;
+
+const EXCHANGES: [&str; 6] = [
+    WEB_STORE_EVENTS,
+    WEB_STORE_REPLAYS,
+    WEB_STORE_COMMANDS,
+    WEB_STORE_ERASURES,
+    MARKETING_COMMANDS,
+    MARKETING_EVENTS,
+];
 
 #[tokio::test]
 async fn web_store_may_change_rows_but_no_tables() -> anyhow::Result<()> {
@@ -108,10 +117,9 @@ async fn service_may_publish_only_what_it_sends() -> anyhow::Result<()> {
         ("web-store", &[WEB_STORE_EVENTS, WEB_STORE_REPLAYS][..]),
         ("transformer", &[MARKETING_COMMANDS, WEB_STORE_COMMANDS]),
         ("marketing", &[MARKETING_EVENTS]),
+        ("console", &[WEB_STORE_COMMANDS, WEB_STORE_ERASURES]),
     ] {
-        for exchange in
-            [WEB_STORE_EVENTS, WEB_STORE_REPLAYS, WEB_STORE_COMMANDS, MARKETING_COMMANDS, MARKETING_EVENTS]
-        {
+        for exchange in EXCHANGES {
             let published = publish(&environment, service, exchange).await;
             assert_eq!(
                 published.is_ok(),
@@ -175,15 +183,13 @@ async fn console_moves_letters_only_through_its_own_exchange() -> anyhow::Result
 async fn service_may_bind_only_to_exchanges_that_it_reads() -> anyhow::Result<()> {
     let environment = TestEnvironment::new().await?;
     for (service, allowed) in [
-        ("web-store", &[WEB_STORE_COMMANDS][..]),
+        ("web-store", &[WEB_STORE_COMMANDS, WEB_STORE_ERASURES][..]),
         ("transformer", &[WEB_STORE_EVENTS, WEB_STORE_REPLAYS, MARKETING_EVENTS]),
         ("marketing", &[MARKETING_COMMANDS, MARKETING_EVENTS]),
     ] {
         let queue = format!("{service}.a-message");
         declare(&environment, service, &queue).await?;
-        for exchange in
-            [WEB_STORE_EVENTS, WEB_STORE_REPLAYS, WEB_STORE_COMMANDS, MARKETING_COMMANDS, MARKETING_EVENTS]
-        {
+        for exchange in EXCHANGES {
             let bound = bind(&environment, service, &queue, exchange).await;
             assert_eq!(bound.is_ok(), allowed.contains(&exchange), "{service} to {exchange}: {bound:?}");
         }
