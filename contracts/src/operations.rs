@@ -139,9 +139,12 @@ pub struct Probe {
     pub sent_at: DateTime<Utc>,
 }
 
-/// The types of the probes that the Web Store sends, one for each event with customers.
-pub const PROBE_TYPES: [&str; 2] =
-    ["web-store.customer-registered.v1.probe", "web-store.customer-details-changed.v1.probe"];
+/// The types of the probes that the Web Store sends, one for each event about customers.
+pub const PROBE_TYPES: [&str; 3] = [
+    "web-store.customer-registered.v1.probe",
+    "web-store.customer-details-changed.v1.probe",
+    "web-store.customer-erased.v1.probe",
+];
 
 /// Returns the type of the probes of a message.
 #[must_use]
@@ -166,11 +169,11 @@ mod tests {
         ConsumerStatus, PROBE_TYPES, SubscriptionChange, SubscriptionState, Subscriptions, is_probe_of,
         probe_type,
     };
-    use crate::{CustomerDetailsChanged, CustomerRegistered, Message};
+    use crate::{CustomerDetailsChanged, CustomerErased, CustomerRegistered, Message};
 
     #[test]
-    fn each_event_with_customers_is_probed() {
-        let types = [CustomerRegistered::TYPE, CustomerDetailsChanged::TYPE];
+    fn each_event_about_customers_is_probed() {
+        let types = [CustomerRegistered::TYPE, CustomerDetailsChanged::TYPE, CustomerErased::TYPE];
         assert_eq!(types.map(probe_type), PROBE_TYPES);
         assert!(is_probe_of(types[0], PROBE_TYPES[0]));
         assert!(!is_probe_of(types[0], types[0]) && !is_probe_of(types[0], PROBE_TYPES[1]));

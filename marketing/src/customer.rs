@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Datelike, Timelike, Utc};
-use contracts::{CreateCustomer, UpdateCustomer};
+use contracts::{CreateCustomer, ForgetCustomer, UpdateCustomer};
 use messaging::Rejection;
 use uuid::Uuid;
 
@@ -15,13 +15,21 @@ const FIRST_VERSION: u32 = 1;
 /// Versions after a change. The contract ends at the largest signed 32-bit number.
 const LATER_VERSIONS: RangeInclusive<u32> = 2..=i32::MAX.unsigned_abs();
 
+/// Version of a forgotten customer: the largest number of the column, above every version of the contracts. The
+/// statement that keeps the higher version therefore keeps a forgotten customer, in whatever order commands arrive.
+pub const FORGOTTEN_VERSION: u32 = u32::MAX;
+
 const MAX_EMAIL_CHARACTERS: usize = 254;
 const MAX_SOURCE_BYTES: usize = 50;
+const SOURCE_RULE: &str = "source must have 1 to 50 characters of a-z, 0-9 and -";
 
 /// Years of a MySQL DATETIME.
 const YEARS: RangeInclusive<i32> = 1000..=9999;
 
 /// One complete version of a customer.
+///
+/// A forgotten customer is the last version: without a name, without an address, and without consent. The table keeps it
+/// as a row that no list shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Customer {
     id: Uuid,
@@ -93,6 +101,30 @@ impl Customer {
         updated.validate()
     }
 
+    /// Returns the last version of a customer, which has no details.
+    ///
+    /// # Errors
+    /// Returns [`Rejection::RuleBroken`] with the field and its rule if a field is invalid.
+    pub fn forgotten(command: ForgetCustomer) -> Result<Self, Rejection> {
+        let ForgetCustomer { customer_id, source, erased_at } = command;
+        let rules = [
+            (is_source(&source), SOURCE_RULE),
+            (is_time(erased_at), "erased_at must be in the years 1000 to 9999, and no leap second"),
+        ];
+        first_broken(&rules)?;
+        Ok(Self {
+            id: customer_id,
+            full_name: String::new(),
+            email_address: String::new(),
+            email_opt_in: false,
+            source,
+            // The column cannot be empty, and the time of the registration is not kept.
+            since: erased_at,
+            version: FORGOTTEN_VERSION,
+            changed_at: Some(erased_at),
+        })
+    }
+
     /// Verifies the rules of the contracts, which the columns of the table can hold, and that the name can be
     /// read.
     fn validate(self) -> Result<Self, Rejection> {
@@ -111,7 +143,7 @@ impl Customer {
                 is_email(&self.email_address),
                 "email_address must have at most 254 characters and one @ inside",
             ),
-            (is_source(&self.source), "source must have 1 to 50 characters of a-z, 0-9 and -"),
+            (is_source(&self.source), SOURCE_RULE),
             (is_time(self.since), "customer_since must be in the years 1000 to 9999, and no leap second"),
             (is_version, "version must be 2 to 2147483647"),
             (
@@ -119,10 +151,8 @@ impl Customer {
                 "changed_at must be in the years 1000 to 9999, and no leap second",
             ),
         ];
-        match rules.into_iter().find(|(valid, _)| !valid) {
-            Some((_, rule)) => Err(Rejection::RuleBroken(rule.into())),
-            None => Ok(self),
-        }
+        first_broken(&rules)?;
+        Ok(self)
     }
 
     /// Returns the id that the source assigned.
@@ -174,6 +204,14 @@ impl Customer {
     }
 }
 
+/// Returns the rejection of the first rule that does not hold.
+fn first_broken(rules: &[(bool, &'static str)]) -> Result<(), Rejection> {
+    match rules.iter().find(|(valid, _)| !valid) {
+        Some((_, rule)) => Err(Rejection::RuleBroken((*rule).into())),
+        None => Ok(()),
+    }
+}
+
 fn is_email(address: &str) -> bool {
     let has_inner_at = address
         .split_once('@')
@@ -195,7 +233,7 @@ fn is_time(time: DateTime<Utc>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use contracts::{CreateCustomer, UpdateCustomer};
+    use contracts::{CreateCustomer, ForgetCustomer, UpdateCustomer};
     use messaging::Rejection;
 
     use super::Customer;
@@ -243,6 +281,24 @@ mod tests {
                 other => panic!("{field}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn forgotten_customer_has_highest_version_and_no_details() {
+        let command = include_str!("../../contracts/samples/marketing.forget-customer.v1.json");
+        let command: ForgetCustomer = serde_json::from_str(command).unwrap();
+        let forgotten = Customer::forgotten(command.clone()).unwrap();
+        assert_eq!((forgotten.id(), forgotten.source()), (command.customer_id, "web-store"));
+        assert_eq!(
+            (forgotten.full_name(), forgotten.email_address(), forgotten.email_opt_in()),
+            ("", "", false)
+        );
+        assert_eq!((forgotten.since(), forgotten.changed_at()), (command.erased_at, Some(command.erased_at)));
+        assert!(forgotten.version() > *super::LATER_VERSIONS.end());
+        let source = "Web Store".to_owned();
+        assert!(Customer::forgotten(ForgetCustomer { source, ..command.clone() }).is_err());
+        let erased_at = "0999-12-31T00:00:00Z".parse().unwrap();
+        assert!(Customer::forgotten(ForgetCustomer { erased_at, ..command }).is_err());
     }
 
     #[test]

@@ -143,17 +143,13 @@ impl CustomerList {
     /// # Errors
     /// Returns [`MysqlError`] if MySQL is unavailable or too slow.
     pub(crate) async fn count(&self) -> Result<Counts, MysqlError> {
-        let select = sqlx::query_as(
-            "SELECT CAST(COUNT(*) AS UNSIGNED), CAST(COALESCE(SUM(email_opt_in), 0) AS UNSIGNED) FROM customers",
-        );
         let count = async |connection: &mut PoolConnection<MySql>| {
             limit_statements(connection, COUNT_STATEMENT_LIMIT).await?;
-            let counts = select.fetch_one(&mut **connection).await?;
+            let counts = select::count(connection).await?;
             limit_statements(connection, PAGE_STATEMENT_LIMIT).await?;
             Ok(counts)
         };
-        let (customers, opted_in) = self.query(COUNT_TIMEOUT, count).await?;
-        Ok(Counts { customers, opted_in })
+        self.query(COUNT_TIMEOUT, count).await
     }
 
     /// Runs a query over a connection of the pool. A connection that fails or misses the deadline is closed: it

@@ -63,7 +63,8 @@ impl Store {
 
     /// Saves all customers or none, and returns after the commit.
     ///
-    /// The highest version of each customer stays in the table, in whatever order the versions arrive. `trace` is the
+    /// The highest version of each customer stays in the table, in whatever order the versions arrive. The version of a
+    /// forgotten customer is the highest, so its details never return. `trace` is the
     /// parent of the statement's span.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! The queues from which Marketing consumes, each with the parser of its commands.
 
-use contracts::topology::{MARKETING_CREATE_CUSTOMER, MARKETING_UPDATE_CUSTOMER, Queue};
+use contracts::topology::{
+    MARKETING_CREATE_CUSTOMER, MARKETING_FORGET_CUSTOMER, MARKETING_UPDATE_CUSTOMER, Queue,
+};
 use messaging::{Incoming, Rejection};
 
 use crate::customer::Customer;
@@ -26,5 +28,9 @@ pub const SUBSCRIPTIONS: &[Subscription] = &[
     Subscription {
         queue: MARKETING_UPDATE_CUSTOMER,
         parse: |message| Customer::updated(message.parse()?), //
+    },
+    Subscription {
+        queue: MARKETING_FORGET_CUSTOMER,
+        parse: |message| Customer::forgotten(message.parse()?), //
     },
 ];

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use contracts::{CreateCustomer, UpdateCustomer};
+use contracts::{CreateCustomer, ForgetCustomer, UpdateCustomer};
 use marketing::{customer::Customer, schema, store::Store};
 use proptest::{prelude::*, sample::Index, test_runner::TestRunner};
 use sqlx::{MySqlPool, mysql::MySqlConnectOptions};
@@ -86,6 +86,35 @@ async fn deliver_and_check(database: &MySqlConnectOptions, table: &MySqlPool, ba
             rows,
             highest.get(&id).map(|version| row(&state(id, *version))).into_iter().collect::<Vec<_>>()
         );
+    }
+}
+
+#[tokio::test]
+async fn forgotten_customer_stays_forgotten_in_any_order() {
+    let environment = TestEnvironment::new().await.unwrap();
+    let owner = environment.connection_urls().marketing_database_url("marketing_owner").parse().unwrap();
+    schema::migrate(&owner).await.unwrap();
+    let database = environment.connection_urls().marketing_database_url("marketing").parse().unwrap();
+    let mut store = Store::new(database);
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let customer_id = Uuid::now_v7();
+        let erased_at = "2026-03-04T05:06:07.000008Z".parse().unwrap();
+        let forget = ForgetCustomer { customer_id, source: "web-store".into(), erased_at };
+        let forgotten = Customer::forgotten(forget).unwrap();
+        let versions = [state(customer_id, 1), state(customer_id, 6), forgotten.clone()];
+        for index in order.into_iter().chain(order) {
+            store.save(&[&versions[index]], None).await.unwrap();
+        }
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT version, full_name, email_address, email_opt_in, source, customer_since, changed_at
+            FROM customers WHERE customer_id = ?",
+        )
+        .bind(customer_id.to_string())
+        .fetch_all(&environment.marketing_database())
+        .await
+        .unwrap();
+        assert_eq!(rows, [row(&forgotten)], "{order:?}");
+        assert!(rows[0].1.is_empty() && rows[0].2.is_empty());
     }
 }
 

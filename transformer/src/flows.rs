@@ -15,5 +15,6 @@ macro_rules! flows {
 flows! {
     customer_registered::CreateRegisteredCustomer,
     customer_details_changed::UpdateChangedCustomer,
+    customer_erased::ForgetErasedCustomer,
     customers_requested::ReplayRequestedCustomers,
 }

@@ -51,10 +51,10 @@ pub(crate) struct App {
     pub(crate) relay: Arc<Relay>,
     /// The relay's connection, for health checks.
     pub(crate) broker: ConnectionStatus,
-    /// The connections of replays, for health checks.
-    pub(crate) replays: [ConnectionStatus; 2],
-    /// The subscription to requests for replays, for health checks.
-    pub(crate) replay_control: SubscriptionControl,
+    /// The connections of replays and erasures, for health checks.
+    pub(crate) requests: [ConnectionStatus; 3],
+    /// The subscriptions to requests for replays and erasures, for health checks.
+    pub(crate) controls: [SubscriptionControl; 2],
     /// The migrations of this process, for health checks.
     pub(crate) migrations: Option<ConnectionStatus>,
     /// Limits the registrations of one client address.
@@ -123,8 +123,8 @@ fn render_problem(headers: &HeaderMap, problem: &Problem) -> Response {
     Format::from_accept(headers).problem(problem)
 }
 
-/// The broker is optional: registration continues without it, and events wait in the outbox. So are replays, which
-/// continue later. Migrations are optional while the schema is sufficient without them.
+/// The broker is optional: registration continues without it, and events wait in the outbox. So are replays and
+/// erasures, which continue later. Migrations are optional while the schema is sufficient without them.
 async fn health_checks(app: Arc<App>) -> Vec<HealthCheck> {
     let StoreHealth { postgres, schema } = app.store.check().await;
     let migrations = app.migrations.as_ref().and_then(ConnectionStatus::problem);
@@ -133,12 +133,12 @@ async fn health_checks(app: Arc<App>) -> Vec<HealthCheck> {
         HealthCheck { name: "schema", problem: schema, optional: false },
         HealthCheck { name: app.broker.name(), problem: app.broker.problem(), optional: true },
     ];
-    checks.extend(app.replays.iter().map(|status| HealthCheck {
+    checks.extend(app.requests.iter().map(|status| HealthCheck {
         name: status.name(),
         problem: status.problem(),
         optional: true,
     }));
-    let problem = app.replay_control.problem();
+    let problem = SubscriptionControl::problems(&app.controls);
     checks.push(HealthCheck { name: "subscriptions", problem, optional: true });
     if let Some(status) = &app.migrations {
         checks.push(HealthCheck { name: status.name(), problem: migrations, optional: true });
@@ -160,7 +160,7 @@ mod tests {
         http::{Method, StatusCode, header},
         response::Response,
     };
-    use contracts::topology::WEB_STORE_REPLAY_CUSTOMERS;
+    use contracts::topology::{WEB_STORE_ERASE_CUSTOMER, WEB_STORE_REPLAY_CUSTOMERS};
     use messaging::{ConnectionStatus, SubscriptionControl};
     use prometheus_client::registry::Registry;
     use service_kit::RateLimit;
@@ -194,8 +194,8 @@ mod tests {
             store: Store::new(database.clone(), 20, &metrics.registrations),
             relay: Arc::new(Relay::new(database, broker, metrics.messaging.clone())),
             broker: ConnectionStatus::new("broker"),
-            replays: [ConnectionStatus::new("requests"), ConnectionStatus::new("replays")],
-            replay_control: SubscriptionControl::new(&WEB_STORE_REPLAY_CUSTOMERS),
+            requests: ["requests", "replays", "erasures"].map(ConnectionStatus::new),
+            controls: [&WEB_STORE_REPLAY_CUSTOMERS, &WEB_STORE_ERASE_CUSTOMER].map(SubscriptionControl::new),
             migrations: None,
             registration_limit: RateLimit::per_minute(0),
             update_limit: RateLimit::per_minute(limit),

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod customer;
 mod edit_key;
+mod erasure;
 mod http;
 mod idempotency;
 mod metrics;
@@ -16,19 +17,21 @@ mod schema;
 mod store;
 pub mod version;
 
+pub use erasure::check_erase_request;
 pub use http::{FieldErrors, FormError, RegistrationForm};
 pub use outbox::OutboxEvent;
 pub use replay::check_replay_request;
 
 use std::sync::Arc;
 
-use contracts::topology::WEB_STORE_REPLAY_CUSTOMERS;
+use contracts::topology::{WEB_STORE_ERASE_CUSTOMER, WEB_STORE_REPLAY_CUSTOMERS};
 use messaging::{ConnectionStatus, SubscriptionControl, register_connections, supervise};
 use service_kit::{RateLimit, metrics_registry, required, serve_metrics, write_stdout};
 use sqlx::postgres::PgConnectOptions;
 use telemetry::Traces;
 
 use config::{Command, Config};
+use erasure::accept_erasures;
 use http::{App, router};
 use metrics::Metrics;
 use postgres::report_shared_sessions;
@@ -76,18 +79,20 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let replay_requests = ConnectionStatus::new(WEB_STORE_REPLAY_CUSTOMERS.name);
     let replay_control = SubscriptionControl::new(&WEB_STORE_REPLAY_CUSTOMERS);
     let replays = ConnectionStatus::new("replays");
+    let erasures = ConnectionStatus::new(WEB_STORE_ERASE_CUSTOMER.name);
+    let erasure_control = SubscriptionControl::new(&WEB_STORE_ERASE_CUSTOMER);
     let relay = Arc::new(Relay::new(database.clone(), broker_url.clone(), metrics.messaging.clone()));
     let replayer =
         Replayer::new(database.clone(), broker_url.clone(), Arc::clone(&relay), metrics.messaging.clone());
-    let connections = [&broker, &replay_requests, &replays];
+    let connections = [&broker, &replay_requests, &replays, &erasures];
     register_connections(&mut registry, connections.map(ConnectionStatus::clone));
     let limits = config.http.with_proxies(&config.proxies);
     let app = App {
         store: store.clone(),
         relay: Arc::clone(&relay),
         broker: broker.clone(),
-        replays: [replay_requests.clone(), replays.clone()],
-        replay_control: replay_control.clone(),
+        requests: [replay_requests.clone(), replays.clone(), erasures.clone()],
+        controls: [replay_control.clone(), erasure_control.clone()],
         // Without the owner's URL, another process applies them.
         migrations: config.owner_database_url.is_some().then(|| migrations.clone()),
         registration_limit: RateLimit::per_minute(config.registrations_per_minute),
@@ -107,6 +112,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         accept_requests(&database, &broker_url, &replayer, &replay_requests, &replay_control, &shutdown)
     });
     let sending_again = supervise(&replays, &shutdown, || replayer.session(&replays, &shutdown));
+    let erasing = supervise(&erasures, &shutdown, || {
+        let metrics = &metrics.messaging;
+        accept_erasures(&database, &broker_url, &relay, metrics, &erasures, &erasure_control, &shutdown)
+    });
     let probing = async {
         if !config.probe_interval.is_zero() {
             send_probes(&store, &relay, config.probe_interval, &shutdown).await;
@@ -126,8 +135,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         async move { metrics.refresh(&store).await }
     };
     let measuring = serve_metrics(metrics_listener, registry, refresh, &shutdown);
-    let (served, measured, ..) =
-        tokio::join!(serving, measuring, relaying, accepting, sending_again, migrating, probing, checking);
+    let (served, measured, ..) = tokio::join!(
+        serving,
+        measuring,
+        relaying,
+        accepting,
+        sending_again,
+        erasing,
+        migrating,
+        probing,
+        checking
+    );
     traces.shutdown();
     served.and(measured)
 }

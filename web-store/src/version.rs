@@ -17,6 +17,11 @@ pub(crate) fn clock_number(time: DateTime<Utc>) -> i32 {
     i32::try_from((time.timestamp() - VERSION_EPOCH).max(0)).unwrap_or(i32::MAX)
 }
 
+/// Returns the number of a version that is created at this time, after a version with the number `previous`.
+pub(crate) fn number_above(previous: i32, time: DateTime<Utc>) -> i32 {
+    previous.saturating_add(1).max(clock_number(time))
+}
+
 /// One version of a customer: the registration or a later change.
 #[derive(Debug, Clone)]
 pub struct CustomerVersion {
@@ -63,8 +68,7 @@ impl CustomerVersion {
     #[must_use]
     pub(crate) fn above(&self, number: i32) -> Self {
         let now = Utc::now();
-        let next = self.number.max(number).saturating_add(1);
-        let number = next.max(clock_number(now));
+        let number = number_above(self.number.max(number), now);
         Self { customer: self.customer.clone(), number, changed_at: Some(now.trunc_subsecs(6)) }
     }
 

@@ -1,8 +1,9 @@
 //! The queries for a page of the list. The time of each query does not depend on the number of rows.
 
-use sqlx::{MySql, MySqlConnection, QueryBuilder};
+use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder};
 
-use super::{Page, PageStart, Row};
+use super::{Counts, Page, PageStart, Row};
+use crate::customer::FORGOTTEN_VERSION;
 
 const COLUMNS: &str =
     "customer_id, full_name, email_address, email_opt_in, source, customer_since, received_at";
@@ -34,10 +35,36 @@ pub(super) async fn page(
     if rows.len() > limit {
         return Ok(into_page(rows, start, limit));
     }
-    let newest_segment: Option<u32> =
-        sqlx::query_scalar("SELECT MAX(search_segment) FROM customers").fetch_one(&mut *connection).await?;
-    let rows = query.run(query.by_indexes(&pattern, newest_segment.unwrap_or(0)), connection).await?;
+    let segments = segments(connection).await?;
+    let rows = query.run(query.by_indexes(&pattern, &segments), connection).await?;
     Ok(into_page(rows, start, limit))
+}
+
+/// Counts the customers without the forgotten ones.
+///
+/// The rows of forgotten customers are counted through the index of the addresses, because only they have an empty
+/// address. A condition on all rows would read them all, instead of an index.
+pub(super) async fn count(connection: &mut MySqlConnection) -> sqlx::Result<Counts> {
+    let segments = segments(connection).await?;
+    let select = format!(
+        "SELECT CAST(COUNT(*) AS SIGNED) - (
+                SELECT COUNT(*) FROM customers FORCE INDEX (by_email)
+                WHERE search_segment IN ({segments}) AND email_address = ''
+            ), CAST(COALESCE(SUM(email_opt_in), 0) AS SIGNED)
+        FROM customers"
+    );
+    // The number of segments grows, so a prepared statement would not stay the same.
+    let counts = sqlx::query_as(AssertSqlSafe(select)).persistent(false).fetch_one(connection).await?;
+    let (customers, opted_in): (i64, i64) = counts;
+    Ok(Counts { customers: customers.unsigned_abs(), opted_in: opted_in.unsigned_abs() })
+}
+
+/// Returns the numbers of all segments of the search indexes, separated by commas.
+async fn segments(connection: &mut MySqlConnection) -> sqlx::Result<String> {
+    let newest: Option<u32> =
+        sqlx::query_scalar("SELECT MAX(search_segment) FROM customers").fetch_one(connection).await?;
+    let segments: Vec<_> = (0..=newest.unwrap_or(0)).map(|segment| segment.to_string()).collect();
+    Ok(segments.join(","))
 }
 
 struct Query<'a> {
@@ -55,11 +82,14 @@ impl Query<'_> {
     }
 
     fn all(&self) -> QueryBuilder<MySql> {
-        let mut select = QueryBuilder::new(format!("SELECT {COLUMNS} FROM customers WHERE TRUE"));
+        let mut select = QueryBuilder::new(format!(
+            "SELECT {COLUMNS} FROM customers WHERE version <> {FORGOTTEN_VERSION}"
+        ));
         self.beyond_start(&mut select, self.limit);
         select
     }
 
+    // A search needs no condition for forgotten customers: no beginning matches an empty text.
     fn scan(&self, pattern: &str) -> QueryBuilder<MySql> {
         let mut select = QueryBuilder::new(format!(
             "SELECT {COLUMNS} FROM (SELECT {COLUMNS}, last_word FROM customers WHERE TRUE"
@@ -74,11 +104,9 @@ impl Query<'_> {
         select
     }
 
-    fn by_indexes(&self, pattern: &str, newest_segment: u32) -> QueryBuilder<MySql> {
+    fn by_indexes(&self, pattern: &str, segments: &str) -> QueryBuilder<MySql> {
         let columns = COLUMNS.replace("received_at", "customers.received_at");
         let mut select = QueryBuilder::new(format!("SELECT {columns} FROM customers JOIN ("));
-        let segments: Vec<_> = (0..=newest_segment).map(|segment| segment.to_string()).collect();
-        let segments = segments.join(",");
         for (n, (index, column)) in INDEXES.into_iter().enumerate() {
             select.push(if n > 0 { " UNION (" } else { "(" }).push(format!(
                 "SELECT customer_id, received_at FROM customers FORCE INDEX ({index})

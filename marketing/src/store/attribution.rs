@@ -14,10 +14,10 @@ use crate::{
 const PROBES: usize = 5;
 
 /// Columns of the newest rows with other e-mail addresses than the rejected customer's. MySQL accepted these
-/// values before.
+/// values before. Forgotten customers have no values.
 const NEWEST_ROWS: &str =
     "SELECT full_name, email_address, email_opt_in, source, customer_since FROM customers
-    WHERE email_address <> ? ORDER BY received_at DESC, customer_id DESC LIMIT 5";
+    WHERE email_address <> ? AND email_address <> '' ORDER BY received_at DESC, customer_id DESC LIMIT 5";
 
 /// The result of a second attempt to save a rejected customer.
 #[derive(Debug)]

@@ -32,9 +32,12 @@ impl Flow for ReplayRequestedCustomers {
 #[cfg(test)]
 mod tests {
     use contracts::{
-        CreateCustomer, CustomerRegistered, CustomersRequested, Message, ReplayCustomers, UpdateCustomer,
+        CreateCustomer, CustomerErased, CustomerRegistered, CustomersRequested, ForgetCustomer, Message,
+        ReplayCustomers, UpdateCustomer,
         test_util::{assert_valid, validator},
-        topology::{TRANSFORMER_CUSTOMER_DETAILS_CHANGED, TRANSFORMER_CUSTOMER_REGISTERED},
+        topology::{
+            TRANSFORMER_CUSTOMER_DETAILS_CHANGED, TRANSFORMER_CUSTOMER_ERASED, TRANSFORMER_CUSTOMER_REGISTERED,
+        },
     };
 
     use super::{FLOWS, Flow, ReplayRequestedCustomers};
@@ -51,6 +54,9 @@ mod tests {
         assert_valid(&validator::<ReplayCustomers>(), &replay.to_json());
         let replay = translate(UpdateCustomer::TYPE).unwrap();
         assert_eq!(replay.queue, TRANSFORMER_CUSTOMER_DETAILS_CHANGED.name);
+        let replay = translate(ForgetCustomer::TYPE).unwrap();
+        assert_eq!(replay.queue, TRANSFORMER_CUSTOMER_ERASED.name);
+        assert_eq!(replay.event_types, Some(vec![CustomerErased::TYPE.to_owned()]));
     }
 
     #[test]

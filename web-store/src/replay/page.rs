@@ -11,7 +11,10 @@ use sqlx::PgConnection;
 use telemetry::create_span;
 use uuid::Uuid;
 
-use crate::version::{CustomerVersion, StoredVersion};
+use crate::{
+    erasure::{self, ErasedCustomer},
+    version::{CustomerVersion, StoredVersion},
+};
 
 /// The largest number of customers of one page. Each has one or two events.
 ///
@@ -39,6 +42,7 @@ pub(super) struct Page {
 pub(super) struct EventFilter {
     pub(super) with_registrations: bool,
     pub(super) with_changes: bool,
+    pub(super) with_erasures: bool,
     pub(super) since: Option<DateTime<Utc>>,
     pub(super) until: Option<DateTime<Utc>>,
 }
@@ -55,6 +59,10 @@ impl EventFilter {
 
     pub(super) fn has_change_at(&self, time: DateTime<Utc>) -> bool {
         self.with_changes && self.has_time(time)
+    }
+
+    fn has_erasure_at(&self, time: DateTime<Utc>) -> bool {
+        self.with_erasures && self.has_time(time)
     }
 
     fn has_time(&self, time: DateTime<Utc>) -> bool {
@@ -87,7 +95,10 @@ pub(super) async fn of_customers(
         ids,
     );
     let customers = select.fetch_all(&mut *connection).await?;
-    let events = events(connection, customers, filter, traceparent).await?;
+    let mut events = events(connection, customers, filter, traceparent).await?;
+    let erased = erasure::of_customers(connection, ids).await?;
+    let erased = erased.into_iter().filter(|erased| filter.has_erasure_at(erased.erased_at));
+    events.extend(erased.map(|erased| erasure_event(&erased, traceparent)));
     Ok(Page { events, end: ids.last().copied(), is_last: true })
 }
 
@@ -118,12 +129,23 @@ pub(super) async fn after_customer(
         filter.until,
         PAGE_CUSTOMERS,
     );
-    let customers = select.fetch_all(&mut *connection).await?;
+    let mut customers = select.fetch_all(&mut *connection).await?;
     // A full page may end before the last customer that it was allowed to read.
-    let is_full = customers.len() == usize::try_from(PAGE_CUSTOMERS).unwrap_or(usize::MAX);
-    let end = customers.last().filter(|_| is_full).map_or(end, |customer| customer.customer_id);
-    let events = events(connection, customers, filter, traceparent).await?;
+    let end = customers.last().filter(|_| is_full(customers.len())).map_or(end, |last| last.customer_id);
+    let mut erased = Vec::new();
+    if filter.with_erasures {
+        let period = (filter.since, filter.until);
+        erased = erasure::after_customer(connection, (after, end), period, PAGE_CUSTOMERS).await?;
+    }
+    let end = erased.last().filter(|_| is_full(erased.len())).map_or(end, |last| last.customer_id);
+    customers.retain(|customer| customer.customer_id <= end);
+    let mut events = events(connection, customers, filter, traceparent).await?;
+    events.extend(erased.iter().map(|erased| erasure_event(erased, traceparent)));
     Ok(Page { events, end: Some(end), is_last: end == last })
+}
+
+fn is_full(customers: usize) -> bool {
+    usize::try_from(PAGE_CUSTOMERS).is_ok_and(|limit| customers >= limit)
 }
 
 /// Returns the last customer that a page reads.
@@ -190,4 +212,10 @@ fn event(stored: StoredVersion, traceparent: &str) -> Outgoing {
     CustomerVersion::from(stored)
         .event(message_id, create_span(Some(traceparent), WEB_STORE_REPLAYS))
         .into_message(WEB_STORE_REPLAYS, true)
+}
+
+/// Returns the event of an erasure as it was sent first.
+fn erasure_event(erased: &ErasedCustomer, traceparent: &str) -> Outgoing {
+    let traceparent = create_span(Some(traceparent), WEB_STORE_REPLAYS);
+    erased.event(traceparent).into_message(WEB_STORE_REPLAYS, true)
 }

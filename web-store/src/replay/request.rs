@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::{
-    CustomerDetailsChanged, CustomerRegistered, MAX_REPLAYED_CUSTOMERS, Message, ReplayCustomers,
-    ReplayedCustomer,
+    CustomerDetailsChanged, CustomerErased, CustomerRegistered, MAX_REPLAYED_CUSTOMERS, Message,
+    ReplayCustomers, ReplayedCustomer,
     topology::{WEB_STORE_REPLAY_CUSTOMERS, WEB_STORE_REPLAYS},
 };
 use messaging::{
@@ -35,12 +35,13 @@ const VERSION_TOLERANCE: TimeDelta = TimeDelta::days(1);
 enum RequestError {
     #[error("queue must have 1 to 255 visible ASCII characters")]
     Queue,
-    #[error("event_types must not be empty; without it, all types are sent")]
+    #[error("event_types must not be empty; without it, registrations and changes are sent")]
     NoTypes,
     #[error(
-        "event_types has an unknown type; the types are {} and {}",
+        "event_types has an unknown type; the types are {}, {}, and {}",
         CustomerRegistered::TYPE,
-        CustomerDetailsChanged::TYPE
+        CustomerDetailsChanged::TYPE,
+        CustomerErased::TYPE
     )]
     UnknownType,
     #[error("since must be before until")]
@@ -189,24 +190,27 @@ impl EventFilter {
             return Err(RequestError::EmptyPeriod);
         }
         let Some(types) = event_types else {
-            return Ok(Self { with_registrations: true, with_changes: true, since, until });
+            // Subscribers of the first revision expect no other type.
+            let (with_registrations, with_changes, with_erasures) = (true, true, false);
+            return Ok(Self { with_registrations, with_changes, with_erasures, since, until });
         };
-        let known = [CustomerRegistered::TYPE, CustomerDetailsChanged::TYPE];
+        let known = [CustomerRegistered::TYPE, CustomerDetailsChanged::TYPE, CustomerErased::TYPE];
         if types.is_empty() {
             return Err(RequestError::NoTypes);
         }
         if !types.iter().all(|one| known.contains(&one.as_str())) {
             return Err(RequestError::UnknownType);
         }
-        let [with_registrations, with_changes] = known.map(|known| types.iter().any(|one| one == known));
-        Ok(Self { with_registrations, with_changes, since, until })
+        let [with_registrations, with_changes, with_erasures] =
+            known.map(|known| types.iter().any(|one| one == known));
+        Ok(Self { with_registrations, with_changes, with_erasures, since, until })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use chrono::{TimeDelta, Utc};
-    use contracts::{CustomerDetailsChanged, CustomerRegistered, Message, ReplayedCustomer};
+    use contracts::{CustomerDetailsChanged, CustomerErased, CustomerRegistered, Message, ReplayedCustomer};
     use uuid::Uuid;
 
     use super::{EventFilter, KnownCustomer, RequestError, known_customers};
@@ -217,10 +221,13 @@ mod tests {
         let filter = |types: &[&str]| {
             let types: Vec<_> = types.iter().map(ToString::to_string).collect();
             EventFilter::new(Some(&types), None, None)
-                .map(|filter| (filter.with_registrations, filter.with_changes))
+                .map(|filter| (filter.with_registrations, filter.with_changes, filter.with_erasures))
         };
-        assert_eq!(filter(&[CustomerRegistered::TYPE]), Ok((true, false)));
-        assert_eq!(filter(&[CustomerDetailsChanged::TYPE, CustomerDetailsChanged::TYPE]), Ok((false, true)));
+        assert_eq!(filter(&[CustomerRegistered::TYPE]), Ok((true, false, false)));
+        let twice = [CustomerDetailsChanged::TYPE, CustomerDetailsChanged::TYPE];
+        assert_eq!(filter(&twice), Ok((false, true, false)));
+        assert_eq!(filter(&[CustomerErased::TYPE]), Ok((false, false, true)));
+        assert!(!EventFilter::new(None, None, None).unwrap().with_erasures);
         assert_eq!(filter(&[]), Err(RequestError::NoTypes));
         assert_eq!(filter(&[CustomerRegistered::TYPE, "web-store.x.v1"]), Err(RequestError::UnknownType));
     }

@@ -44,15 +44,17 @@ pub(super) async fn insert(connection: &mut PgConnection, request: &ReplayReques
     let versions =
         customers.as_ref().map(|customers| customers.iter().map(|one| one.version).collect::<Vec<_>>());
     let insert = sqlx::query!(
-        "INSERT INTO replays (id, queue, with_registrations, with_changes, since, until, customer_ids, known_versions,
-            reply_to, correlation_id, traceparent, last_customer)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-            (SELECT customers.id FROM customers ORDER BY customers.id DESC LIMIT 1)
+        "INSERT INTO replays (id, queue, with_registrations, with_changes, with_erasures, since, until, customer_ids,
+            known_versions, reply_to, correlation_id, traceparent, last_customer)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, greatest(
+            (SELECT customers.id FROM customers ORDER BY customers.id DESC LIMIT 1),
+            (SELECT customer_id FROM erased_customers WHERE $5 ORDER BY customer_id DESC LIMIT 1))
         ON CONFLICT (id) DO NOTHING",
         id,
         queue,
         filter.with_registrations,
         filter.with_changes,
+        filter.with_erasures,
         filter.since,
         filter.until,
         ids.as_deref(),
@@ -121,8 +123,8 @@ impl ReplayTable {
     pub(super) async fn claim(&mut self, paused: &[Uuid]) -> Result<Option<Claim<'_>>, PostgresError> {
         let mut transaction = with_deadline(QUERY_TIMEOUT, self.connection.begin()).await?;
         let claim = sqlx::query!(
-            r#"SELECT id, queue, with_registrations, with_changes, since, until, customer_ids, known_versions,
-                reply_to, correlation_id, traceparent, position, last_customer, published,
+            r#"SELECT id, queue, with_registrations, with_changes, with_erasures, since, until, customer_ids,
+                known_versions, reply_to, correlation_id, traceparent, position, last_customer, published,
                 coalesce(reported_at <= now() - interval '3 seconds', true) AS "is_report_due!",
                 coalesce(refused_since <= now() - interval '24 hours', false) AS "is_refused_too_long!",
                 refused_since IS NOT NULL AS "is_refused!"
@@ -149,6 +151,7 @@ impl ReplayTable {
             filter: EventFilter {
                 with_registrations: row.with_registrations,
                 with_changes: row.with_changes,
+                with_erasures: row.with_erasures,
                 since: row.since,
                 until: row.until,
             },
