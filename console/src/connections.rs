@@ -2,7 +2,9 @@
 
 use std::ptr;
 
-use contracts::topology::{QUEUES, Queue, REQUEST_QUEUES, WEB_STORE_COMMANDS, WEB_STORE_EVENTS};
+use contracts::topology::{
+    ERASURE_QUEUES, QUEUES, Queue, REQUEST_QUEUES, WEB_STORE_COMMANDS, WEB_STORE_ERASURES, WEB_STORE_EVENTS,
+};
 use messaging::BrokerUrl;
 use sqlx::{mysql::MySqlConnectOptions, postgres::PgConnectOptions};
 
@@ -62,12 +64,13 @@ impl Brokers {
 
     /// Returns the broker with a queue: the one of the application whose exchange the queue is bound to.
     pub(crate) fn of(&self, queue: &Queue) -> &BrokerUrl {
-        let is_source = [WEB_STORE_EVENTS, WEB_STORE_COMMANDS].contains(&queue.exchange);
+        let exchanges = [WEB_STORE_EVENTS, WEB_STORE_COMMANDS, WEB_STORE_ERASURES];
+        let is_source = exchanges.contains(&queue.exchange);
         if is_source { self.source() } else { self.target() }
     }
 }
 
 /// Returns all queues with a consumer, in the order of the messages' way.
 pub(crate) fn work_queues() -> impl Iterator<Item = &'static Queue> {
-    QUEUES.iter().chain(REQUEST_QUEUES)
+    QUEUES.iter().chain(REQUEST_QUEUES).chain(ERASURE_QUEUES)
 }

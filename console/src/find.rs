@@ -18,6 +18,8 @@ use anyhow::Context;
 use service_kit::{parse_seconds, write_stdout};
 use uuid::Uuid;
 
+pub(crate) use messages::command_id;
+
 use crate::{
     connections::{Brokers, Connections},
     journal::Event,
@@ -41,7 +43,7 @@ const PAGE: u32 = 1000;
 ///
 /// Prints the versions, the outbox, replays, dead and kept letters, the operations that moved them, and Marketing's row,
 /// with times in UTC. One sentence reports the current location, the reason, and the next step. The states are those of
-/// `console reconcile`, and moreover: not-registered, parked, held, discarded, and unknown. Personal data is masked.
+/// `console reconcile`, and moreover: not-registered, erased, parked, held, discarded, and unknown. Personal data is masked.
 ///
 /// The command only reads, and consumes from no work queue. The exit status is 0 if the customer is found and in a good
 /// state, 1 if a person must act, 2 if a server cannot be read, and 3 if no customer is found.

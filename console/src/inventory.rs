@@ -65,6 +65,11 @@ pub(crate) fn kept_letters(brokers: &Brokers) -> Vec<Place<'_>> {
     brokers.all().map(place).collect()
 }
 
+/// Returns all queues with letters.
+pub(crate) fn all_letters(brokers: &Brokers) -> Vec<Place<'_>> {
+    dead_letters(brokers).into_iter().chain(kept_letters(brokers)).collect()
+}
+
 impl Place<'_> {
     /// Passes each letter to `visit`, and puts all of them back.
     ///

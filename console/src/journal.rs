@@ -102,6 +102,27 @@ pub(crate) enum Event {
     },
     /// An operator saw the personal data of customers.
     UnmaskedCustomers { customers: Vec<Uuid> },
+    /// An operator exported the data of a person.
+    Exported {
+        customers: Vec<Uuid>,
+        /// The number of letters in the export.
+        letters: u64,
+        why: String,
+    },
+    /// The erasure of a person begins. After a restore of a database, it must be repeated for these customers.
+    ErasureStarted {
+        customers: Vec<Uuid>,
+        /// The number of letters at the start.
+        letters: u64,
+        why: String,
+    },
+    /// An erasure has reached its end.
+    ErasureFinished {
+        /// The number of removed letters.
+        letters: u64,
+        /// Whether nothing of the person remains.
+        is_complete: bool,
+    },
     /// An operator paused, throttled, or resumed a subscription.
     SubscriptionChanged {
         queue: String,
@@ -129,6 +150,8 @@ pub(crate) enum Action {
     Edit,
     Discard,
     Restore,
+    /// Removes letters for good, as a part of an erasure.
+    Erase,
 }
 
 impl Display for Action {
@@ -138,6 +161,7 @@ impl Display for Action {
             Self::Edit => "edit",
             Self::Discard => "discard",
             Self::Restore => "restore",
+            Self::Erase => "erase",
         })
     }
 }

@@ -3,6 +3,8 @@
 mod connections;
 mod database;
 pub mod dead_letters;
+pub mod erasure;
+pub mod export;
 pub mod find;
 mod inventory;
 pub mod journal;
@@ -13,6 +15,7 @@ mod mask;
 mod operator;
 pub mod page;
 pub mod reconcile;
+mod subject;
 pub mod subscriptions;
 mod web_store;
 

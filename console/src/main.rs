@@ -3,7 +3,7 @@
 use std::{env, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use console::{dead_letters, find, journal, page, reconcile, subscriptions};
+use console::{dead_letters, erasure, export, find, journal, page, reconcile, subscriptions};
 use tokio::runtime::Builder;
 
 /// Shows operators the state of the whole system
@@ -25,6 +25,8 @@ enum Command {
     DeadLetters(Box<dead_letters::Arguments>),
     Subscriptions(Box<subscriptions::Arguments>),
     Journal(Box<journal::Arguments>),
+    Export(Box<export::Arguments>),
+    Erase(Box<erasure::Arguments>),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -49,6 +51,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::DeadLetters(arguments) => dead_letters::run(&arguments).await,
         Command::Subscriptions(arguments) => subscriptions::run(&arguments).await,
         Command::Journal(arguments) => journal::run(&arguments).await,
+        Command::Export(arguments) => export::run(&arguments).await,
+        Command::Erase(arguments) => erasure::run(&arguments).await,
     }
 }
 

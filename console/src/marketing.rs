@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use futures_util::{TryStreamExt, stream::BoxStream};
+use marketing::customer::FORGOTTEN_VERSION;
 use serde::Serialize;
 use sqlx::{
     AssertSqlSafe, Connection, Executor, FromRow, MySql, MySqlConnection, QueryBuilder,
@@ -44,9 +45,24 @@ pub(crate) struct Row {
     pub(crate) changed_at: Option<NaiveDateTime>,
 }
 
+impl Row {
+    /// Returns whether the row is of a forgotten customer, and has no details.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.version == FORGOTTEN_VERSION
+    }
+}
+
+impl CustomerRows {
+    /// Returns whether Marketing has forgotten the customer.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.version == i64::from(FORGOTTEN_VERSION)
+    }
+}
+
 /// A row with the time at which Marketing inserted it.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone, Serialize, FromRow)]
 pub(crate) struct ReceivedRow {
+    #[serde(flatten)]
     #[sqlx(flatten)]
     pub(crate) row: Row,
     pub(crate) received_at: NaiveDateTime,
@@ -223,6 +239,18 @@ impl Marketing {
         ids.sort_unstable();
         ids.dedup();
         Ok(ids)
+    }
+
+    /// Returns the time in seconds after which the server deletes its binary logs, where 0 means never. Returns `None` if
+    /// it writes none.
+    pub(crate) async fn binlog_seconds(&mut self) -> anyhow::Result<Option<i64>> {
+        let select = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_expire_logs_seconds')";
+        let variables: Vec<(String, String)> =
+            DATABASE.query(sqlx::query_as(select).fetch_all(&mut self.0)).await?;
+        let value = |name: &str| variables.iter().find(|(found, _)| found == name).map(|(_, value)| value);
+        let is_on = value("log_bin").is_some_and(|value| value == "ON" || value == "1");
+        Ok(is_on
+            .then(|| value("binlog_expire_logs_seconds").and_then(|value| value.parse().ok()).unwrap_or(0)))
     }
 
     /// Returns whether the server is read-only for the services.

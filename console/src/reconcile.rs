@@ -10,10 +10,13 @@ mod sources;
 mod unlocated;
 pub(crate) mod watch;
 
-use std::{mem, process::ExitCode};
+use std::{mem, process::ExitCode, time::Duration};
 
 use service_kit::{Logging, MetricsEndpoint, metrics_registry};
-use tokio::sync;
+use tokio::{
+    sync,
+    time::{Instant, sleep},
+};
 use uuid::Uuid;
 
 pub(crate) use comparison::Comparison;
@@ -35,13 +38,14 @@ use output::Output;
 /// Compares the customers of the Web Store with the rows of Marketing
 ///
 /// Each customer gets exactly one state: arrived, in-outbox, on-the-way, dead-lettered, missing, behind (Marketing has
-/// an older version), ahead (Marketing has a newer version, because the Web Store was restored from an older backup), or
-/// duplicated. A customer is on the way until the queues and the services show that its message has passed them. This
-/// also applies to a customer with an older version.
+/// an older version), ahead (Marketing has a newer version, because the Web Store was restored from an older backup),
+/// duplicated, or forgotten (Marketing has erased the customer, and the Web Store was restored). A customer is on the way until the queues and the services show that its message has passed them. This
+/// also applies to a customer with an older version. A customer that the Web Store has erased and that Marketing still has
+/// is not forgotten.
 ///
 /// The command only reads, consumes from no work queue, and may run at any time, also during an outage. The exit status
-/// is 0 if all customers have arrived, are in the outbox, or are on the way. It is 1 if a customer has another state, and
-/// 2 if a server cannot be read.
+/// is 0 if all customers have arrived, are in the outbox, or are on the way. It is 1 if a customer has another state or is
+/// not forgotten, and 2 if a server cannot be read.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub struct Arguments {
@@ -135,6 +139,8 @@ async fn run_once(sources: &Sources, output: &mut Output) -> anyhow::Result<Repo
             page: sources.page,
             search,
             window: Window::default(),
+            erased: Vec::new(),
+            patience: sources.patience,
             report: Report::default(),
             output,
         };
@@ -154,9 +160,16 @@ struct Run<'a> {
     search: Search<'a>,
     /// Customers that differ. Their states follow when the window is full, and at the end.
     window: Window,
+    /// Customers that the Web Store has erased, and that Marketing has not forgotten.
+    erased: Vec<Uuid>,
+    /// The longest wait for erasures.
+    patience: Duration,
     report: Report,
     output: &'a mut Output,
 }
+
+/// The interval between two readings of the rows of erased customers.
+const ERASURE_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Run<'_> {
     /// Compares both tables page by page.
@@ -179,8 +192,28 @@ impl Run<'_> {
         }
         // At the end also without customers that differ, for the number of dead letters.
         self.settle().await?;
+        self.report.not_forgotten_ids = self.wait_for_erasures().await?;
+        self.report.not_forgotten = self.report.not_forgotten_ids.len() as u64;
         self.report.queues = self.search.flow().queues;
         Ok(self.report)
+    }
+
+    /// Waits until Marketing has forgotten the customers that the Web Store has erased, for up to the patience. Returns
+    /// those that it still has.
+    async fn wait_for_erasures(&mut self) -> anyhow::Result<Vec<Uuid>> {
+        let deadline = Instant::now() + self.patience;
+        let mut remaining = mem::take(&mut self.erased);
+        while !remaining.is_empty() {
+            let rows = self.marketing.read(&remaining).await?;
+            let has_details =
+                |id: &Uuid| rows.iter().any(|(found, rows)| found == id && !rows.is_forgotten());
+            remaining.retain(has_details);
+            if Instant::now() >= deadline {
+                break;
+            }
+            sleep(ERASURE_INTERVAL).await;
+        }
+        Ok(remaining)
     }
 
     /// Compares one page, and returns its last id unless it is the last page.
@@ -194,13 +227,15 @@ impl Run<'_> {
         let visit = |customer: &web_store::Customer, comparison: Comparison| match comparison {
             Comparison::Arrived => states.push((customer.id, State::Arrived)),
             Comparison::Duplicated => states.push((customer.id, State::Duplicated)),
+            Comparison::Forgotten => states.push((customer.id, State::Forgotten)),
             Comparison::Different { .. } if customer.in_outbox => states.push((customer.id, State::InOutbox)),
             Comparison::Different { marketing } => window.push(customer, marketing),
         };
         let range = (after, last);
-        let unknown =
+        let unmatched =
             compare_page(&mut self.web_store, &mut self.marketing, range, &customers, visit).await?;
-        self.report.unknown_rows += unknown;
+        self.report.unknown_rows += unmatched.unknown;
+        self.erased.extend(unmatched.erased);
         self.report.customers += customers.len() as u64;
         for (id, state) in states {
             self.report.add(id, state, None);

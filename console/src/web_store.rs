@@ -1,5 +1,6 @@
 //! Queries on the Web Store's database.
 
+mod erasure;
 mod history;
 mod lookup;
 
@@ -11,6 +12,7 @@ use uuid::Uuid;
 
 use crate::database::{Name, STATEMENT_LIMIT_SECONDS};
 
+pub(crate) use erasure::Erased;
 pub(crate) use history::{Outbox, Replay, Version};
 pub(crate) use lookup::Extent;
 

@@ -194,6 +194,7 @@ impl Operation {
     pub(crate) fn places<'a>(&self, brokers: &'a Brokers) -> Vec<Place<'a>> {
         match self.action {
             Action::Restore => inventory::kept_letters(brokers),
+            Action::Erase => inventory::all_letters(brokers),
             Action::Retry | Action::Edit | Action::Discard => inventory::dead_letters(brokers),
         }
     }
@@ -246,6 +247,7 @@ impl Operation {
         Ok(match self.action {
             Action::Retry => vec![(work_queue(), message.original())],
             Action::Discard => vec![kept()],
+            Action::Erase => Vec::new(),
             Action::Edit => {
                 let body = self.body.clone().context("the edited body is missing")?;
                 vec![kept(), (work_queue(), message.original().with_body(body))]
@@ -282,7 +284,7 @@ impl<'a> PlaceOperation<'a> {
         let destinations: Vec<String> = match operation.action {
             Action::Retry | Action::Edit => place.queues.iter().map(|queue| queue.name.to_owned()).collect(),
             Action::Restore => place.queues.iter().map(|queue| queue.dead_letter_queue()).collect(),
-            Action::Discard => Vec::new(),
+            Action::Discard | Action::Erase => Vec::new(),
         };
         for queue in &destinations {
             let exists = session.bind_by_name(queue, EXCHANGE).await?;

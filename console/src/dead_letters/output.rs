@@ -161,6 +161,7 @@ pub(crate) fn finished(operation: &Operation, moved: u64, absent: u64) -> String
         Action::Edit => "sent the edited message of",
         Action::Discard => "discarded",
         Action::Restore => "restored",
+        Action::Erase => "erased",
     };
     let absent = match absent {
         0 => String::new(),

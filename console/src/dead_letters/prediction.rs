@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, SubsecRound, Utc};
 use contracts::{
     operations::is_probe_of,
-    topology::{Queue, REQUEST_QUEUES, WEB_STORE_REPLAY_CUSTOMERS},
+    topology::{Queue, REQUEST_QUEUES, WEB_STORE_ERASE_CUSTOMER, WEB_STORE_REPLAY_CUSTOMERS},
 };
 use marketing::{customer::Customer, subscriptions::SUBSCRIPTIONS};
 use messaging::{Incoming, Outgoing, Rejection};
@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 use transformer::flows::FLOWS;
 use uuid::Uuid;
-use web_store::check_replay_request;
+use web_store::{check_erase_request, check_replay_request};
 
 use crate::{
     connections::work_queues,
@@ -199,6 +199,7 @@ fn receive(queue: &str, message: &Incoming) -> Result<Option<Customer>, Rejectio
         Some(subscription) if is_probe_of(subscription.queue.routing_key, message.message_type()) => Ok(None),
         Some(subscription) => (subscription.parse)(message).map(Some),
         None if queue == WEB_STORE_REPLAY_CUSTOMERS.name => check_replay_request(message).map(|()| None),
+        None if queue == WEB_STORE_ERASE_CUSTOMER.name => check_erase_request(message).map(|()| None),
         None => {
             debug_assert!(REQUEST_QUEUES.iter().all(|known| known.name != queue), "{queue}");
             Ok(None)

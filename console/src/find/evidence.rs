@@ -87,6 +87,7 @@ async fn compare(
         let state = match Comparison::new(version, rows.get(&id)) {
             Comparison::Arrived => State::Arrived,
             Comparison::Duplicated => State::Duplicated,
+            Comparison::Forgotten => State::Forgotten,
             Comparison::Different { .. } if in_outbox => State::InOutbox,
             Comparison::Different { marketing } => {
                 window.push(customer, marketing);

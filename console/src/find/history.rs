@@ -15,7 +15,7 @@ use crate::{
     journal::{Entry, SelectedLetter},
     marketing::{Marketing, ReceivedRow},
     reconcile::{QueueObservation, State},
-    web_store::{Replay, Version, WebStore},
+    web_store::{Erased, Replay, Version, WebStore},
 };
 
 /// The facts about one customer.
@@ -26,6 +26,8 @@ pub(super) struct History {
     pub(super) versions: Option<Vec<Version>>,
     /// Marketing's rows. `None` if its database cannot be read.
     pub(super) rows: Option<Vec<ReceivedRow>>,
+    /// When the Web Store erased the customer.
+    pub(super) erased: Option<Erased>,
     pub(super) letters: Vec<CustomerLetter>,
     pub(super) replays: Vec<Replay>,
     pub(super) operations: Vec<Operation>,
@@ -69,6 +71,8 @@ pub(super) async fn read(
     let Evidence { states, queues, stalled, letters } = evidence;
     let versions = async |web_store: &mut WebStore| web_store.versions(customers).await;
     let versions = servers.in_web_store(versions).await;
+    let erased = async |web_store: &mut WebStore| web_store.erased(customers).await;
+    let erased = servers.in_web_store(erased).await.unwrap_or_default();
     let rows = async |marketing: &mut Marketing| marketing.received(customers).await;
     let rows = servers.in_marketing(rows).await;
     let is_read_only = async |marketing: &mut Marketing| marketing.is_read_only().await;
@@ -85,6 +89,7 @@ pub(super) async fn read(
             rows: rows
                 .as_ref()
                 .map(|rows| rows.iter().filter(|found| found.row.customer_id == id).cloned().collect()),
+            erased: erased.iter().find(|one| one.customer_id == customer).copied(),
             letters: letters.iter().filter(|one| one.customer_id == Some(customer)).cloned().collect(),
             state: states.get(&customer).copied(),
             ..History::default()

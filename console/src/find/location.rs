@@ -13,7 +13,7 @@ use crate::{
     journal::Action,
     marketing::ReceivedRow,
     reconcile::{self, QueueObservation},
-    web_store::{Outbox, Version},
+    web_store::{Erased, Outbox, Version},
 };
 
 /// The state of a customer, as the output names it.
@@ -22,6 +22,10 @@ use crate::{
 pub(crate) enum State {
     /// The Web Store has no such customer.
     NotRegistered,
+    /// The Web Store has erased the customer.
+    Erased,
+    /// Marketing has forgotten the customer at an erasure, and the Web Store was restored.
+    Forgotten,
     InOutbox,
     /// The event is in the outbox, and the broker has refused it.
     Parked,
@@ -49,6 +53,11 @@ pub(crate) enum State {
 pub(super) enum Location<'a> {
     /// Marketing may still have a row, and a message may be a letter.
     NotRegistered(Option<&'a ReceivedRow>, Option<&'a CustomerLetter>),
+    /// The Web Store has erased the customer. Marketing may still have a row, which may be forgotten, and a message may be
+    /// a letter.
+    Erased(Erased, Option<&'a ReceivedRow>, Option<&'a CustomerLetter>),
+    /// The Web Store has the customer again, after a restore, and Marketing has forgotten it.
+    Forgotten(&'a Version, &'a ReceivedRow),
     /// The event of a version waits in the outbox.
     Outbox(&'a Version, Outbox),
     /// The queues that may hold the message.
@@ -73,12 +82,19 @@ impl<'a> Location<'a> {
         let row = rows.and_then(<[_]>::first);
         let newest = match (&history.versions, history.newest()) {
             (None, _) => return Self::Unknown(None),
-            (Some(_), None) => return Self::NotRegistered(row, history.letters.first()),
+            (Some(_), None) => {
+                let letter = history.letters.first();
+                return match history.erased {
+                    Some(erased) => Self::Erased(erased, row, letter),
+                    None => Self::NotRegistered(row, letter),
+                };
+            }
             (Some(_), Some(newest)) => newest,
         };
         let state = history.state.filter(|(version, _)| *version == newest.number).map(|(_, state)| state);
         match (rows, row) {
             (Some(rows @ [_, _, ..]), _) => return Self::Duplicated(newest, rows),
+            (_, Some(row)) if row.row.is_forgotten() => return Self::Forgotten(newest, row),
             (_, Some(row)) if i64::from(row.row.version) == newest.number => {
                 return Self::Arrived(newest, row);
             }
@@ -108,6 +124,8 @@ impl<'a> Location<'a> {
     pub(super) fn state(&self) -> State {
         match self {
             Self::NotRegistered(..) => State::NotRegistered,
+            Self::Erased(..) => State::Erased,
+            Self::Forgotten(..) => State::Forgotten,
             Self::Outbox(_, outbox) if outbox.retry_at.is_some() => State::Parked,
             Self::Outbox(..) => State::InOutbox,
             Self::OnTheWay(..) => State::OnTheWay,
@@ -126,7 +144,7 @@ impl<'a> Location<'a> {
     /// Returns the version, which is older than the newest one if its event must leave the outbox first.
     pub(super) fn version(&self) -> Option<&'a Version> {
         match self {
-            Self::NotRegistered(..) => None,
+            Self::NotRegistered(..) | Self::Erased(..) => None,
             Self::Unknown(version) => *version,
             Self::Outbox(version, _)
             | Self::OnTheWay(version, _)
@@ -134,6 +152,7 @@ impl<'a> Location<'a> {
             | Self::DeadLetter(version, _)
             | Self::Discarded(version, ..)
             | Self::Arrived(version, _)
+            | Self::Forgotten(version, _)
             | Self::Lost(version, _)
             | Self::Ahead(version, _)
             | Self::Duplicated(version, _) => Some(version),
@@ -144,6 +163,7 @@ impl<'a> Location<'a> {
     pub(super) fn since(&self) -> Option<DateTime<Utc>> {
         match self {
             Self::Outbox(_, outbox) => Some(outbox.queued_at),
+            Self::Erased(erased, ..) => Some(erased.erased_at),
             Self::DeadLetter(_, letter) => letter.letter.rejected_at,
             Self::Discarded(_, _, operation) => operation.map(|operation| operation.at),
             // Marketing stores the time of the row, and not that of an update.
@@ -164,6 +184,7 @@ impl<'a> Location<'a> {
             Self::OnTheWay(_, queues) => {
                 queues.iter().any(|queue| queue.consumers == 0 || queue.consumers > queue.reporting)
             }
+            Self::Erased(_, row, letter) => letter.is_some() || row.is_none_or(|row| !row.row.is_forgotten()),
             // Marketing's own customers are not registered in the Web Store.
             Self::NotRegistered(row, letter) => {
                 letter.is_some() || row.is_some_and(|row| row.row.source == "web-store")

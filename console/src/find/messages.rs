@@ -17,7 +17,7 @@ fn flow(is_registration: bool) -> Option<&'static FlowEntry> {
 }
 
 /// Returns the id of the command that an event becomes.
-pub(super) fn command_id(event: Uuid, is_registration: bool) -> Option<Uuid> {
+pub(crate) fn command_id(event: Uuid, is_registration: bool) -> Option<Uuid> {
     flow(is_registration).map(|flow| flow.command_id(event))
 }
 

@@ -85,9 +85,11 @@ pub(super) struct VersionReport {
 #[derive(Debug, Serialize)]
 pub(super) struct RowReport {
     pub(super) version: u32,
+    /// Whether Marketing has forgotten the customer, so that the row has no details.
+    pub(super) is_forgotten: bool,
     /// The time of the row, which an update keeps.
     pub(super) received_at: DateTime<Utc>,
-    changed_at: Option<DateTime<Utc>>,
+    pub(super) changed_at: Option<DateTime<Utc>>,
     pub(super) source: String,
     full_name: String,
     email_address: String,
@@ -99,7 +101,7 @@ impl CustomerReport {
         let location = Location::of(history, environment);
         let Sentence { place, next } = Sentence::of(&location, history, environment);
         let next_step = next.as_ref().map(|next| format!(" Next: {next}")).unwrap_or_default();
-        let row = history.rows.iter().flatten().next();
+        let row = history.rows.iter().flatten().find(|found| !found.row.is_forgotten());
         let newest = history.newest();
         let message = message.and_then(|message_id| {
             let (version, kind) = history.version_of(message_id)?;
@@ -188,6 +190,7 @@ impl RowReport {
     fn new(ReceivedRow { row, received_at }: &ReceivedRow) -> Self {
         Self {
             version: row.version,
+            is_forgotten: row.is_forgotten(),
             received_at: received_at.and_utc(),
             changed_at: row.changed_at.map(|at| at.and_utc()),
             source: row.source.clone(),

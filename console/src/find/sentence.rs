@@ -1,6 +1,7 @@
 //! The sentence about a location: the version, the place, since when, why, and the next step.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
 
 use super::{
     history::{Environment, History},
@@ -10,7 +11,7 @@ use super::{
 use crate::{
     marketing::ReceivedRow,
     reconcile::QueueObservation,
-    web_store::{Outbox, Version},
+    web_store::{Erased, Outbox, Version},
 };
 
 /// The age at which an event in the outbox is late. The relay publishes it within about a second.
@@ -53,6 +54,16 @@ impl Sentence {
     fn about(location: &Location<'_>, history: &History, environment: &Environment) -> Self {
         match location {
             Location::NotRegistered(row, letter) => not_registered(*row, *letter),
+            Location::Erased(erased, row, letter) => self::erased(erased, *row, *letter),
+            Location::Forgotten(version, row) => {
+                let since = row.row.changed_at.map(|at| format!(" since {}", time(at.and_utc())));
+                let (version, since) = (version.number, since.unwrap_or_default());
+                let place = format!(
+                    "Version {version} is in the Web Store, and Marketing has forgotten the customer{since}: the Web Store \
+                     was restored from a backup that is older than the erasure"
+                );
+                Self::new(place, &erase_again(history.customer))
+            }
             Location::Outbox(version, outbox) => in_outbox(version, outbox),
             Location::OnTheWay(version, queues) => on_the_way(version, queues, history),
             Location::Held(version, queue) => held(version, queue, environment),
@@ -92,6 +103,22 @@ impl Sentence {
             Location::Unknown(version) => unknown(*version),
         }
     }
+}
+
+fn erased(erased: &Erased, row: Option<&ReceivedRow>, letter: Option<&CustomerLetter>) -> Sentence {
+    let at = time(erased.erased_at);
+    let next = Some(erase_again(erased.customer_id));
+    let (rest, next) = match (row, letter) {
+        (_, Some(CustomerLetter { letter, .. })) => (format!("{} has a letter of it", letter.queue), next),
+        (Some(found), None) if found.row.is_forgotten() => ("Marketing has forgotten it".to_owned(), None),
+        (Some(found), None) => (format!("Marketing still has version {}", found.row.version), next),
+        (None, None) => ("Marketing has not received the erasure yet".to_owned(), next),
+    };
+    Sentence { place: format!("The customer was erased at {at}, and {rest}"), next }
+}
+
+fn erase_again(customer: Uuid) -> String {
+    format!("console erase --customer {customer} --why TEXT --yes")
 }
 
 fn not_registered(row: Option<&ReceivedRow>, letter: Option<&CustomerLetter>) -> Sentence {

@@ -77,6 +77,9 @@ fn operation(one: &Operation) -> Line {
 }
 
 fn row(one: &RowReport) -> Line {
-    let RowReport { version, received_at, source, .. } = one;
+    let RowReport { version, received_at, changed_at, source, is_forgotten, .. } = one;
+    if *is_forgotten {
+        return (*changed_at, format!("Marketing: forgotten, by {source}"));
+    }
     (Some(*received_at), format!("Marketing: row from {source}, now with version {version}"))
 }

@@ -136,9 +136,20 @@ pub(crate) fn summarize(event: &Event) -> String {
         }
         Event::SubscriptionChanged { queue, state, .. } => format!("{queue} is {state}"),
         Event::Unmasked { selection, letters } => format!("saw {letters} letters unmasked ({selection})"),
-        Event::UnmaskedCustomers { customers } => {
-            let customers: Vec<_> = customers.iter().map(Uuid::to_string).collect();
-            format!("saw customers unmasked: {}", customers.join(" "))
+        Event::UnmaskedCustomers { customers } => format!("saw customers unmasked: {}", ids(customers)),
+        Event::Exported { customers, letters, why } => {
+            format!("exported customers {} with {letters} letters: {why}", ids(customers))
+        }
+        Event::ErasureStarted { customers, letters, why } => {
+            format!("erases customers {} with {letters} letters: {why}", ids(customers))
+        }
+        Event::ErasureFinished { letters, is_complete } => {
+            let rest = if *is_complete { "nothing remains" } else { "data remains" };
+            format!("erased, with {letters} letters; {rest}")
         }
     }
+}
+
+fn ids(customers: &[Uuid]) -> String {
+    customers.iter().map(Uuid::to_string).collect::<Vec<_>>().join(" ")
 }

@@ -16,6 +16,8 @@ pub(crate) enum Comparison {
     Arrived,
     /// Marketing has more than one row.
     Duplicated,
+    /// Marketing has forgotten the customer, at an erasure.
+    Forgotten,
     /// Marketing has another version, or no row.
     Different {
         /// Marketing's version, or `None` without a row.
@@ -28,14 +30,24 @@ impl Comparison {
     pub(crate) fn new(version: i64, rows: Option<&CustomerRows>) -> Self {
         match rows {
             Some(rows) if rows.count > 1 => Self::Duplicated,
+            Some(rows) if rows.is_forgotten() => Self::Forgotten,
             Some(rows) if rows.version == version => Self::Arrived,
             rows => Self::Different { marketing: rows.map(|rows| rows.version) },
         }
     }
 }
 
-/// Passes each customer of a page to `visit` with its comparison. Returns the number of Marketing's rows from the Web
-/// Store that belong to no customer.
+/// Rows of Marketing from the Web Store that belong to no customer.
+#[derive(Debug, Default)]
+pub(crate) struct Unmatched {
+    /// The number of rows of unknown customers.
+    pub(crate) unknown: u64,
+    /// The customers that the Web Store has erased.
+    pub(crate) erased: Vec<Uuid>,
+}
+
+/// Passes each customer of a page to `visit` with its comparison. Returns Marketing's rows from the Web Store that belong
+/// to no customer.
 ///
 /// `last` is the upper end of the page, or `None` for all remaining rows of Marketing. The page was read first. A
 /// customer may move on before Marketing's rows are read, so a customer that differs may have arrived since.
@@ -45,24 +57,25 @@ pub(crate) async fn compare_page(
     (after, last): (Uuid, Option<Uuid>),
     customers: &[Customer],
     visit: impl FnMut(&Customer, Comparison),
-) -> anyhow::Result<u64> {
+) -> anyhow::Result<Unmatched> {
     /// The maximum of rows without a customer that are kept in memory.
     const MAX_UNMATCHED: usize = 10_000;
 
     let mut rows = marketing.rows(after, last);
     let mut merge = Merge { customers: customers.iter().peekable(), visit };
-    let mut unmatched = Vec::new();
-    let mut unknown = 0;
+    let mut pending = Vec::new();
+    let mut unmatched = Unmatched::default();
     while let Some(row) = rows.next().await? {
-        if !merge.row(&row) && row.from_web_store > 0 {
-            unmatched.push(row);
+        if !merge.row(&row) && row.from_web_store > 0 && !row.is_forgotten() {
+            pending.push(row);
         }
-        if unmatched.len() >= MAX_UNMATCHED {
-            unknown += count_unknown(web_store, mem::take(&mut unmatched)).await?;
+        if pending.len() >= MAX_UNMATCHED {
+            unmatched.add(web_store, mem::take(&mut pending)).await?;
         }
     }
     merge.finish();
-    Ok(unknown + count_unknown(web_store, unmatched).await?)
+    unmatched.add(web_store, pending).await?;
+    Ok(unmatched)
 }
 
 /// Compares customers, each with its version of the Web Store. Passes the results to `visit`.
@@ -108,10 +121,17 @@ impl<V: FnMut(&Customer, Comparison)> Merge<'_, V> {
     }
 }
 
-/// Returns the number of rows whose customer does not exist in the Web Store. A customer may have registered
-/// after its page was read, so the Web Store is queried again.
-async fn count_unknown(web_store: &mut WebStore, rows: Vec<CustomerRows>) -> anyhow::Result<u64> {
-    let ids: Vec<Uuid> = rows.iter().filter_map(|row| row.customer_id.parse().ok()).collect();
-    let existing = if ids.is_empty() { 0 } else { web_store.count(&ids).await? };
-    Ok(rows.len() as u64 - existing)
+impl Unmatched {
+    /// Adds the rows whose customer does not exist in the Web Store. A customer may have registered after its page was
+    /// read, so the Web Store is queried again.
+    async fn add(&mut self, web_store: &mut WebStore, rows: Vec<CustomerRows>) -> anyhow::Result<()> {
+        let ids: Vec<Uuid> = rows.iter().filter_map(|row| row.customer_id.parse().ok()).collect();
+        if !ids.is_empty() {
+            let existing = web_store.count(&ids).await?;
+            let erased = web_store.erased(&ids).await?;
+            self.unknown += rows.len() as u64 - existing - erased.len() as u64;
+            self.erased.extend(erased.into_iter().map(|erased| erased.customer_id));
+        }
+        Ok(())
+    }
 }

@@ -35,6 +35,8 @@ pub enum State {
     Ahead,
     /// Marketing has more than one row.
     Duplicated,
+    /// Marketing has forgotten the customer at an erasure. The Web Store was restored from an older backup.
+    Forgotten,
 }
 
 impl State {
@@ -49,6 +51,7 @@ impl State {
             Self::Behind => "behind",
             Self::Ahead => "ahead",
             Self::Duplicated => "duplicated",
+            Self::Forgotten => "forgotten",
         }
     }
 }
@@ -75,6 +78,10 @@ pub struct Report {
     pub ahead: u64,
     /// Customers with more than one row in Marketing.
     pub doubled: u64,
+    /// Customers that Marketing has forgotten, because they were erased before the Web Store was restored.
+    pub forgotten: u64,
+    /// Customers that the Web Store has erased, and that Marketing still has.
+    pub not_forgotten: u64,
     /// The ids of the missing customers, up to 100,000.
     pub missing_ids: Vec<Uuid>,
     /// The ids of the customers that are behind, up to 100,000.
@@ -83,6 +90,10 @@ pub struct Report {
     pub ahead_ids: Vec<Uuid>,
     /// The ids of the duplicated customers, up to 100,000.
     pub doubled_ids: Vec<Uuid>,
+    /// The ids of the forgotten customers, up to 100,000.
+    pub forgotten_ids: Vec<Uuid>,
+    /// The ids of the customers that are not forgotten.
+    pub not_forgotten_ids: Vec<Uuid>,
     /// Rows of Marketing whose source is the Web Store, but whose customer does not exist there.
     pub unknown_rows: u64,
     /// All dead letters, including those that concern no customer of the Web Store.
@@ -92,10 +103,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// Returns whether each customer has arrived, is in the outbox, or is on the way.
+    /// Returns whether each customer has arrived, is in the outbox, or is on the way, and each erased one is forgotten.
     #[must_use]
     pub fn is_consistent(&self) -> bool {
-        let lost = self.missing + self.behind + self.ahead + self.doubled;
+        let lost =
+            self.missing + self.behind + self.ahead + self.doubled + self.forgotten + self.not_forgotten;
         lost == 0 && self.dead_lettered.is_empty()
     }
 
@@ -115,6 +127,7 @@ impl Report {
             State::Behind => (&mut self.behind, &mut self.behind_ids),
             State::Ahead => (&mut self.ahead, &mut self.ahead_ids),
             State::Duplicated => (&mut self.doubled, &mut self.doubled_ids),
+            State::Forgotten => (&mut self.forgotten, &mut self.forgotten_ids),
         };
         *count += 1;
         if ids.len() < MAX_LISTED_IDS {
@@ -151,6 +164,12 @@ impl fmt::Display for Report {
         line("behind", "", self.behind)?;
         line("ahead", "", self.ahead)?;
         line("duplicated", "", self.doubled)?;
+        if self.forgotten > 0 {
+            line("forgotten", "erased before a restore", self.forgotten)?;
+        }
+        if self.not_forgotten > 0 {
+            line("not forgotten", "erased, and still in Marketing", self.not_forgotten)?;
+        }
         line("all customers", "of the Web Store", self.customers)?;
         writeln!(f, "\n{:<40}{:>8}{:>8}{:>12}{:>12}", "queue", "ready", "held", "consumers", "reporting")?;
         for QueueObservation { queue, ready, in_flight, consumers, reporting, .. } in &self.queues {

@@ -88,6 +88,7 @@ impl Window {
         match comparison {
             Comparison::Arrived => customer.state = Some(State::Arrived),
             Comparison::Duplicated => customer.state = Some(State::Duplicated),
+            Comparison::Forgotten => customer.state = Some(State::Forgotten),
             Comparison::Different { marketing } => customer.marketing = marketing,
         }
     }

@@ -289,6 +289,7 @@ impl Watcher<'_> {
             let (state, marketing) = match comparison {
                 Comparison::Arrived => continue,
                 Comparison::Duplicated => (State::Duplicated, None),
+                Comparison::Forgotten => (State::Forgotten, None),
                 Comparison::Different { marketing: None } => (State::Missing, None),
                 Comparison::Different { marketing: Some(other) } if other < version => {
                     (State::Behind, Some(other))
@@ -359,6 +360,12 @@ impl Watcher<'_> {
         let (duplicated, lost): (Vec<_>, Vec<_>) =
             lost.into_iter().partition(|lost| lost.state == State::Duplicated);
         self.pause("customers have more than one row; a replay cannot repair them", &duplicated);
+        let (forgotten, lost): (Vec<_>, Vec<_>) =
+            lost.into_iter().partition(|lost| lost.state == State::Forgotten);
+        self.pause(
+            "erased customers are back in the Web Store, after a restore; erase them again",
+            &forgotten,
+        );
         let Some(replays) = &self.replays else {
             self.pause("lost customers are not repaired, because replays are disabled", &lost);
             return Ok(());
@@ -373,7 +380,7 @@ impl Watcher<'_> {
 
     /// Logs customers by their state, and pauses them.
     fn pause(&mut self, event: &str, customers: &[Lost]) {
-        for state in [State::Missing, State::Behind, State::Ahead, State::Duplicated] {
+        for state in [State::Missing, State::Behind, State::Ahead, State::Duplicated, State::Forgotten] {
             let ids: Vec<Uuid> =
                 customers.iter().filter(|lost| lost.state == state).map(|lost| lost.id).collect();
             replay::log(event, state, &ids);

@@ -38,6 +38,7 @@ pub(in crate::page) fn operation(user: &User, id: Uuid, status: &Status) -> Resp
         (OperationState::Finished { moved, .. }, Action::Discard) => format!("{} discarded", letters(*moved)),
         (OperationState::Finished { .. }, Action::Edit) => "The edited letter is sent".to_owned(),
         (OperationState::Finished { moved, .. }, Action::Restore) => format!("{} restored", letters(*moved)),
+        (OperationState::Finished { moved, .. }, Action::Erase) => format!("{} erased", letters(*moved)),
         (OperationState::Cancelled, _) => "The operation was cancelled".to_owned(),
         (OperationState::Interrupted(_), _) => "The operation is interrupted".to_owned(),
     };
@@ -49,6 +50,7 @@ pub(in crate::page) fn operation(user: &User, id: Uuid, status: &Status) -> Resp
                 }
                 Action::Discard => "They are kept aside, and can be restored.",
                 Action::Restore => "They are dead letters again.",
+                Action::Erase => "They are removed for good.",
             };
             let absent = (*absent > 0).then(|| format!(" {} had been moved before.", letters(*absent)));
             format!("{effect}{}", absent.unwrap_or_default())
@@ -101,6 +103,7 @@ impl UnfinishedPage<'_> {
             Action::Edit => "The edit",
             Action::Discard => "The discard",
             Action::Restore => "The restoration",
+            Action::Erase => "The erasure",
         };
         format!("{action} of {letters} is unfinished")
     }
@@ -119,6 +122,7 @@ impl UnfinishedPage<'_> {
             Action::Retry | Action::Edit => effects(&remainder.rows),
             Action::Discard => move_to("Kept aside, and can be restored"),
             Action::Restore => move_to("Dead letters again"),
+            Action::Erase => move_to("Removed for good"),
         }
     }
 }

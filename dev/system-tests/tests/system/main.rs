@@ -5,6 +5,7 @@ mod console_page;
 mod contracts;
 mod dead_letters;
 mod details;
+mod erasure;
 mod find;
 mod guarantees;
 mod http_hardening;

@@ -6,7 +6,7 @@ use anyhow::ensure;
 use contracts::{
     CreateCustomer, Message, UpdateCustomer,
     topology::{
-        MARKETING_CREATE_CUSTOMER, QUEUES, REQUEST_QUEUES, TRANSFORMER_CUSTOMER_REGISTERED,
+        ERASURE_QUEUES, MARKETING_CREATE_CUSTOMER, QUEUES, REQUEST_QUEUES, TRANSFORMER_CUSTOMER_REGISTERED,
         WEB_STORE_REPLAY_CUSTOMERS,
     },
 };
@@ -337,7 +337,7 @@ async fn repeated_change_has_no_effect() -> anyhow::Result<()> {
 
     let lines = change(&environment, "--json").await?;
     let listed: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-    assert_eq!(listed.len(), QUEUES.len() + REQUEST_QUEUES.len());
+    assert_eq!(listed.len(), QUEUES.len() + REQUEST_QUEUES.len() + ERASURE_QUEUES.len());
     let subscription = listed.iter().find(|one| one["queue"] == QUEUE).unwrap();
     assert_eq!((&subscription["state"], &subscription["rate"]), (&json!("throttled"), &json!(7)));
     assert_eq!((&subscription["operator"], &subscription["ready"]), (&json!("tester"), &json!(0)));
