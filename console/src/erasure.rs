@@ -37,7 +37,7 @@ const PAGE: u32 = 1000;
 /// Erases a person from both databases, all letters, and all listeners
 ///
 /// Without --yes, prints the data that was found, and changes nothing. With --yes, writes the ids of the customers to the
-/// journal, removes their dead letters and kept letters for good, requests the erasure by the command EraseCustomer, and
+/// journal, removes their dead letters and kept letters for good, requests the erasure by the command `EraseCustomer`, and
 /// waits until both applications have erased the customers. Then it prints a certificate: what was found and removed,
 /// what remains and why, and what expires later.
 ///
@@ -142,7 +142,7 @@ impl Erasure<'_> {
         eprintln!("operation {id}: {}", self.repeat_with());
         let mut removed = Vec::new();
         self.remove_letters(&mut journal, id, &mut removed).await?;
-        let requested = self.requested(&before);
+        let requested = certificate::requested(&before);
         let sources =
             Sources { connections: arguments.connections.clone(), patience: arguments.patience, page: PAGE };
         let progress = request::erase(&sources, &requested, &mut self.web_store, &mut self.marketing).await?;
@@ -175,14 +175,8 @@ impl Erasure<'_> {
 
     /// Returns the command that repeats the erasure without the address.
     fn repeat_with(&self) -> String {
-        let customers: String = self.subject.customers.iter().map(|id| format!(" --customer {id}")).collect();
-        format!("repeat with: console erase{customers} --why TEXT --yes")
-    }
-
-    /// Returns the customers that the Web Store can erase: all but those that Marketing has from another source.
-    fn requested(&self, found: &[CustomerState]) -> Vec<Uuid> {
-        let own = found.iter().filter(|customer| !customer.is_of_another_source());
-        own.map(|customer| customer.customer_id).collect()
+        let customers: Vec<_> = self.subject.customers.iter().map(|id| format!("--customer {id}")).collect();
+        format!("repeat with: console erase {} --why TEXT --yes", customers.join(" "))
     }
 
     /// Removes the letters that the last search found.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     inventory::FoundLetter,
     letter::Letter,
-    marketing::Marketing,
+    marketing::{Marketing, Row},
     reconcile::QueueObservation,
     web_store::{Version, WebStore},
 };
@@ -105,7 +105,7 @@ impl CustomerState {
                 outbox: own.iter().filter(|version| version.outbox().is_some()).count(),
                 erased_at: erased.iter().find(|one| one.customer_id == *customer_id).map(|one| one.erased_at),
                 marketing_source: rows().find(|row| !row.is_forgotten()).map(|row| row.source.clone()),
-                is_forgotten: rows().any(|row| row.is_forgotten()),
+                is_forgotten: rows().any(Row::is_forgotten),
             }
         };
         Ok(customers.iter().map(state).collect())
@@ -117,10 +117,16 @@ impl CustomerState {
     }
 
     /// Returns whether the customer comes from another application than the Web Store.
-    pub(super) fn is_of_another_source(&self) -> bool {
+    fn is_of_another_source(&self) -> bool {
         let is_other = self.marketing_source.as_ref().is_some_and(|source| source != WEB_STORE);
         is_other && self.versions == 0 && self.erased_at.is_none()
     }
+}
+
+/// Returns the customers that the Web Store can erase: all but those that Marketing has from another source.
+pub(super) fn requested(found: &[CustomerState]) -> Vec<Uuid> {
+    let own = found.iter().filter(|customer| !customer.is_of_another_source());
+    own.map(|customer| customer.customer_id).collect()
 }
 
 /// Returns the customers after an erasure, each with its state before. A customer that only a letter has shown during the

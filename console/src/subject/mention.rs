@@ -13,14 +13,11 @@ pub(crate) fn mentions(text: &str, address: &str) -> bool {
 /// unless it follows a letter or a digit.
 fn starts_address(before: &str) -> bool {
     let mut before = before.chars().rev();
-    match before.next() {
-        None => true,
-        Some(last) if last.is_alphanumeric() || "._+-".contains(last) => false,
-        Some(last) if "!#$%&'*/=?^`{|}~".contains(last) => {
-            before.next().is_none_or(|earlier| !earlier.is_alphanumeric())
-        }
-        Some(_) => true,
+    let Some(last) = before.next() else { return true };
+    if "!#$%&'*/=?^`{|}~".contains(last) {
+        return before.next().is_none_or(|earlier| !earlier.is_alphanumeric());
     }
+    !last.is_alphanumeric() && !"._+-".contains(last)
 }
 
 /// Returns whether no address continues in the text after.
