@@ -80,7 +80,8 @@ async fn tab_to(browser: &Browser, css: &str) -> anyhow::Result<()> {
 #[tokio::test]
 async fn console_is_accessible_in_every_state() -> anyhow::Result<()> {
     let environment = TestEnvironment::new().await?;
-    let web_store = environment.start_ready(Program::WebStore, &[]).await?;
+    let probes = [("PROBE_INTERVAL_SECONDS", "5")];
+    let web_store = environment.start_ready(Program::WebStore, &probes).await?;
     let _transformer = environment.start_ready(Program::Transformer, NO_REPLAY).await?;
     let mut marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
     let prometheus = FakePrometheus::start().await?;
