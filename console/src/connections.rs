@@ -2,6 +2,7 @@
 
 use std::ptr;
 
+use access::Secret;
 use contracts::topology::{
     ERASURE_QUEUES, QUEUES, Queue, REQUEST_QUEUES, WEB_STORE_COMMANDS, WEB_STORE_ERASURES, WEB_STORE_EVENTS,
 };
@@ -13,11 +14,11 @@ use sqlx::{mysql::MySqlConnectOptions, postgres::PgConnectOptions};
 pub struct Connections {
     /// Database of the Web Store, for a user who may read: `postgres://user:password@host:port/database`
     #[arg(long, env = "WEB_STORE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub web_store_database_url: PgConnectOptions,
+    pub web_store_database_url: Secret<PgConnectOptions>,
 
     /// Database of Marketing, for a user who may read: `mysql://user:password@host:port/database`
     #[arg(long, env = "MARKETING_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub marketing_database_url: MySqlConnectOptions,
+    pub marketing_database_url: Secret<MySqlConnectOptions>,
 
     /// The brokers.
     #[command(flatten)]

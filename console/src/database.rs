@@ -1,7 +1,8 @@
-//! Deadlines and errors of both databases. Sessions are read-only.
+//! Connections, deadlines, and errors of both databases. Sessions are read-only.
 
-use std::time::Duration;
+use std::{fmt::Display, str::FromStr, time::Duration};
 
+use access::{Secret, tls_failure};
 use anyhow::Context;
 use tokio::time::timeout;
 
@@ -14,6 +15,26 @@ pub(crate) const STATEMENT_LIMIT_SECONDS: u64 = 50;
 
 /// The time limit of a connection. An address that does not respond must not delay the report for longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Returns the options of the next connection.
+///
+/// # Errors
+/// Returns an error if the file with the URL cannot be used.
+pub(crate) fn options<T>(url: &Secret<T>) -> sqlx::Result<T>
+where
+    T: Clone + FromStr,
+    T::Err: Display,
+{
+    url.read().map_err(|error| sqlx::Error::Configuration(error.into()))
+}
+
+/// Returns the cause of an error. A failure of TLS has a text of its own.
+fn cause(error: sqlx::Error) -> anyhow::Error {
+    match tls_failure(&error) {
+        Some(failure) => failure.into(),
+        None => error.into(),
+    }
+}
 
 /// A database, for error messages.
 #[derive(Debug)]
@@ -46,6 +67,6 @@ impl Name {
         let remedy =
             || format!("{database} cannot be read; check that it runs and that {variable} leads to it");
         let limited = timeout(limit, operation).await.context("no reply in time").with_context(remedy)?;
-        limited.with_context(remedy)
+        limited.map_err(cause).with_context(remedy)
     }
 }

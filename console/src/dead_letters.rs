@@ -9,6 +9,7 @@ mod spool;
 
 use std::process::ExitCode;
 
+use access::Secret;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use service_kit::write_stdout;
@@ -119,7 +120,7 @@ struct CheckArguments {
 struct MarketingDatabase {
     /// Database of Marketing, for a user who may read: `mysql://user:password@host:port/database`
     #[arg(long, env = "MARKETING_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    marketing_database_url: MySqlConnectOptions,
+    marketing_database_url: Secret<MySqlConnectOptions>,
 }
 
 #[derive(Debug, Args)]
@@ -190,7 +191,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Show(arguments) => show(arguments).await,
         Command::Check(arguments) => check(arguments).await,
         Command::Retry(arguments) => retry(arguments).await,
-        Command::Edit(arguments) => edit(arguments).await,
+        Command::Edit(arguments) => Box::pin(edit(arguments)).await,
         Command::Discard(arguments) => discard(arguments).await,
         Command::Restore(arguments) => restore(arguments).await,
         Command::Resume(arguments) => resume(arguments).await,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use access::Secret;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use futures_util::{TryStreamExt, stream::BoxStream};
 use marketing::customer::FORGOTTEN_VERSION;
@@ -12,7 +13,7 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use crate::database::{Name, STATEMENT_LIMIT_SECONDS};
+use crate::database::{Name, STATEMENT_LIMIT_SECONDS, options};
 
 const DATABASE: Name = Name { database: "Marketing's database", variable: "MARKETING_DATABASE_URL" };
 
@@ -92,7 +93,7 @@ impl Rows<'_> {
 }
 
 impl Marketing {
-    pub(crate) async fn connect(database: &MySqlConnectOptions) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(database: &Secret<MySqlConnectOptions>) -> anyhow::Result<Self> {
         // MySQL and MariaDB each run only one of the comments, because the limit has another name there:
         // https://mariadb.com/docs/server/reference/sql-statements/comment-syntax
         let settings = format!(
@@ -101,7 +102,7 @@ impl Marketing {
              /*M! , max_statement_time = {STATEMENT_LIMIT_SECONDS} */"
         );
         let connect = async {
-            let mut connection = MySqlConnection::connect_with(database).await?;
+            let mut connection = MySqlConnection::connect_with(&options(database)?).await?;
             connection.execute(AssertSqlSafe(settings)).await?;
             connection.execute("SET SESSION TRANSACTION READ ONLY").await?;
             Ok(connection)

@@ -122,7 +122,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let sampler = Arc::new(sampler);
     let (frames, frame) = watch::channel(Arc::new(Frame::empty()));
     let access_proxies = access.proxies.clone();
-    let app = Access::new(&access).map(|access| App {
+    let app = Access::new(&access)?.map(|access| App {
         access: Arc::new(access),
         frames: frame.clone(),
         operations: Operations::new(connections.clone(), Arc::clone(&sampler)),

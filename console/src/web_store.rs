@@ -6,11 +6,12 @@ mod lookup;
 
 use std::time::Duration;
 
+use access::Secret;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{AssertSqlSafe, Connection, Executor, FromRow, PgConnection, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-use crate::database::{Name, STATEMENT_LIMIT_SECONDS};
+use crate::database::{Name, STATEMENT_LIMIT_SECONDS, options};
 
 pub(crate) use erasure::Erased;
 pub(crate) use history::{Outbox, Replay, Version};
@@ -64,13 +65,13 @@ const CUSTOMERS: &str = "SELECT id, version::bigint AS version, coalesce(changed
 pub(crate) struct WebStore(PgConnection);
 
 impl WebStore {
-    pub(crate) async fn connect(database: &PgConnectOptions) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(database: &Secret<PgConnectOptions>) -> anyhow::Result<Self> {
         // By a statement and not by startup parameters, which `PgBouncer` refuses.
         let settings = format!(
             "SET default_transaction_read_only = on; SET statement_timeout = '{STATEMENT_LIMIT_SECONDS}s'; SET jit = off"
         );
         let connect = async {
-            let mut connection = PgConnection::connect_with(database).await?;
+            let mut connection = PgConnection::connect_with(&options(database)?).await?;
             connection.execute(AssertSqlSafe(settings)).await?;
             Ok(connection)
         };

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
+use access::Secret;
 use clap::{ArgAction, Parser, Subcommand};
 use messaging::BrokerUrl;
 use service_kit::{HttpLimits, Logging, MetricsEndpoint, PasswordHash, TrustedProxies};
-use sqlx::mysql::MySqlConnectOptions;
+
+use crate::mysql::DatabaseUrl;
 
 /// Keeps Marketing's list of customers, filled by the commands `CreateCustomer` and `UpdateCustomer`
 #[derive(Debug, Parser)]
@@ -16,17 +18,18 @@ pub struct Config {
     #[arg(long, env = "MARKETING_LISTEN", default_value = "127.0.0.1:8081")]
     pub(crate) listen: SocketAddr,
 
-    /// Database, as the user that reads and writes rows: `mysql://user:password@host:port/database`.
-    /// Required by `serve`
+    /// Database, as the user that reads and writes rows: `mysql://user:password@host:port/database`,
+    /// with `?ssl-mode=VERIFY_IDENTITY&ssl-ca=CA&ssl-cert=CERTIFICATE&ssl-key=KEY` for TLS. Required by `serve`
     #[arg(long, env = "MARKETING_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub(crate) database_url: Option<MySqlConnectOptions>,
+    pub(crate) database_url: Option<DatabaseUrl>,
 
     /// Database, as its owner, who applies migrations. Required by `migrate`. With this setting, `serve`
     /// applies migrations at start. Without it, `serve` waits until the schema is up to date
     #[arg(long, env = "MARKETING_OWNER_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub(crate) owner_database_url: Option<MySqlConnectOptions>,
+    pub(crate) owner_database_url: Option<DatabaseUrl>,
 
-    /// Broker with the commands: `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. Required by
+    /// Broker with the commands: `amqp://user:password@host:port/vhost`, or
+    /// `amqps://user:password@host:port/vhost?cacertfile=CA&certfile=CERTIFICATE&keyfile=KEY` for TLS. Required by
     /// `serve`
     #[arg(long, env = "MARKETING_BROKER_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) broker_url: Option<BrokerUrl>,
@@ -34,7 +37,7 @@ pub struct Config {
     /// Hash of the password for the list of customers, from `marketing hash-password`. Without it, the list
     /// is off. A new hash ends all log-in sessions
     #[arg(long, env = "MARKETING_OPERATOR_PASSWORD_HASH", value_name = "HASH", hide_env_values = true)]
-    pub(crate) operator_password_hash: Option<PasswordHash>,
+    pub(crate) operator_password_hash: Option<Secret<PasswordHash>>,
 
     /// Whether to ask the senders for earlier commands after Marketing has created a queue. If false, health reports
     /// the gap until an operator has closed it

@@ -7,13 +7,12 @@ use messaging::{
     BrokerUrl, BuildRequest, ConnectionStatus, Consumer, GapStatus, Handler, Incoming, Outcome, Outgoing,
     Rejection, Session, SubscriptionControl, Unavailable,
 };
-use sqlx::mysql::MySqlConnectOptions;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     customer::Customer,
     metrics::{Metrics, Occurrence},
-    mysql::MysqlError,
+    mysql::{DatabaseUrl, MysqlError},
     schema,
     store::{SaveError, Store},
     subscriptions::Subscription,
@@ -71,7 +70,7 @@ pub(crate) fn replay_request(subscription: &Subscription) -> Outgoing {
 /// unacknowledged messages again.
 pub(crate) async fn session(
     subscription: &Subscription,
-    database: &MySqlConnectOptions,
+    database: &DatabaseUrl,
     broker: &BrokerUrl,
     replay_request: Option<&BuildRequest<'_>>,
     status: &SubscriptionStatus,

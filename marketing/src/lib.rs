@@ -17,18 +17,18 @@ pub mod store;
 pub mod subscriptions;
 
 pub use config::Config;
-pub use mysql::MysqlError;
+pub use mysql::{DatabaseUrl, MysqlError};
 pub use service_kit::hash_password;
 
 use std::{future::ready, time::Duration};
 
+use anyhow::Context;
 use axum::Router;
 use futures_util::future::join_all;
 use messaging::{
     BuildRequest, ConnectionStatus, GapStatus, SubscriptionControl, register_connections, supervise,
 };
 use service_kit::{HealthCheck, Login, health, metrics_registry, required, serve_metrics, write_stdout};
-use sqlx::mysql::MySqlConnectOptions;
 use telemetry::Traces;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -105,6 +105,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let limits = config.http.with_proxies(&config.proxies);
     let proxies = config.proxies;
     let login = config.operator_password_hash.map(|hash| Login::new("marketing", hash, proxies.clone()));
+    let login = login.transpose().context("--operator-password-hash")?;
     let app = login.map(|login| App::new(list.clone(), login));
     let unobserved = router(app, health_routes(database.clone(), states.clone(), metrics.probes.clone()));
     let router = metrics.http.observe(unobserved, &proxies);
@@ -127,7 +128,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// Waits until this process has migrated the schema, or until the schema is sufficient without that.
-async fn wait_for_schema(database: &MySqlConnectOptions, migrated: &CancellationToken) {
+async fn wait_for_schema(database: &DatabaseUrl, migrated: &CancellationToken) {
     let sufficient = async {
         while schema::check(database).await.is_err() {
             sleep(SCHEMA_POLL_INTERVAL).await;
@@ -142,7 +143,7 @@ async fn wait_for_schema(database: &MySqlConnectOptions, migrated: &Cancellation
 /// Returns the health routes. Marketing is ready if MySQL and the session of each subscription are available,
 /// and if no subscription holds its batch. It stays ready with a gap, when it lacks earlier commands, without probes,
 /// and while an operator pauses a subscription.
-fn health_routes(database: MySqlConnectOptions, states: Vec<SubscriptionStatus>, probes: Probes) -> Router {
+fn health_routes(database: DatabaseUrl, states: Vec<SubscriptionStatus>, probes: Probes) -> Router {
     let check = |name, problem| HealthCheck { name, problem, optional: false };
     let mysql = SharedCheck::new(readiness::INTERVAL, move || {
         let database = database.clone();

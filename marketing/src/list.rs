@@ -12,7 +12,7 @@ use sqlx::{
 };
 use tokio::time::{Instant, timeout};
 
-use crate::mysql::{MysqlError, limit_statements, with_deadline};
+use crate::mysql::{self, DatabaseUrl, MysqlError, limit_statements, with_deadline};
 
 /// Few connections, and none of the consumers': any number of page requests leaves the consumers their speed.
 const MAX_CONNECTIONS: u32 = 3;
@@ -37,6 +37,7 @@ const COUNT_STATEMENT_LIMIT: Duration = Duration::from_secs(55);
 /// Reads customers from MySQL.
 #[derive(Debug, Clone)]
 pub(crate) struct CustomerList {
+    database: DatabaseUrl,
     pool: MySqlPool,
 }
 
@@ -88,7 +89,7 @@ pub(crate) struct Counts {
 
 impl CustomerList {
     /// Returns a list that connects at its first use and closes idle connections.
-    pub(crate) fn new(database: MySqlConnectOptions) -> Self {
+    pub(crate) fn new(database: DatabaseUrl) -> Self {
         let pool = MySqlPoolOptions::new()
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(PAGE_TIMEOUT)
@@ -102,8 +103,8 @@ impl CustomerList {
                     Ok(timeout(PING_TIMEOUT, connection.ping()).await.is_ok_and(|ping| ping.is_ok()))
                 })
             })
-            .connect_lazy_with(database);
-        Self { pool }
+            .connect_lazy_with(MySqlConnectOptions::new());
+        Self { database, pool }
     }
 
     /// Returns the numbers of connections that are idle and in use.
@@ -160,6 +161,8 @@ impl CustomerList {
         query: impl AsyncFnOnce(&mut PoolConnection<MySql>) -> sqlx::Result<T>,
     ) -> Result<T, MysqlError> {
         let deadline = Instant::now() + limit;
+        // The file with the URL may have changed.
+        self.pool.set_connect_options(mysql::options(&self.database)?);
         let mut connection = with_deadline(deadline, self.pool.acquire()).await?;
         let result = with_deadline(deadline, query(&mut connection)).await;
         if result.is_err() {

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use access::{Secret, tls_failure};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, MySqlConnection,
     mysql::{MySqlConnectOptions, MySqlDatabaseError},
 };
 use tokio::time::{Instant, timeout_at};
+
+/// The URL of the database, which can be in a file. sqlx reads the files that it names for each connection.
+pub type DatabaseUrl = Secret<MySqlConnectOptions>;
 
 /// Time for a connection and its settings.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -109,6 +113,9 @@ fn server_error(error: &sqlx::Error) -> Option<&MySqlDatabaseError> {
 /// Returns the cause of an error without names of hosts, users and databases, and without values of rows.
 /// The server's own text contains them.
 pub(crate) fn describe(error: &sqlx::Error) -> String {
+    if let Some(failure) = tls_failure(error) {
+        return failure.to_string();
+    }
     match (error, server_error(error)) {
         (_, Some(error)) => {
             let number = error.number();
@@ -118,7 +125,8 @@ pub(crate) fn describe(error: &sqlx::Error) -> String {
             }
         }
         (sqlx::Error::Io(error), _) => error.kind().to_string(),
-        (sqlx::Error::Tls(_), _) => "TLS failed".to_owned(),
+        (sqlx::Error::Tls(error), _) => format!("TLS failed: {error}"),
+        (sqlx::Error::Configuration(error), _) => error.to_string(),
         (sqlx::Error::PoolTimedOut, _) => "no connection in time".to_owned(),
         _ => "unexpected reply".to_owned(),
     }
@@ -158,16 +166,32 @@ pub(crate) async fn with_deadline<T, E: Into<MysqlError>>(
     }
 }
 
+/// Returns the options of the next connection.
+///
+/// # Errors
+/// Returns an error if the file with the URL cannot be used.
+pub(crate) fn options(database: &DatabaseUrl) -> sqlx::Result<MySqlConnectOptions> {
+    database.read().map_err(|error| sqlx::Error::Configuration(error.into()))
+}
+
+/// Connects, without limits on the server.
+///
+/// # Errors
+/// Returns an error if MySQL is unavailable. The caller enforces a deadline.
+pub(crate) async fn open(database: &DatabaseUrl) -> sqlx::Result<MySqlConnection> {
+    MySqlConnection::connect_with(&options(database)?).await
+}
+
 /// Connects within [`CONNECT_TIMEOUT`]. The server limits each statement to `statement_limit`.
 ///
 /// # Errors
 /// Returns [`MysqlError`] if MySQL is unavailable or does not reply in time.
 pub(crate) async fn connect(
-    database: &MySqlConnectOptions,
+    database: &DatabaseUrl,
     statement_limit: Duration,
 ) -> Result<MySqlConnection, MysqlError> {
     let connecting = async {
-        let mut connection = MySqlConnection::connect_with(database).await?;
+        let mut connection = open(database).await?;
         limit_statements(&mut connection, statement_limit).await?;
         Ok::<_, sqlx::Error>(connection)
     };
@@ -229,6 +253,22 @@ mod tests {
         let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "connect to db.internal:3306");
         let error = MysqlError::Failed(sqlx::Error::Io(refused));
         assert_eq!(error.to_string(), "MySQL is unavailable: connection refused");
+    }
+
+    #[test]
+    fn error_text_names_the_part_of_the_url_to_check() {
+        let texts = [
+            (
+                sqlx::Error::Tls("server does not support TLS".into()),
+                "TLS failed: server does not support TLS",
+            ),
+            (sqlx::Error::Configuration("the file /a is wrong".into()), "the file /a is wrong"),
+            (sqlx::Error::Io(io::ErrorKind::NotFound.into()), "a file in the URL cannot be read"),
+        ];
+        for (error, text) in texts {
+            let error = MysqlError::Failed(error).to_string();
+            assert!(error.contains(text), "{error}");
+        }
     }
 
     #[test]

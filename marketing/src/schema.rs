@@ -4,13 +4,12 @@ use std::{sync::LazyLock, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use sqlx::{
-    AssertSqlSafe, Connection, Executor, MySqlConnection,
+    AssertSqlSafe, Executor, MySqlConnection,
     migrate::{Migrate, MigrateError, Migrator},
-    mysql::MySqlConnectOptions,
 };
 use tokio::time::{Instant, sleep};
 
-use crate::mysql::{CONNECT_TIMEOUT, close, connect, is_lock_timeout, with_deadline};
+use crate::mysql::{CONNECT_TIMEOUT, DatabaseUrl, close, connect, is_lock_timeout, open, with_deadline};
 
 /// The migrations of this release. A newer release may have applied more: migrations only add, so this release
 /// runs with them.
@@ -77,7 +76,7 @@ const EFFECTS: &[Effect] = &[
 ///
 /// # Errors
 /// Returns an error if MySQL is unavailable, or if another session keeps the table locked.
-pub async fn migrate(owner: &MySqlConnectOptions) -> anyhow::Result<()> {
+pub async fn migrate(owner: &DatabaseUrl) -> anyhow::Result<()> {
     for _ in 1..LOCK_ATTEMPTS {
         match migrate_once(owner).await {
             Err(error) if is_locked(&error) => sleep(LOCK_PAUSE).await,
@@ -87,9 +86,8 @@ pub async fn migrate(owner: &MySqlConnectOptions) -> anyhow::Result<()> {
     migrate_once(owner).await
 }
 
-async fn migrate_once(owner: &MySqlConnectOptions) -> anyhow::Result<()> {
-    let connecting = MySqlConnection::connect_with(owner);
-    let mut connection = with_deadline(Instant::now() + CONNECT_TIMEOUT, connecting).await?;
+async fn migrate_once(owner: &DatabaseUrl) -> anyhow::Result<()> {
+    let mut connection = with_deadline(Instant::now() + CONNECT_TIMEOUT, open(owner)).await?;
     connection.execute(SET_LOCK_TIMEOUT).await?;
     take_lock(&mut connection).await?;
     apply(&mut connection).await.context("cannot bring the schema up to date")?;
@@ -177,7 +175,7 @@ async fn existing(connection: &mut MySqlConnection, effect: &Effect) -> sqlx::Re
 ///
 /// # Errors
 /// Returns an error if MySQL is unavailable or read-only, or if a migration is missing.
-pub(crate) async fn check(database: &MySqlConnectOptions) -> anyhow::Result<()> {
+pub(crate) async fn check(database: &DatabaseUrl) -> anyhow::Result<()> {
     let mut connection = connect(database, CHECK_LIMIT).await?;
     let deadline = Instant::now() + CONNECT_TIMEOUT;
     let applied = with_deadline(deadline, applied(&mut connection)).await?;

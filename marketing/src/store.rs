@@ -4,13 +4,13 @@ mod attribution;
 
 use std::{borrow::Cow, iter, time::Duration};
 
-use sqlx::{MySql, MySqlConnection, QueryBuilder, mysql::MySqlConnectOptions};
+use sqlx::{MySql, MySqlConnection, QueryBuilder};
 use telemetry::database_span;
 use tokio::time::Instant;
 
 use crate::{
     customer::Customer,
-    mysql::{self, MysqlError, is_data_error, with_deadline},
+    mysql::{self, DatabaseUrl, MysqlError, is_data_error, with_deadline},
     segment::Segment,
 };
 use attribution::Attribution;
@@ -26,7 +26,7 @@ const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
 ///
 /// After a failure other than a rejection, the connection is closed, and the next call opens another one.
 pub struct Store {
-    database: MySqlConnectOptions,
+    database: DatabaseUrl,
     connected: Option<Connected>,
 }
 
@@ -52,12 +52,12 @@ pub enum SaveError {
 impl Store {
     /// Returns a store that connects at its first use.
     #[must_use]
-    pub fn new(database: MySqlConnectOptions) -> Self {
+    pub fn new(database: DatabaseUrl) -> Self {
         Self { database, connected: None }
     }
 
     /// Returns the settings of the connection.
-    pub(crate) fn database(&self) -> &MySqlConnectOptions {
+    pub(crate) fn database(&self) -> &DatabaseUrl {
         &self.database
     }
 
@@ -111,7 +111,7 @@ impl Store {
 ///
 /// A missed deadline drops this future, and with it a connection whose statement is still running.
 async fn save_with(
-    database: &MySqlConnectOptions,
+    database: &DatabaseUrl,
     connected: Option<Connected>,
     customers: &[&Customer],
     trace: Option<&str>,
@@ -128,7 +128,7 @@ async fn save_with(
 }
 
 async fn attribute_with(
-    database: &MySqlConnectOptions,
+    database: &DatabaseUrl,
     connected: Option<Connected>,
     customer: &Customer,
 ) -> Result<(Connected, Attribution), MysqlError> {
@@ -138,10 +138,7 @@ async fn attribute_with(
     Ok((connected, attribution))
 }
 
-async fn or_connect(
-    connected: Option<Connected>,
-    database: &MySqlConnectOptions,
-) -> Result<Connected, MysqlError> {
+async fn or_connect(connected: Option<Connected>, database: &DatabaseUrl) -> Result<Connected, MysqlError> {
     if let Some(connected) = connected {
         return Ok(connected);
     }

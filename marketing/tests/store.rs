@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use contracts::{CreateCustomer, ForgetCustomer, UpdateCustomer};
-use marketing::{customer::Customer, schema, store::Store};
+use marketing::{DatabaseUrl, customer::Customer, schema, store::Store};
 use proptest::{prelude::*, sample::Index, test_runner::TestRunner};
-use sqlx::{MySqlPool, mysql::MySqlConnectOptions};
+use sqlx::MySqlPool;
 use system_tests::TestEnvironment;
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -52,7 +52,7 @@ async fn shuffled_repeated_versions_end_with_highest() {
     verdict.await.unwrap().unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-async fn deliver_and_check(database: &MySqlConnectOptions, table: &MySqlPool, batches: &[Vec<Delivery>]) {
+async fn deliver_and_check(database: &DatabaseUrl, table: &MySqlPool, batches: &[Vec<Delivery>]) {
     let ids = [(); 3].map(|()| Uuid::now_v7());
     let session = |first: usize| {
         let batches = batches.iter().skip(first).step_by(2);

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod backoff;
+mod broker_address;
 mod broker_url;
 mod consumer;
 mod dead_letters;
@@ -21,6 +22,7 @@ mod status;
 mod stream;
 mod subscription;
 mod supervisor;
+mod tls_files;
 mod topology;
 mod transport;
 

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use access::{SecretError, TlsFailure, tls_failure};
 use lapin::{
     Channel, Connection, ConnectionProperties, ErrorKind,
     options::ConfirmSelectOptions,
@@ -72,6 +73,17 @@ pub enum SessionError {
         /// The client's error. It is not a source, because its text already contains its own sources.
         reason: lapin::Error,
     },
+    /// TLS with the broker failed.
+    #[error("the broker at {broker} cannot be reached: {failure}")]
+    Tls {
+        /// The broker's address, without credentials.
+        broker: String,
+        /// The cause. It is not a source, because the text contains it.
+        failure: TlsFailure,
+    },
+    /// The file with the URL cannot be used.
+    #[error("the URL of the broker is unknown: {0}")]
+    UnknownUrl(SecretError),
     /// The broker or the network broke an open session.
     #[error("the session with the broker broke: {0}")]
     Broken(lapin::Error),
@@ -105,6 +117,8 @@ impl SessionError {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => "unreachable",
+            Self::Tls { .. } => "tls",
+            Self::UnknownUrl(_) => "unknown-url",
             Self::Broken(_) => "broken",
             Self::Forbidden(_) => "forbidden",
             Self::ReplyTimeout(_) => "timeout",
@@ -175,11 +189,18 @@ impl Session {
     }
 
     async fn open_with_frame_max(bytes: u32, broker: &BrokerUrl, name: &str) -> Result<Self, SessionError> {
-        let unreachable = |reason| SessionError::Unreachable { broker: broker.to_string(), reason };
+        let address = broker.read().map_err(SessionError::UnknownUrl)?;
+        let unreachable = |reason: lapin::Error| {
+            let broker = address.to_string();
+            match tls_failure(&reason) {
+                Some(failure) => SessionError::Tls { broker, failure },
+                None => SessionError::Unreachable { broker, reason },
+            }
+        };
         // The client's own recovery stays off: a half-recovered session would be a third state.
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         // In a box, because it is large and the callers' futures contain it.
-        let connect = Box::pin(transport::connect(broker.uri(bytes), properties));
+        let connect = Box::pin(transport::connect(address.uri(bytes), &address.tls, properties));
         let (connection, transport) =
             with_reply_timeout("connect", connect).await.map_err(|error| match error {
                 SessionError::Broken(reason) | SessionError::Forbidden(reason) => unreachable(reason),

@@ -5,7 +5,7 @@
 //!
 //! - The session connects first, within its own deadline, so the thread never waits for a connection.
 //! - Dropping the [`TransportControl`] ends all reads and writes, and thereby the thread and the socket.
-//! - [`FrameFilter`] repairs frames that the client library cannot parse.
+//! - [`FrameFilter`] repairs frames that the client library cannot parse. With TLS, it reads the decrypted stream.
 //! - A consumer limits the bytes that it holds: the transport stops reading while the limit is exceeded.
 
 use std::{
@@ -22,17 +22,13 @@ use std::{
 
 use async_rs::{Runtime, Tokio, TokioRuntime, traits::Reactor, util::RuntimeParts};
 use futures_util::{AsyncRead, AsyncWrite, Stream, task::AtomicWaker};
-use lapin::{
-    AsyncTcpStream, Connection, ConnectionProperties,
-    tcp::{AMQPUriTcpExt, OwnedTLSConfig},
-    uri::AMQPUri,
-};
+use lapin::{AsyncTcpStream, Connection, ConnectionProperties, tcp::AMQPUriTcpExt, uri::AMQPUri};
 use tokio::{
     runtime::Handle,
     time::{Sleep, sleep},
 };
 
-use crate::frame_filter::FrameFilter;
+use crate::{frame_filter::FrameFilter, tls_files::TlsFiles};
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 16 * 1024;
@@ -46,16 +42,17 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 
 type Socket = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
 
-/// Connects to a broker, and lets the client library speak AMQP over the transport.
+/// Connects to a broker, with TLS if the URI requires it, and lets the client library speak AMQP over the transport.
 ///
 /// # Errors
-/// Returns an error if the broker is unreachable or refuses the session.
+/// Returns an error if a file for TLS cannot be read, or if the broker is unreachable or refuses the session.
 pub(crate) async fn connect(
     uri: AMQPUri,
+    tls: &TlsFiles,
     properties: ConnectionProperties,
 ) -> lapin::Result<(Connection, TransportControl)> {
     let runtime = TokioRuntime::tokio_current();
-    let config = OwnedTLSConfig::default();
+    let config = tls.read()?;
     let socket = uri.connect_with_config_async(config.as_ref(), &runtime).await?;
     let flow = Arc::new(FlowControl::default());
     let frame_max = uri.query.frame_max.unwrap_or_default();

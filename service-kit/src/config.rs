@@ -13,16 +13,26 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
+use crate::secret_files::{doubly_set, with_file, with_help};
+
 /// Earlier names of environment variables. An earlier name counts if the current one is unset.
 const EARLIER_NAMES: &[(&str, &str)] = &[("RUST_LOG", "LOG")];
 
 /// Returns the settings from the command line and the environment. An empty variable counts as unset.
 ///
+/// A setting with `hide_env_values` is a secret. Its variable `NAME`, or a file that the variable `NAME_FILE` names, has
+/// the value. Both variables together end the process.
+///
 /// An invalid setting ends the process with one line on standard error. For an invalid value, this function
 /// writes that line itself: clap's own line quotes the value, and a mistyped URL can contain a password.
 #[must_use]
 pub fn parse_config<C: Parser>() -> C {
-    let command = with_environment(C::command(), &|name| std::env::var_os(name));
+    let variable = |name: &OsStr| std::env::var_os(name);
+    if let Some([value, file]) = doubly_set(&C::command(), &variable) {
+        eprintln!("error: {} and {} are both set; unset one of them", value.display(), file.display());
+        std::process::exit(2);
+    }
+    let command = with_environment(C::command(), &variable);
     let parsed = command.clone().try_get_matches().and_then(|mut matches| {
         C::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command.clone()))
     });
@@ -33,7 +43,10 @@ pub fn parse_config<C: Parser>() -> C {
             std::process::exit(2)
         }
         // From the unchanged command, so that the help also lists variables that are empty.
-        (ErrorKind::DisplayHelp, _) => C::parse(),
+        (ErrorKind::DisplayHelp, _) => {
+            let matches = with_help(C::command()).get_matches();
+            C::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        }
         _ => error.exit(),
     })
 }
@@ -59,6 +72,7 @@ fn with_environment(command: Command, variable: &impl Fn(&OsStr) -> Option<OsStr
         let Some(name) = argument.get_env().filter(|name| !is_set(name)).map(OsStr::to_owned) else {
             return argument;
         };
+        let argument = with_file(argument, variable);
         let earlier = EARLIER_NAMES.iter().find(|(current, _)| *current == name);
         match earlier.filter(|(_, earlier)| is_set(earlier.as_ref())) {
             Some((_, earlier)) => argument.env(earlier),

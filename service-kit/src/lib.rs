@@ -14,6 +14,7 @@ mod process;
 mod process_metrics;
 mod rate_limit;
 mod request_trace;
+mod secret_files;
 mod server;
 mod stylesheet;
 mod trusted_proxies;

@@ -2,11 +2,13 @@
 //!
 //! A service renders its own pages. A request is logged in if [`Login::session_name`] returns a name.
 
+mod credentials;
 mod password;
 mod sessions;
 
 use std::{net::SocketAddr, time::Duration};
 
+use access::{Secret, SecretError};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum_extra::extract::cookie::{CookieJar, SignedCookieJar};
 use chrono::Utc;
@@ -15,8 +17,7 @@ use tokio::time::sleep;
 pub use password::{PasswordHash, hash_password};
 
 use crate::{RateLimit, TrustedProxies};
-use password::Verifier;
-use sessions::Sessions;
+use credentials::Credentials;
 
 /// Attempts to log in, per client.
 const LOGINS_PER_MINUTE: u32 = 10;
@@ -26,8 +27,7 @@ const FAILURE_DELAY: Duration = Duration::from_secs(1);
 
 /// The log-in of one service. Every page behind it has the same password.
 pub struct Login {
-    verifier: Verifier,
-    sessions: Sessions,
+    credentials: Credentials,
     attempts: RateLimit,
     proxies: TrustedProxies,
 }
@@ -75,14 +75,19 @@ impl LoginRefusal {
 
 impl Login {
     /// Returns the log-in of a service, such as `marketing`, whose operators' password has this hash.
-    #[must_use]
-    pub fn new(service: &str, hash: PasswordHash, proxies: TrustedProxies) -> Self {
-        Self {
-            sessions: Sessions::new(service, &hash),
-            verifier: Verifier::new(hash),
-            attempts: RateLimit::per_minute(LOGINS_PER_MINUTE),
-            proxies,
-        }
+    ///
+    /// A file with the hash is read again for each request. Another hash ends all sessions. While the file cannot be read,
+    /// the last hash stays valid.
+    ///
+    /// # Errors
+    /// Returns [`SecretError`] if the file with the hash cannot be used.
+    pub fn new(
+        service: &'static str,
+        hash: Secret<PasswordHash>,
+        proxies: TrustedProxies,
+    ) -> Result<Self, SecretError> {
+        let credentials = Credentials::new(service, hash)?;
+        Ok(Self { credentials, attempts: RateLimit::per_minute(LOGINS_PER_MINUTE), proxies })
     }
 
     /// Verifies a password, and returns the cookie of a new session. `name` is the name that the operator gave.
@@ -104,13 +109,14 @@ impl Login {
             tracing::warn!("too many attempts to log in");
             return Err(LoginRefusal::TooManyAttempts(wait));
         }
-        if !self.verifier.verify(password).await {
+        let current = self.credentials.current();
+        if !current.verifier.verify(password).await {
             tracing::warn!("log-in with a wrong password");
             sleep(FAILURE_DELAY).await;
             return Err(LoginRefusal::WrongPassword);
         }
         tracing::info!("an operator logged in");
-        Ok(self.sessions.start(name, self.proxies.https(peer, headers)))
+        Ok(current.sessions.start(name, self.proxies.https(peer, headers)))
     }
 
     /// Ends the session of a request, and returns the cookie that removes its cookie.
@@ -121,15 +127,17 @@ impl Login {
         if is_cross_site(headers) {
             return Err(LoginRefusal::CrossSite);
         }
-        self.sessions.end(headers);
-        let removal = self.sessions.removal(self.proxies.https(peer, headers));
+        let sessions = &self.credentials.current().sessions;
+        sessions.end(headers);
+        let removal = sessions.removal(self.proxies.https(peer, headers));
         Ok(CookieJar::new().add(removal))
     }
 
     /// Returns the name of a request's session, or `None` if the request has no valid session.
     #[must_use]
     pub fn session_name(&self, headers: &HeaderMap) -> Option<String> {
-        self.sessions.verify(headers, Utc::now().timestamp()).map(|session| session.name)
+        let sessions = &self.credentials.current().sessions;
+        sessions.verify(headers, Utc::now().timestamp()).map(|session| session.name)
     }
 }
 

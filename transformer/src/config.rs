@@ -14,7 +14,8 @@ pub struct Config {
     #[arg(long, env = "TRANSFORMER_LISTEN", default_value = "127.0.0.1:8082")]
     pub(crate) listen: SocketAddr,
 
-    /// Broker with the events: `amqp://user:password@host:port/vhost`, or `amqps://` for TLS
+    /// Broker with the events: `amqp://user:password@host:port/vhost`, or
+    /// `amqps://user:password@host:port/vhost?cacertfile=CA&certfile=CERTIFICATE&keyfile=KEY` for TLS
     #[arg(long, env = "TRANSFORMER_SOURCE_BROKER_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) source_broker_url: BrokerUrl,
 

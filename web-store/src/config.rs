@@ -5,9 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use clap::{Parser, Subcommand};
 use messaging::BrokerUrl;
 use service_kit::{HttpLimits, Logging, MetricsEndpoint, TrustedProxies, parse_seconds};
-use sqlx::postgres::PgConnectOptions;
 
-use crate::republish;
+use crate::{postgres::DatabaseUrl, republish};
 
 /// Registers customers and publishes `CustomerRegistered` and `CustomerDetailsChanged`
 #[derive(Debug, Parser)]
@@ -18,17 +17,18 @@ pub struct Config {
     #[arg(long, env = "WEB_STORE_LISTEN", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
 
-    /// Database, as the user that reads and writes rows: `postgres://user:password@host:port/database`.
-    /// Required by `serve` and `republish`
+    /// Database, as the user that reads and writes rows: `postgres://user:password@host:port/database`,
+    /// with `?sslmode=verify-full&sslrootcert=CA&sslcert=CERTIFICATE&sslkey=KEY` for TLS. Required by `serve` and `republish`
     #[arg(long, env = "WEB_STORE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub(crate) database_url: Option<PgConnectOptions>,
+    pub(crate) database_url: Option<DatabaseUrl>,
 
     /// Database, as its owner, who applies migrations. Required by `migrate`. With this setting, `serve` applies
     /// migrations at start. Without it, `serve` waits until the schema is up to date
     #[arg(long, env = "WEB_STORE_OWNER_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub(crate) owner_database_url: Option<PgConnectOptions>,
+    pub(crate) owner_database_url: Option<DatabaseUrl>,
 
-    /// Broker that takes the events: `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. Required by
+    /// Broker that takes the events: `amqp://user:password@host:port/vhost`, or
+    /// `amqps://user:password@host:port/vhost?cacertfile=CA&certfile=CERTIFICATE&keyfile=KEY` for TLS. Required by
     /// `serve`
     #[arg(long, env = "WEB_STORE_BROKER_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) broker_url: Option<BrokerUrl>,

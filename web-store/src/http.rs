@@ -168,7 +168,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::{App, router};
-    use crate::{metrics::Metrics, relay::Relay, store::Store};
+    use crate::{metrics::Metrics, postgres::DatabaseUrl, relay::Relay, store::Store};
 
     static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
@@ -187,7 +187,7 @@ mod tests {
     /// Returns an app whose servers refuse connections: port 1 of this machine is closed. `limit` is the number of
     /// changes of details per minute.
     fn app_without_servers(limit: u32) -> App {
-        let database: sqlx::postgres::PgConnectOptions = "postgres://user@127.0.0.1:1/none".parse().unwrap();
+        let database: DatabaseUrl = "postgres://user@127.0.0.1:1/none".parse().unwrap();
         let broker = "amqp://user:password@127.0.0.1:1/%2f".parse().unwrap();
         let metrics = Metrics::register(&mut Registry::default());
         App {

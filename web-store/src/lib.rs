@@ -27,14 +27,13 @@ use std::sync::Arc;
 use contracts::topology::{WEB_STORE_ERASE_CUSTOMER, WEB_STORE_REPLAY_CUSTOMERS};
 use messaging::{ConnectionStatus, SubscriptionControl, register_connections, supervise};
 use service_kit::{RateLimit, metrics_registry, required, serve_metrics, write_stdout};
-use sqlx::postgres::PgConnectOptions;
 use telemetry::Traces;
 
 use config::{Command, Config};
 use erasure::accept_erasures;
 use http::{App, router};
 use metrics::Metrics;
-use postgres::report_shared_sessions;
+use postgres::{DatabaseUrl, report_shared_sessions};
 use probes::send_probes;
 use relay::Relay;
 use replay::{Replayer, accept_requests};
@@ -150,7 +149,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     served.and(measured)
 }
 
-async fn migrate(owner: &PgConnectOptions, status: &ConnectionStatus) -> anyhow::Result<()> {
+async fn migrate(owner: &DatabaseUrl, status: &ConnectionStatus) -> anyhow::Result<()> {
     schema::migrate(owner).await?;
     status.up();
     Ok(())

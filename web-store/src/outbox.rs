@@ -21,11 +21,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use contracts::topology;
 use messaging::{Envelope, Outgoing, PublishOutcome};
-use sqlx::{Connection, PgConnection, PgTransaction, postgres::PgConnectOptions};
+use sqlx::{Connection, PgConnection, PgTransaction};
 use uuid::Uuid;
 
 use crate::{
-    postgres::{PostgresError, USE_INDEXES, connect, with_deadline},
+    postgres::{DatabaseUrl, PostgresError, USE_INDEXES, connect, with_deadline},
     schema,
 };
 
@@ -164,7 +164,7 @@ impl Outbox {
     ///
     /// # Errors
     /// Returns [`PostgresError`] if the database is unavailable.
-    pub(crate) async fn connect(database: &PgConnectOptions) -> Result<Self, PostgresError> {
+    pub(crate) async fn connect(database: &DatabaseUrl) -> Result<Self, PostgresError> {
         Ok(Self { connection: connect(database, QUERY_TIMEOUT, USE_INDEXES).await? })
     }
 

@@ -7,11 +7,15 @@ mod pool;
 
 use std::{sync::Arc, time::Duration};
 
+use access::{Secret, TlsFailure, tls_failure};
 use messaging::Backoff;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, postgres::PgConnectOptions};
 use tokio::time::{sleep, timeout};
 
 pub(crate) use pool::Pool;
+
+/// The URL of the database, which can be in a file. sqlx reads the files that it names for each connection.
+pub(crate) type DatabaseUrl = Secret<PgConnectOptions>;
 
 /// Ends the session of a vanished client within a minute, and with it its locks. sqlx has no setting for
 /// keep-alive, so the server sends the probes. They also keep idle connections alive in a NAT.
@@ -43,6 +47,9 @@ pub(crate) enum PostgresError {
     /// The step failed. Shared, because all registrations of a batch get the same error.
     #[error("Postgres is unavailable: {0}")]
     Failed(Arc<sqlx::Error>),
+    /// The connection needs TLS, and TLS failed.
+    #[error("Postgres is unavailable: {0}")]
+    Tls(TlsFailure),
     /// No reply arrived before the deadline. A write may still take effect, completely or not at all.
     #[error("Postgres did not reply in time")]
     NoReply,
@@ -61,7 +68,7 @@ impl From<sqlx::Error> for PostgresError {
         match code(&error).as_deref() {
             Some(READ_ONLY) => Self::ReadOnly,
             Some(code) if SHARED_SESSION.contains(&code) => Self::SharedSession,
-            _ => Self::Failed(Arc::new(error)),
+            _ => tls_failure(&error).map_or_else(|| Self::Failed(Arc::new(error)), Self::Tls),
         }
     }
 }
@@ -73,7 +80,7 @@ impl From<sqlx::Error> for PostgresError {
 ///
 /// # Errors
 /// Returns an error if Postgres is unavailable. The caller enforces the deadline.
-async fn open(database: &PgConnectOptions, deadline: Duration, setup: &str) -> sqlx::Result<PgConnection> {
+async fn open(database: &DatabaseUrl, deadline: Duration, setup: &str) -> sqlx::Result<PgConnection> {
     let mut connection = open_unlimited(database).await?;
     let statement = deadline.as_millis() * 3 / 5;
     let lock = deadline.as_millis() / 2;
@@ -87,14 +94,15 @@ async fn open(database: &PgConnectOptions, deadline: Duration, setup: &str) -> s
 ///
 /// # Errors
 /// Returns an error if Postgres is unavailable. The caller enforces a deadline.
-pub(crate) async fn open_unlimited(database: &PgConnectOptions) -> sqlx::Result<PgConnection> {
-    PgConnection::connect_with(&adapt(database)).await
+pub(crate) async fn open_unlimited(database: &DatabaseUrl) -> sqlx::Result<PgConnection> {
+    let options = database.read().map_err(|error| sqlx::Error::Configuration(error.into()))?;
+    PgConnection::connect_with(&adapt(options)).await
 }
 
 /// Adapts the options that come from a URL.
-fn adapt(database: &PgConnectOptions) -> PgConnectOptions {
+fn adapt(database: PgConnectOptions) -> PgConnectOptions {
     // Only for floating-point columns, of which there are none. `PgBouncer` refuses this parameter.
-    let database = database.clone().extra_float_digits(None);
+    let database = database.extra_float_digits(None);
     // sqlx keeps the brackets of an IPv6 address, and then looks for a host of this name.
     match database.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(str::to_owned) {
         Some(address) => database.host(&address),
@@ -107,7 +115,7 @@ fn adapt(database: &PgConnectOptions) -> PgConnectOptions {
 /// # Errors
 /// Returns [`PostgresError`] if Postgres is unavailable or does not reply within `deadline`.
 pub(crate) async fn connect(
-    database: &PgConnectOptions,
+    database: &DatabaseUrl,
     deadline: Duration,
     setup: &str,
 ) -> Result<PgConnection, PostgresError> {
@@ -116,7 +124,7 @@ pub(crate) async fn connect(
 
 /// Logs an error if two connections share one session of the server, as with `PgBouncer` in transaction mode. Then
 /// the limits of one client apply to another, and prepared statements fail with older releases.
-pub(crate) async fn report_shared_sessions(database: &PgConnectOptions) {
+pub(crate) async fn report_shared_sessions(database: &DatabaseUrl) {
     // Without prepared statements, which would fail.
     let session = async |connection: &mut PgConnection| -> sqlx::Result<i32> {
         sqlx::raw_sql("SELECT pg_backend_pid()").fetch_one(connection).await?.try_get(0)
@@ -170,6 +178,8 @@ pub(crate) fn may_depend_on_rows(error: &sqlx::Error) -> bool {
 fn is_server_lost(error: &sqlx::Error) -> bool {
     match code(error) {
         Some(code) => matches!(code.get(..2), Some("08" | "58" | "XX")) || is_role_or_end(&code),
+        // A certificate, or a file, that cannot be used prevents new connections only.
+        None if tls_failure(error).is_some() || matches!(error, sqlx::Error::Configuration(_)) => false,
         None => !matches!(error, sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. }),
     }
 }
@@ -191,7 +201,17 @@ fn is_role_or_end(code: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{adapt, is_data_code, is_role_or_end, is_server_code};
+    use std::io;
+
+    use super::{adapt, is_data_code, is_role_or_end, is_server_code, is_server_lost};
+
+    #[test]
+    fn open_connections_survive_a_wrong_file_in_the_url() {
+        let io_error = |kind: io::ErrorKind| sqlx::Error::Io(kind.into());
+        assert!(is_server_lost(&io_error(io::ErrorKind::ConnectionReset)));
+        assert!(!is_server_lost(&io_error(io::ErrorKind::PermissionDenied)));
+        assert!(!is_server_lost(&sqlx::Error::Configuration("a file".into())));
+    }
 
     #[test]
     fn ipv6_address_in_a_url_has_no_brackets() {
@@ -200,7 +220,7 @@ mod tests {
             ("postgres://user@192.0.2.1/shop", "192.0.2.1"),
             ("postgres://user@db.example/shop", "db.example"),
         ] {
-            assert_eq!(adapt(&url.parse().unwrap()).get_host(), host);
+            assert_eq!(adapt(url.parse().unwrap()).get_host(), host);
         }
     }
 

@@ -15,14 +15,16 @@ use contracts::topology;
 use messaging::{
     BrokerUrl, ConnectionStatus, MessagingMetrics, Outgoing, PublishOutcome, Session, SessionError,
 };
-use sqlx::postgres::PgConnectOptions;
 use tokio::{
     sync::{Mutex, Notify},
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::outbox::{Outbox, Settlement};
+use crate::{
+    outbox::{Outbox, Settlement},
+    postgres::DatabaseUrl,
+};
 use parked::ParkedTypes;
 
 /// The largest number of events in one claim.
@@ -47,7 +49,7 @@ const SCAN_PAUSE_FACTOR: u32 = 20;
 /// The relay's connections, and the notification of new events.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    database: PgConnectOptions,
+    database: DatabaseUrl,
     broker: BrokerUrl,
     metrics: MessagingMetrics,
     /// Notified after each commit that writes to the outbox.
@@ -91,7 +93,7 @@ impl Schedule {
 }
 
 impl Relay {
-    pub(crate) fn new(database: PgConnectOptions, broker: BrokerUrl, metrics: MessagingMetrics) -> Self {
+    pub(crate) fn new(database: DatabaseUrl, broker: BrokerUrl, metrics: MessagingMetrics) -> Self {
         let now = Instant::now();
         let progress = Progress {
             fresh_since: None,

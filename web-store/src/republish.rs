@@ -9,13 +9,13 @@ use std::time::Duration;
 use anyhow::ensure;
 use contracts::topology::WEB_STORE_EVENTS;
 use service_kit::write_stdout;
-use sqlx::{PgConnection, postgres::PgConnectOptions};
+use sqlx::PgConnection;
 use telemetry::create_span;
 use uuid::Uuid;
 
 use crate::{
     outbox::{self, OutboxEvent},
-    postgres::{PostgresError, connect, with_deadline},
+    postgres::{DatabaseUrl, PostgresError, connect, with_deadline},
     version::{CustomerVersion, StoredVersion},
 };
 
@@ -46,7 +46,7 @@ struct Summary {
 /// - the selection is malformed: nothing was written;
 /// - the database is unavailable: the printed number was written, and a second run does no harm;
 /// - ids are unknown: they are listed, and the events of all other customers were written.
-pub(crate) async fn run(arguments: Arguments, database: &PgConnectOptions) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: Arguments, database: &DatabaseUrl) -> anyhow::Result<()> {
     let selection = arguments.selection()?;
     let mut summary = Summary::default();
     let outcome = republish(&selection, database, &mut summary).await;
@@ -61,7 +61,7 @@ pub(crate) async fn run(arguments: Arguments, database: &PgConnectOptions) -> an
 
 async fn republish(
     selection: &Selection,
-    database: &PgConnectOptions,
+    database: &DatabaseUrl,
     summary: &mut Summary,
 ) -> Result<(), PostgresError> {
     let mut connection = connect(database, QUERY_TIMEOUT, "").await?;

@@ -8,10 +8,12 @@ use std::{sync::LazyLock, time::Duration};
 
 use anyhow::Context;
 use messaging::Backoff;
-use sqlx::{AssertSqlSafe, Executor, PgConnection, migrate::Migrator, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, migrate::Migrator};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::postgres::{LOCK_TIMEOUT, PostgresError, UNDEFINED_TABLE, code, open_unlimited, with_deadline};
+use crate::postgres::{
+    DatabaseUrl, LOCK_TIMEOUT, PostgresError, UNDEFINED_TABLE, code, open_unlimited, with_deadline,
+};
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrations = sqlx::migrate!();
@@ -62,7 +64,7 @@ struct AnotherInstance;
 /// # Errors
 /// Returns an error if the database is unavailable, if an applied migration was different, or if other
 /// transactions hold locks. Then a second call continues.
-pub(crate) async fn migrate(owner: &PgConnectOptions) -> anyhow::Result<()> {
+pub(crate) async fn migrate(owner: &DatabaseUrl) -> anyhow::Result<()> {
     let mut connection = with_deadline(CONNECT_TIMEOUT, open_unlimited(owner)).await?;
     let migrated = timeout(MIGRATION_TIMEOUT, apply(&mut connection)).await;
     migrated
@@ -74,7 +76,7 @@ pub(crate) async fn migrate(owner: &PgConnectOptions) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Returns an error as [`migrate`], or if the locks are still held after ten minutes.
-pub(crate) async fn migrate_patiently(owner: &PgConnectOptions) -> anyhow::Result<()> {
+pub(crate) async fn migrate_patiently(owner: &DatabaseUrl) -> anyhow::Result<()> {
     let give_up = Instant::now() + LOCK_PATIENCE;
     let mut backoff = Backoff::default();
     loop {

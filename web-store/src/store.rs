@@ -11,7 +11,6 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use service_kit::RequestTrace;
-use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -20,7 +19,7 @@ use crate::{
     edit_key::EditKey,
     idempotency::IdempotencyRecord,
     outbox::{self, OutboxEvent, OutboxState},
-    postgres::{Pool, PostgresError},
+    postgres::{DatabaseUrl, Pool, PostgresError},
     schema,
 };
 use batcher::RegistrationBatcher;
@@ -93,7 +92,7 @@ impl Store {
     /// Creates a store that connects when a request needs it, so Postgres may be unavailable at first.
     ///
     /// `connections` limits the connections for everything except registrations.
-    pub(crate) fn new(database: PgConnectOptions, connections: u32, metrics: &RegistrationMetrics) -> Self {
+    pub(crate) fn new(database: DatabaseUrl, connections: u32, metrics: &RegistrationMetrics) -> Self {
         let batcher = RegistrationBatcher::start(&database, metrics);
         let size = usize::try_from(connections).unwrap_or(usize::MAX);
         let pool = Pool::new(database, size, QUERY_TIMEOUT, "");

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use access::Secret;
+use anyhow::Context;
 use axum::{
     extract::{ConnectInfo, FromRequestParts},
     http::{HeaderMap, HeaderName, StatusCode, request::Parts},
@@ -17,7 +19,7 @@ pub(crate) struct Settings {
     /// Hash of the operators' password, from `console hash-password`. Without it and without --user-header, the page is
     /// off. A new hash ends all log-in sessions
     #[arg(long, env = "CONSOLE_OPERATOR_PASSWORD_HASH", value_name = "HASH", hide_env_values = true)]
-    operator_password_hash: Option<PasswordHash>,
+    operator_password_hash: Option<Secret<PasswordHash>>,
 
     /// Header with the name of the user, such as `X-Forwarded-User`. It counts only from a trusted proxy, which must
     /// remove the header of a client
@@ -61,13 +63,17 @@ pub(super) enum Role {
 
 impl Access {
     /// Returns the ways of these settings, or `None` if there is none.
-    pub(super) fn new(settings: &Settings) -> Option<Self> {
+    ///
+    /// # Errors
+    /// Returns an error if the file with the hash of the password cannot be used.
+    pub(super) fn new(settings: &Settings) -> anyhow::Result<Option<Self>> {
         let Settings { operator_password_hash, user_header, role_header, proxies } = settings.clone();
         if operator_password_hash.is_none() && user_header.is_none() {
-            return None;
+            return Ok(None);
         }
         let login = operator_password_hash.map(|hash| Login::new("console", hash, proxies.clone()));
-        Some(Self { login, user_header, role_header, proxies })
+        let login = login.transpose().context("--operator-password-hash")?;
+        Ok(Some(Self { login, user_header, role_header, proxies }))
     }
 
     /// Returns the log-in by password, unless it is off.

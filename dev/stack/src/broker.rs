@@ -45,6 +45,8 @@ struct Node {
 impl Broker {
     /// Starts the node on the data in `directory`, with the users and permissions of the services.
     ///
+    /// More settings of the node can be in files of its directory `conf.d`.
+    ///
     /// # Errors
     /// Returns an error if RabbitMQ is not installed or does not become ready.
     pub async fn start(directory: &Path, port: u16, management_port: u16) -> anyhow::Result<Self> {
@@ -102,6 +104,16 @@ impl Broker {
         let mut tool = self.node.command("rabbitmqctl")?;
         tool.arg("set_vm_memory_high_watermark").arg(if raised { "0" } else { "0.4" });
         run_tool("rabbitmqctl", &mut tool).await?;
+        Ok(())
+    }
+
+    /// Makes the node read its certificates again. It would do so within two minutes.
+    ///
+    /// # Errors
+    /// Returns an error if the node does not reply.
+    pub async fn reload_certificates(&self) -> anyhow::Result<()> {
+        let mut tool = self.node.command("rabbitmqctl")?;
+        run_tool("rabbitmqctl", tool.args(["eval", "ssl:clear_pem_cache()."])).await?;
         Ok(())
     }
 }

@@ -38,6 +38,8 @@ pub struct Mysql {
 impl Mysql {
     /// Starts the server on the data in `directory`. The first start creates the database and the users.
     ///
+    /// More settings of the server can be in the file `my.cnf` of the directory.
+    ///
     /// # Errors
     /// Returns an error if no server is installed, or if it does not become ready.
     pub async fn start(directory: &Path, port: u16) -> anyhow::Result<Self> {
@@ -147,7 +149,7 @@ fn server_command(data: &Path) -> anyhow::Result<Command> {
     let program = find_program("mariadbd").or_else(|_| find_program("mysqld"))?;
     if !Path::new("/etc/apparmor.d/usr.sbin.mysqld").exists() {
         let mut server = child_command(program);
-        server.arg("--no-defaults");
+        server.arg(settings_option(data));
         return Ok(server);
     }
     // Ubuntu's AppArmor profile limits /usr/sbin/mysqld to the machine's own data. It goes by the path, so a
@@ -155,8 +157,14 @@ fn server_command(data: &Path) -> anyhow::Result<Command> {
     let copy = data.with_file_name("mysqld");
     fs::copy(&program, &copy).with_context(|| format!("cannot copy {}", program.display()))?;
     let mut server = child_command(copy);
-    server.args(["--no-defaults", "--basedir=/usr"]);
+    server.arg(settings_option(data)).arg("--basedir=/usr");
     Ok(server)
+}
+
+/// Returns the option for this server's own settings, and for none of the machine.
+fn settings_option(data: &Path) -> String {
+    let own = data.with_file_name("my.cnf");
+    if own.exists() { format!("--defaults-file={}", own.display()) } else { "--no-defaults".to_owned() }
 }
 
 fn data_dir_option(data: &Path) -> String {

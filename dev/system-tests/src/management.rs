@@ -171,6 +171,12 @@ impl Management {
         self.get(&format!("permissions/%2f/{user}")).await
     }
 
+    /// Changes the password of a user, which keeps its permissions and its open connections.
+    pub async fn set_password(&self, user: &str, password: &str) -> anyhow::Result<()> {
+        let body = json!({ "password": password, "tags": "" });
+        self.send(Method::PUT, &format!("users/{user}"), Some(body)).await.map(drop)
+    }
+
     /// Sets the patterns of names that a user may configure, write, and read. Open connections keep what they
     /// have checked before.
     pub async fn set_permissions(&self, user: &str, permissions: Value) -> anyhow::Result<()> {

@@ -19,7 +19,7 @@ use crate::write_stdout;
 const MIN_CHARACTERS: usize = 15;
 
 /// An argon2 hash in PHC format, `$argon2id$v=19$…`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(Phc);
 
 /// Verifies the operators' password.

@@ -7,11 +7,13 @@ use messaging::{
     BrokerUrl, ConnectionStatus, Consumer, Handler, Incoming, MessagingMetrics, Outcome, Rejection, Session,
     SubscriptionControl, Unavailable,
 };
-use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
 use super::erased_customer::erase;
-use crate::{postgres::Pool, relay::Relay};
+use crate::{
+    postgres::{DatabaseUrl, Pool},
+    relay::Relay,
+};
 
 /// The limit for erasing one customer.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,7 +23,7 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// Returns an error if the broker fails. It then delivers unsettled commands again.
 pub(crate) async fn session(
-    database: &PgConnectOptions,
+    database: &DatabaseUrl,
     broker: &BrokerUrl,
     relay: &Relay,
     metrics: &MessagingMetrics,

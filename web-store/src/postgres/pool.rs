@@ -11,13 +11,13 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{Connection, PgConnection};
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{PostgresError, is_data_error, is_server_lost, open};
+use super::{DatabaseUrl, PostgresError, is_data_error, is_server_lost, open};
 
 /// A connection that was idle for longer is pinged before a request depends on it.
 const IDLE_BEFORE_PING: Duration = Duration::from_millis(500);
@@ -31,7 +31,7 @@ pub(crate) struct Pool(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    database: PgConnectOptions,
+    database: DatabaseUrl,
     setup: &'static str,
     /// The limit for one use, from the wait for a free slot to the result.
     deadline: Duration,
@@ -52,12 +52,7 @@ struct Idle {
 
 impl Pool {
     /// Creates a pool that connects when a caller needs it. `setup` has statements for each new connection.
-    pub(crate) fn new(
-        database: PgConnectOptions,
-        size: usize,
-        deadline: Duration,
-        setup: &'static str,
-    ) -> Self {
+    pub(crate) fn new(database: DatabaseUrl, size: usize, deadline: Duration, setup: &'static str) -> Self {
         let size = size.clamp(1, Semaphore::MAX_PERMITS);
         let (slots, idle) = (Semaphore::new(size), Mutex::new(Vec::new()));
         Self(Arc::new(Inner { database, setup, deadline, size, slots, idle, generation: AtomicU64::new(0) }))

@@ -12,14 +12,16 @@ use messaging::{
     Backoff, BrokerUrl, ConnectionStatus, Envelope, MessagingMetrics, Outgoing, PublishOutcome, Session,
     SessionError,
 };
-use sqlx::postgres::PgConnectOptions;
 use telemetry::create_span;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::table::{Claim, ReplayTable, RunningReplay};
-use crate::relay::{Relay, wait_for_work};
+use crate::{
+    postgres::DatabaseUrl,
+    relay::{Relay, wait_for_work},
+};
 
 /// A replay adds nothing to a queue with more ready messages.
 ///
@@ -42,7 +44,7 @@ const MAX_FULL_PAUSE: Duration = Duration::from_secs(1);
 /// The replayer's connections, and the notification of new requests.
 #[derive(Debug)]
 pub(crate) struct Replayer {
-    database: PgConnectOptions,
+    database: DatabaseUrl,
     broker: BrokerUrl,
     relay: Arc<Relay>,
     pub(super) metrics: MessagingMetrics,
@@ -75,7 +77,7 @@ enum Obstacle {
 
 impl Replayer {
     pub(crate) fn new(
-        database: PgConnectOptions,
+        database: DatabaseUrl,
         broker: BrokerUrl,
         relay: Arc<Relay>,
         metrics: MessagingMetrics,

@@ -12,7 +12,6 @@ use messaging::{
     BrokerUrl, ConnectionStatus, Consumer, Handler, Incoming, Outcome, Rejection, Session,
     SubscriptionControl, Unavailable,
 };
-use sqlx::postgres::PgConnectOptions;
 use telemetry::create_span;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +20,10 @@ use super::{
     page::EventFilter,
     table::{self, KnownCustomer, ReplayRequest},
 };
-use crate::{postgres::Pool, version::clock_number};
+use crate::{
+    postgres::{DatabaseUrl, Pool},
+    version::clock_number,
+};
 
 /// The limit for storing one request.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,7 +67,7 @@ impl From<RequestError> for Rejection {
 /// # Errors
 /// Returns an error if the broker fails. It then delivers unsettled requests again.
 pub(crate) async fn session(
-    database: &PgConnectOptions,
+    database: &DatabaseUrl,
     broker: &BrokerUrl,
     replayer: &Replayer,
     status: &ConnectionStatus,

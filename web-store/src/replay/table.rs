@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection, Executor, PgConnection, PgTransaction, postgres::PgConnectOptions};
+use sqlx::{Connection, Executor, PgConnection, PgTransaction};
 use uuid::Uuid;
 
 use super::page::{self, EventFilter, Page};
 use crate::{
-    postgres::{PostgresError, USE_INDEXES, connect, with_deadline},
+    postgres::{DatabaseUrl, PostgresError, USE_INDEXES, connect, with_deadline},
     schema,
     store::insert_version,
     version::{CustomerVersion, StoredVersion},
@@ -103,7 +103,7 @@ impl ReplayTable {
     ///
     /// # Errors
     /// Returns [`PostgresError`] if the database is unavailable.
-    pub(super) async fn connect(database: &PgConnectOptions) -> Result<Self, PostgresError> {
+    pub(super) async fn connect(database: &DatabaseUrl) -> Result<Self, PostgresError> {
         Ok(Self { connection: connect(database, QUERY_TIMEOUT, USE_INDEXES).await? })
     }
 

@@ -8,7 +8,7 @@ use std::{slice, sync::Arc};
 
 use contracts::topology::WEB_STORE_EVENTS;
 use service_kit::RequestTrace;
-use sqlx::{PgConnection, postgres::PgConnectOptions};
+use sqlx::PgConnection;
 use telemetry::{Received, create_span, database_span};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
@@ -24,7 +24,7 @@ use crate::{
     edit_key::EditKey,
     idempotency::IdempotencyRecord,
     outbox::OutboxEvent,
-    postgres::{Pool, PostgresError, code, may_depend_on_rows},
+    postgres::{DatabaseUrl, Pool, PostgresError, code, may_depend_on_rows},
     version::CustomerVersion,
 };
 
@@ -62,7 +62,7 @@ pub(super) struct RegistrationBatcher {
 impl RegistrationBatcher {
     /// Starts the workers. They connect when the first registration arrives, and end when the last clone of
     /// the batcher is dropped.
-    pub(super) fn start(database: &PgConnectOptions, metrics: &RegistrationMetrics) -> Self {
+    pub(super) fn start(database: &DatabaseUrl, metrics: &RegistrationMetrics) -> Self {
         let (queue, pending) = mpsc::channel(QUEUE_CAPACITY);
         let pending = Arc::new(Mutex::new(pending));
         let connections = Pool::new(database.clone(), WORKERS, QUERY_TIMEOUT, ONE_PLAN);

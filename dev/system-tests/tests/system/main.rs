@@ -27,5 +27,6 @@ mod replay_gaps;
 mod republishing;
 mod span_receiver;
 mod subscriptions;
+mod tls;
 mod traces;
 mod watch;
