@@ -1,7 +1,8 @@
 #!/bin/sh
 # Creates Marketing's database, an owner for its schema, a user who may only insert and update rows, and a user for
 # the console who may only read them.
-# Arguments are passed to the client, for example to name another server than the one at the default socket.
+# Arguments are passed to the client, for example to name another server than the one at the default socket. With
+# MYSQL_USERS_REQUIRE=X509, the users need a client certificate.
 set -eu
 
 : "${MARKETING_DATABASE_OWNER_PASSWORD:?}" "${MARKETING_DATABASE_PASSWORD:?}" "${CONSOLE_DATABASE_PASSWORD:?}"
@@ -13,13 +14,14 @@ case $MARKETING_DATABASE_OWNER_PASSWORD$MARKETING_DATABASE_PASSWORD$CONSOLE_DATA
     ;;
 esac
 
+require=${MYSQL_USERS_REQUIRE:-NONE}
 client=$(command -v mysql || command -v mariadb)
 export MYSQL_PWD="${MYSQL_ROOT_PASSWORD-}"
 "$client" "$@" --user=root <<SQL
 CREATE DATABASE marketing CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_520_ci;
-CREATE USER 'marketing_owner'@'%' IDENTIFIED BY '$MARKETING_DATABASE_OWNER_PASSWORD';
-CREATE USER 'marketing'@'%' IDENTIFIED BY '$MARKETING_DATABASE_PASSWORD';
-CREATE USER 'console'@'%' IDENTIFIED BY '$CONSOLE_DATABASE_PASSWORD';
+CREATE USER 'marketing_owner'@'%' IDENTIFIED BY '$MARKETING_DATABASE_OWNER_PASSWORD' REQUIRE $require;
+CREATE USER 'marketing'@'%' IDENTIFIED BY '$MARKETING_DATABASE_PASSWORD' REQUIRE $require;
+CREATE USER 'console'@'%' IDENTIFIED BY '$CONSOLE_DATABASE_PASSWORD' REQUIRE $require;
 GRANT ALL ON marketing.* TO 'marketing_owner'@'%';
 GRANT SELECT, INSERT, UPDATE ON marketing.* TO 'marketing'@'%';
 GRANT SELECT ON marketing.* TO 'console'@'%';
