@@ -14,7 +14,8 @@ CREATE ROLE web_store_owner LOGIN PASSWORD :'owner_password';
 CREATE ROLE web_store LOGIN PASSWORD :'password';
 CREATE ROLE console LOGIN PASSWORD :'console_password';
 CREATE DATABASE web_store OWNER web_store_owner ENCODING 'UTF8' TEMPLATE template0;
-REVOKE ALL ON DATABASE web_store FROM PUBLIC;
+-- Every user may connect to a database and create temporary tables there, unless it is revoked.
+REVOKE ALL ON DATABASE web_store, postgres, template1 FROM PUBLIC;
 GRANT CONNECT ON DATABASE web_store TO web_store, console;
 \connect web_store
 ALTER SCHEMA public OWNER TO web_store_owner;

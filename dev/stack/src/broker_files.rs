@@ -16,6 +16,8 @@ use crate::{
 
 const DEFINITIONS_SCRIPT: &str = include_str!("../../../deploy/servers/rabbitmq-definitions.sh");
 
+const SHARED_SETTINGS: &str = include_str!("../../../deploy/servers/rabbitmq.conf");
+
 /// Queue statistics are updated every half second instead of every five seconds, so that tests wait less.
 const ADVANCED_CONFIG: &str = "[{rabbit, [{quorum_tick_interval, 500}]}].\n";
 
@@ -36,7 +38,8 @@ pub(crate) async fn write(directory: &Path, port: u16, management_port: u16) -> 
 
 fn settings(port: u16, management_port: u16, definitions: &Path) -> String {
     format!(
-        "listeners.tcp.1 = 127.0.0.1:{port}\n\
+        "{SHARED_SETTINGS}\
+         listeners.tcp.1 = 127.0.0.1:{port}\n\
          management.tcp.ip = 127.0.0.1\n\
          management.tcp.port = {management_port}\n\
          load_definitions = {}\n\

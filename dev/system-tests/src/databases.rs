@@ -1,5 +1,6 @@
 //! Creates and drops a test's own databases, with the same permissions as the main ones.
 
+use anyhow::Context;
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, PgConnection, Row};
 use stack::connection_urls::ConnectionUrls;
 
@@ -22,8 +23,9 @@ pub(crate) async fn drop(main: &ConnectionUrls, urls: &ConnectionUrls) -> anyhow
     execute(&mut mysql, format!("DROP DATABASE IF EXISTS `{database}`")).await?;
     for user in MARKETING_USERS {
         // Permissions remain after their database is dropped.
-        let revoke = format!("REVOKE ALL ON `{database}`.* FROM '{user}'@'%'");
-        execute(&mut mysql, revoke).await?;
+        for grant in grants(&mut mysql, user, database).await? {
+            execute(&mut mysql, grant.replacen("GRANT", "REVOKE", 1).replace(" TO ", " FROM ")).await?;
+        }
     }
     Ok(())
 }
@@ -48,16 +50,33 @@ async fn create_marketing(main: &ConnectionUrls, database: &str) -> anyhow::Resu
     let characters: String = sqlx::query_scalar(query).fetch_one(&mut connection).await?;
     execute(&mut connection, format!("CREATE DATABASE `{database}` CHARACTER SET {characters}")).await?;
     for user in MARKETING_USERS {
-        let grants = format!("SHOW GRANTS FOR '{user}'@'%'");
-        for row in connection.fetch_all(AssertSqlSafe(grants)).await? {
-            let grant: String = row.try_get(0)?;
-            if grant.contains(" ON `marketing`.") {
-                let grant = grant.replace(" ON `marketing`.", &format!(" ON `{database}`."));
+        for grant in grants(&mut connection, user, "marketing").await? {
+            let grant = grant.replace(" ON `marketing`.", &format!(" ON `{database}`."));
+            if grant.contains(&format!(" ON `{database}`.*")) {
                 execute(&mut connection, grant).await?;
+            } else {
+                // A server grants permissions on a missing table only together with CREATE.
+                execute(&mut connection, grant.replacen("GRANT ", "GRANT CREATE, ", 1)).await?;
+                let (_, object) = grant.split_once(" ON ").context("a grant names its object")?;
+                execute(&mut connection, format!("REVOKE CREATE ON {}", object.replace(" TO ", " FROM ")))
+                    .await?;
             }
         }
     }
     Ok(())
+}
+
+/// Returns the statements that give a user its permissions on one database of Marketing.
+async fn grants(connection: &mut MySqlConnection, user: &str, database: &str) -> anyhow::Result<Vec<String>> {
+    let statement = format!("SHOW GRANTS FOR '{user}'@'%'");
+    let mut grants = Vec::new();
+    for row in connection.fetch_all(AssertSqlSafe(statement)).await? {
+        let grant: String = row.try_get(0)?;
+        if grant.contains(&format!(" ON `{database}`.")) {
+            grants.push(grant);
+        }
+    }
+    Ok(grants)
 }
 
 async fn postgres(main: &ConnectionUrls) -> anyhow::Result<PgConnection> {

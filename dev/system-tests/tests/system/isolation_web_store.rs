@@ -358,7 +358,7 @@ async fn relay_starts_after_another_process_has_migrated() -> anyhow::Result<()>
     eventually(SOON, "health names the missing migrations", async || {
         let (status, body) = health(&web_store).await.ok()?;
         let schema = body["parts"]["schema"].as_str()?;
-        (status == StatusCode::SERVICE_UNAVAILABLE && schema.contains("[1, 2, 3, 4, 5, 8, 10, 11]"))
+        (status == StatusCode::SERVICE_UNAVAILABLE && schema.contains("[1, 2, 3, 4, 5, 8, 10, 11, 12]"))
             .then_some(())
     })
     .await?;

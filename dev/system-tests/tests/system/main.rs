@@ -14,6 +14,7 @@ mod isolation_marketing;
 mod isolation_messages;
 mod isolation_topology;
 mod isolation_web_store;
+mod least_privilege;
 mod lifecycle;
 mod marketing_list;
 mod metrics;
