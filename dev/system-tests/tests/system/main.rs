@@ -8,6 +8,7 @@ mod details;
 mod erasure;
 mod find;
 mod guarantees;
+mod hostile_load;
 mod http_hardening;
 mod idempotency;
 mod isolation_marketing;
