@@ -36,7 +36,8 @@ mod tests {
         ReplayCustomers, UpdateCustomer,
         test_util::{assert_valid, validator},
         topology::{
-            TRANSFORMER_CUSTOMER_DETAILS_CHANGED, TRANSFORMER_CUSTOMER_ERASED, TRANSFORMER_CUSTOMER_REGISTERED,
+            TRANSFORMER_CUSTOMER_DETAILS_CHANGED, TRANSFORMER_CUSTOMER_ERASED,
+            TRANSFORMER_CUSTOMER_REGISTERED,
         },
     };
 
