@@ -28,9 +28,9 @@ const COMMAND: &str = include_str!("../../../../contracts/samples/marketing.crea
 /// The message id of all messages that [`publish`] sends with [`properties`].
 const MESSAGE_ID: &str = "01938c5e-7b1a-7c3e-9f00-5d2a8e4b6c71";
 
-/// The connections of one instance of each service: one of the relay, two of replays, two of each flow of the
-/// transformer, one of each of Marketing's subscriptions, and one for the status reports of each of the six consumers.
-const CONNECTIONS: usize = 17;
+/// The connections of one instance of each service: one of the relay, two of replays, one of erasures, two of each flow of
+/// the transformer, one of each of Marketing's subscriptions, and one for the status reports of each of the nine consumers.
+const CONNECTIONS: usize = 24;
 
 struct System {
     web_store: Service,

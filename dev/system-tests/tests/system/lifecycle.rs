@@ -30,7 +30,7 @@ async fn web_store_stays_ready_and_logs_once_without_broker() -> anyhow::Result<
     let (status, body) = health(&web_store, "ready").await?;
     assert_eq!((status, &body["parts"]["postgres"]), (StatusCode::OK, &Value::from("up")));
     assert!(body["parts"]["broker"].as_str().unwrap().starts_with("down"), "{body}");
-    let connections = ["broker", "replays", "web-store.replay-customers"];
+    let connections = ["broker", "replays", "web-store.replay-customers", "web-store.erase-customer"];
     eventually(SOON, "a line about each connection to the broker", async || {
         let log = environment.log();
         connections.iter().all(|name| log.contains(&format!("connection=\"{name}\""))).then_some(())
