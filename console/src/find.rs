@@ -8,6 +8,7 @@ mod lookup;
 mod messages;
 mod operations;
 mod output;
+mod report;
 mod sentence;
 mod servers;
 mod timeline;
@@ -33,7 +34,7 @@ use servers::Servers;
 
 pub(crate) use letters::CustomerLetter;
 pub(crate) use lookup::Query;
-pub(crate) use output::{CustomerReport, Report};
+pub(crate) use report::{CustomerReport, Report};
 pub(crate) use timeline::timeline;
 
 /// The largest number of customers in one query.
@@ -91,7 +92,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } else {
         report.mask();
     }
-    write_stdout(&if arguments.json { report.to_json()? } else { report.to_text()? })?;
+    write_stdout(&if arguments.json { output::json(&report)? } else { output::text(&report)? })?;
     for reason in &report.unreadable {
         eprintln!("console: {reason}");
     }

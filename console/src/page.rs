@@ -17,10 +17,12 @@ mod login;
 mod objective;
 mod operation;
 mod operations;
+mod records;
 mod runbook;
 mod sampler;
 mod sentence;
 mod subscriptions;
+mod user;
 mod view;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -47,10 +49,12 @@ use crate::{
     connections::Connections,
     reconcile::{self, Sources},
 };
-use access::{Access, User};
+use access::Access;
 use facts::Facts;
 use operations::Operations;
+use runbook::RUNBOOK;
 use sampler::Sampler;
+use user::User;
 use view::Frame;
 
 /// The default address.
@@ -182,7 +186,7 @@ fn router(app: Option<App>, health: Router) -> Router {
             .route("/operations/{id}", get(operation::show))
             .route("/operations/{id}/cancel", post(operation::cancel))
             .route("/operations/{id}/resume", post(operation::resume))
-            .route("/runbook", get(runbook::show))
+            .route("/runbook", get(async |user: User| view::runbook(&user, &RUNBOOK)))
             .route("/subscriptions", get(subscriptions::show).post(subscriptions::submit))
             .route("/log-in", get(login::form).post(login::log_in))
             .route("/log-out", post(login::log_out))

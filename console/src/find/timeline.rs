@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::{
     letters::CustomerLetter,
     operations::{Operation, Outcome},
-    output::{CustomerReport, RowReport, VersionReport},
+    report::{CustomerReport, RowReport, VersionReport},
     sentence::time,
 };
 use crate::web_store::{Outbox, Replay};

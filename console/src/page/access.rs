@@ -11,7 +11,11 @@ use axum::{
 };
 use service_kit::{Login, PasswordHash, TrustedProxies, is_cross_site};
 
-use super::{App, view};
+use super::{
+    App,
+    user::{Role, User},
+    view,
+};
 
 /// The settings of the log-in.
 #[derive(Debug, Clone, clap::Args)]
@@ -41,24 +45,6 @@ pub(super) struct Access {
     user_header: Option<HeaderName>,
     role_header: Option<HeaderName>,
     proxies: TrustedProxies,
-}
-
-/// A user who may see the page.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct User {
-    /// The name for the journal.
-    pub(super) name: String,
-    pub(super) role: Role,
-    /// Whether the user has a session here, and can log out.
-    pub(super) has_session: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    /// May look.
-    Viewer,
-    /// May also move dead letters.
-    Operator,
 }
 
 impl Access {

@@ -8,8 +8,8 @@ use contracts::{operations::ProbeArrival, topology::Queue};
 use super::{
     alerts::Alert,
     history::{Age, QueueReading},
-    journal::Records,
     objective::Tally,
+    records::Records,
 };
 
 /// The last reading of a source, or the reason for which it cannot be read.

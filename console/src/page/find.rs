@@ -6,7 +6,7 @@ use axum::{Form, extract::State, http::StatusCode, response::Response};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::{App, access::User, view};
+use super::{App, user::User, view};
 use crate::{
     find::{Query, search},
     web_store::Extent,

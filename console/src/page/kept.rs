@@ -19,10 +19,11 @@ use uuid::Uuid;
 
 use super::{
     App,
-    access::{Change, User},
+    access::Change,
     found::{self, moved, not_listed, unreadable},
     letters::text,
     operations::Order,
+    user::User,
     view::{self, KeptGroup, KeptPage, LetterRow},
 };
 use crate::{

@@ -16,9 +16,10 @@ use uuid::Uuid;
 
 use super::{
     App,
-    access::{Change, User},
+    access::Change,
     found::{self, FoundLetters, READ_TIMEOUT, moved, not_listed, predictions, unreadable},
     operations::Order,
+    user::User,
     view::{self, EditPage, GroupPage, LetterRow},
 };
 use crate::{

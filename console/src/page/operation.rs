@@ -13,10 +13,11 @@ use uuid::Uuid;
 
 use super::{
     App,
-    access::{Change, User},
+    access::Change,
     found::{self, READ_TIMEOUT},
-    journal::{Outcome, Record, RecordedOperation, Records},
     operations::{OperationState, Status, redirect},
+    records::{Outcome, Record, RecordedOperation, Records},
+    user::User,
     view::{self, LetterRow, Remainder},
 };
 use crate::{

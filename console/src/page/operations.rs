@@ -20,7 +20,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{access::User, sampler::Sampler, view};
+use super::{sampler::Sampler, user::User, view};
 use crate::{
     connections::Connections,
     dead_letters::operation::{Operation, Outcome},

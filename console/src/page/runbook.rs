@@ -2,14 +2,12 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use axum::response::Response;
 use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
-
-use super::{access::User, view};
 
 const MARKDOWN: &str = include_str!("../../../docs/operations.md");
 
-static RUNBOOK: LazyLock<Runbook> = LazyLock::new(|| Runbook::new(MARKDOWN));
+/// The runbook of this release.
+pub(super) static RUNBOOK: LazyLock<Runbook> = LazyLock::new(|| Runbook::new(MARKDOWN));
 
 /// The runbook as HTML.
 #[derive(Debug, Default)]
@@ -17,10 +15,6 @@ pub(super) struct Runbook {
     /// The anchor and the title of each section.
     pub(super) contents: Vec<(String, String)>,
     pub(super) html: String,
-}
-
-pub(super) async fn show(user: User) -> Response {
-    view::runbook(&user, &RUNBOOK)
 }
 
 impl Runbook {

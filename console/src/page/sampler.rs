@@ -33,8 +33,8 @@ use super::{
     facts::{Facts, Letters, MarketingFacts, QueueFacts, Reading, WatchFacts, WebStoreFacts},
     format::float,
     history::QueueReading,
-    journal::Records,
     objective::Tally,
+    records::Records,
 };
 use crate::{
     connections::Connections,

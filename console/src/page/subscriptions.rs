@@ -13,12 +13,7 @@ use contracts::operations::SubscriptionState;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::{
-    App,
-    access::{Change, User},
-    letters::text,
-    view,
-};
+use super::{App, access::Change, letters::text, user::User, view};
 use crate::{
     connections::work_queues,
     subscriptions::{change, read},

@@ -15,7 +15,7 @@ use axum::{
 };
 use service_kit::{BASE_STYLE, LoginRefusal, Stylesheet};
 
-use super::{access::User, facts::Facts, runbook::Runbook};
+use super::{facts::Facts, runbook::Runbook, user::User};
 use parts::Parts;
 
 pub(super) use find::{find, found};

@@ -6,7 +6,7 @@ use axum::{http::StatusCode, response::Response};
 use super::{group_url, render};
 use crate::{
     find::{CustomerLetter, CustomerReport, Report, timeline},
-    page::access::User,
+    page::user::User,
 };
 
 #[derive(Template)]

@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 
 use super::render;
 use crate::page::{
-    access::User,
     format::{count, time},
-    journal::{Outcome, Record, RecordPage, Verification},
+    records::{Outcome, Record, RecordPage, Verification},
+    user::User,
 };
 
 #[derive(Template)]

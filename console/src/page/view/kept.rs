@@ -12,9 +12,9 @@ use super::{
 use crate::{
     journal::Action,
     page::{
-        access::{Role, User},
         format::{count, time},
-        journal::Record,
+        records::Record,
+        user::{Role, User},
     },
 };
 

@@ -12,9 +12,9 @@ use crate::{
     },
     inventory::FoundLetter,
     page::{
-        access::{Role, User},
         format::{count, time},
         letters::Group,
+        user::{Role, User},
     },
 };
 

@@ -12,10 +12,10 @@ use super::{
 use crate::{
     journal::Action,
     page::{
-        access::{Role, User},
         format::{count, time},
-        journal::{Record, RecordedOperation},
         operations::{OperationState, Status},
+        records::{Record, RecordedOperation},
+        user::{Role, User},
     },
 };
 

@@ -13,7 +13,7 @@ use crate::page::{
     facts::{Facts, LetterGroup, Reading, Service, Trouble, WebStoreFacts},
     format::{count, duration, rate, sparkline, thousands, time},
     history::{Age, QueueReading},
-    journal::Line,
+    records::Line,
     sentence::{Sentence, Tone, sentence},
 };
 

@@ -8,8 +8,8 @@ use contracts::operations::SubscriptionState;
 use super::render;
 use crate::{
     page::{
-        access::{Role, User},
         format::{count, thousands, time},
+        user::{Role, User},
     },
     subscriptions::Subscription,
 };
