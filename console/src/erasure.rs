@@ -9,7 +9,7 @@ mod request;
 
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use chrono::Utc;
 use service_kit::{parse_seconds, write_stdout};
 use uuid::Uuid;
@@ -22,7 +22,7 @@ use crate::{
     marketing::Marketing,
     operator::Operator,
     reconcile::Sources,
-    subject::{Letters, Subject, find_letters, parse_address},
+    subject::{Letters, Search, Subject, find_letters, parse_address},
     web_store::WebStore,
 };
 use certificate::{Certificate, CustomerState, RemovedLetter};
@@ -105,18 +105,9 @@ impl Erasure<'_> {
     /// Runs the command. Returns `None` if no data was found.
     async fn run(arguments: &Arguments) -> anyhow::Result<Option<Certificate>> {
         let Arguments { connections, email, customers, why, .. } = arguments;
-        let mut web_store = WebStore::connect(&connections.web_store_database_url).await?;
-        let mut marketing = Marketing::connect(&connections.marketing_database_url).await?;
-        let mut subject = Subject::find(email.as_deref(), customers, &mut web_store, &mut marketing).await?;
-        ensure!(
-            !subject.is_mentioned_in(why),
-            "the reason must not contain the address, because the journal keeps it permanently"
-        );
         let brokers = &connections.brokers;
-        let letters = find_letters(brokers, &mut subject, &mut web_store, &mut marketing).await?;
-        if subject.customers.is_empty() && letters.own.is_empty() {
-            return Ok(None);
-        }
+        let found = Search::run(connections, email.as_deref(), customers, why).await?;
+        let Some(Search { web_store, marketing, subject, letters }) = found else { return Ok(None) };
         let mut erasure = Erasure { brokers, web_store, marketing, subject, letters };
         if arguments.yes {
             erasure.erase(arguments).await.map(Some)
@@ -208,13 +199,16 @@ impl Erasure<'_> {
         removed: &mut Vec<RemovedLetter>,
     ) -> anyhow::Result<()> {
         for _ in 0..MAX_SWEEPS {
-            let Self { brokers, subject, web_store, marketing, .. } = self;
-            self.letters = find_letters(brokers, subject, web_store, marketing).await?;
+            self.find_letters().await?;
             if self.letters.own.is_empty() {
                 return Ok(());
             }
             self.remove_letters(journal, id, removed).await?;
         }
+        self.find_letters().await
+    }
+
+    async fn find_letters(&mut self) -> anyhow::Result<()> {
         let Self { brokers, subject, web_store, marketing, .. } = self;
         self.letters = find_letters(brokers, subject, web_store, marketing).await?;
         Ok(())

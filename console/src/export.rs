@@ -15,7 +15,7 @@ use crate::{
     journal::{Event, Journal},
     marketing::{Marketing, ReceivedRow},
     operator::Operator,
-    subject::{Letters, Subject, find_letters, parse_address},
+    subject::{Letters, Search, Subject, parse_address},
     web_store::WebStore,
 };
 
@@ -92,17 +92,8 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 async fn export(arguments: &Arguments) -> anyhow::Result<Option<String>> {
     let Arguments { connections, operator, email, why } = arguments;
     let operator = operator.name()?;
-    let mut web_store = WebStore::connect(&connections.web_store_database_url).await?;
-    let mut marketing = Marketing::connect(&connections.marketing_database_url).await?;
-    let mut subject = Subject::find(Some(email), &[], &mut web_store, &mut marketing).await?;
-    anyhow::ensure!(
-        !subject.is_mentioned_in(why),
-        "the reason must not contain the address, because the journal keeps it permanently"
-    );
-    let letters = find_letters(&connections.brokers, &mut subject, &mut web_store, &mut marketing).await?;
-    if subject.customers.is_empty() && letters.own.is_empty() {
-        return Ok(None);
-    }
+    let Some(found) = Search::run(connections, Some(email), &[], why).await? else { return Ok(None) };
+    let Search { mut web_store, mut marketing, subject, letters } = found;
     let customers = read_customers(&subject, &mut web_store, &mut marketing).await?;
     let letters = export_letters(&letters)?;
     let mut journal = Journal::open(connections.brokers.source(), &operator).await?;

@@ -38,6 +38,11 @@ pub(crate) struct FoundLetter {
 }
 
 impl FoundLetter {
+    /// Returns a letter of a place, with a copy of the message that the visit lends.
+    pub(crate) fn of(place: &Place<'_>, letter: Letter, message: &Incoming) -> Self {
+        Self { place: place.name.clone(), letter, message: message.copy().received() }
+    }
+
     /// Returns the letter with another body, and without its rejection.
     pub(crate) fn with_body(&self, body: &[u8]) -> Self {
         let message = self.message.original().with_body(body.to_owned()).received();

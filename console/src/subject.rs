@@ -14,6 +14,7 @@ pub(crate) use letters::{Letters, find_letters};
 pub(crate) use mention::mentions;
 
 use crate::{
+    connections::Connections,
     find::command_id,
     marketing::{Marketing, ReceivedRow},
     web_store::{Version, WebStore},
@@ -28,6 +29,40 @@ pub(crate) fn parse_address(text: &str) -> anyhow::Result<String> {
         text.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
     ensure!(is_address, "not an e-mail address");
     Ok(text.to_owned())
+}
+
+/// A person, the person's letters, and the databases that were searched.
+pub(crate) struct Search {
+    pub(crate) web_store: WebStore,
+    pub(crate) marketing: Marketing,
+    pub(crate) subject: Subject,
+    pub(crate) letters: Letters,
+}
+
+impl Search {
+    /// Searches all servers for a person, as [`Subject::find`]. Returns `None` if none has data. `why` is the reason for
+    /// the journal.
+    ///
+    /// # Errors
+    /// Returns an error if a server cannot be read, or if the reason contains an address of the person.
+    pub(crate) async fn run(
+        connections: &Connections,
+        address: Option<&str>,
+        customers: &[Uuid],
+        why: &str,
+    ) -> anyhow::Result<Option<Self>> {
+        let mut web_store = WebStore::connect(&connections.web_store_database_url).await?;
+        let mut marketing = Marketing::connect(&connections.marketing_database_url).await?;
+        let mut subject = Subject::find(address, customers, &mut web_store, &mut marketing).await?;
+        ensure!(
+            !subject.is_mentioned_in(why),
+            "the reason must not contain the address, because the journal keeps it permanently"
+        );
+        let letters =
+            find_letters(&connections.brokers, &mut subject, &mut web_store, &mut marketing).await?;
+        let has_data = !subject.customers.is_empty() || !letters.own.is_empty();
+        Ok(has_data.then_some(Self { web_store, marketing, subject, letters }))
+    }
 }
 
 /// The maximum of Marketing's rows with one address.
@@ -50,7 +85,7 @@ impl Subject {
     ///
     /// # Errors
     /// Returns an error if a database cannot be read.
-    pub(crate) async fn find(
+    async fn find(
         address: Option<&str>,
         customers: &[Uuid],
         web_store: &mut WebStore,

@@ -52,10 +52,10 @@ pub(super) async fn erase(
     let mut observed = flow.subscribe();
     let deadline = Instant::now() + sources.patience;
     let wait = async {
-        wait_for_web_store(customers, web_store, deadline).await?;
+        poll(deadline, async || is_erased(customers, web_store).await).await?;
         // From now on, no event with the person leaves the outbox.
         let left_outbox = Instant::now();
-        wait_for_marketing(customers, marketing, deadline).await?;
+        poll(deadline, async || is_forgotten(customers, marketing).await).await?;
         let passed = timeout_at(deadline, observed.wait_for(|flow| flow.has_passed(left_outbox))).await;
         anyhow::Ok(if matches!(passed, Ok(Ok(_))) { Passage::Passed } else { Passage::Unproven })
     };
@@ -88,32 +88,21 @@ async fn send(broker: &BrokerUrl, customers: &[Uuid]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn wait_for_web_store(
-    customers: &[Uuid],
-    web_store: &mut WebStore,
-    deadline: Instant,
-) -> anyhow::Result<()> {
-    loop {
-        let is_erased = web_store.erased(customers).await?.len() == customers.len()
-            && web_store.count(customers).await? == 0;
-        if is_erased || Instant::now() >= deadline {
-            return Ok(());
-        }
+/// Polls a condition until it holds or the time is over.
+async fn poll(deadline: Instant, mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    while !holds().await? && Instant::now() < deadline {
         sleep(POLL_INTERVAL).await;
     }
+    Ok(())
 }
 
-async fn wait_for_marketing(
-    customers: &[Uuid],
-    marketing: &mut Marketing,
-    deadline: Instant,
-) -> anyhow::Result<()> {
-    loop {
-        let rows = marketing.received(customers).await?;
-        let is_forgotten = rows.len() == customers.len() && rows.iter().all(|found| found.row.is_forgotten());
-        if is_forgotten || Instant::now() >= deadline {
-            return Ok(());
-        }
-        sleep(POLL_INTERVAL).await;
-    }
+/// Returns whether the Web Store has erased all of the customers.
+async fn is_erased(customers: &[Uuid], web_store: &mut WebStore) -> anyhow::Result<bool> {
+    Ok(web_store.erased(customers).await?.len() == customers.len() && web_store.count(customers).await? == 0)
+}
+
+/// Returns whether Marketing has forgotten all of the customers.
+async fn is_forgotten(customers: &[Uuid], marketing: &mut Marketing) -> anyhow::Result<bool> {
+    let rows = marketing.received(customers).await?;
+    Ok(rows.len() == customers.len() && rows.iter().all(|found| found.row.is_forgotten()))
 }

@@ -4,10 +4,14 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Context;
 use axum::{http::StatusCode, response::Response};
+use chrono::Utc;
 use messaging::Incoming;
 use tokio::time::timeout;
 
-use super::{App, view};
+use super::{
+    App,
+    view::{self, LetterRow},
+};
 use crate::{
     dead_letters::prediction::{Prediction, predict},
     inventory::{FoundLetter, Place},
@@ -48,8 +52,7 @@ pub(super) async fn read(
                     }
                     found.total += 1;
                     if found.letters.len() < MAX_LISTED {
-                        let message = message.copy().received();
-                        found.letters.push(FoundLetter { place: place.name.clone(), letter, message });
+                        found.letters.push(FoundLetter::of(place, letter, message));
                     }
                 })
                 .await?;
@@ -71,6 +74,14 @@ pub(super) async fn predictions(app: &App, letters: &[FoundLetter]) -> Vec<Predi
     let mut predictions = predicted.unwrap_or_default();
     predictions.iter_mut().for_each(Prediction::mask);
     predictions
+}
+
+/// Returns a row with the prediction for each letter.
+pub(super) async fn rows(app: &App, letters: &[FoundLetter]) -> Vec<LetterRow> {
+    let predictions = predictions(app, letters).await;
+    let now = Utc::now();
+    let rows = letters.iter().zip(&predictions);
+    rows.map(|(found, prediction)| LetterRow::new(found, prediction, now)).collect()
 }
 
 /// Returns the letters with their places, as an operation needs them.

@@ -1,9 +1,6 @@
 //! The pages of kept letters: those that operators have discarded or edited, and their return to the dead letters.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 use axum::{
@@ -20,20 +17,17 @@ use uuid::Uuid;
 use super::{
     App,
     access::Change,
-    found::{self, moved, not_listed, unreadable},
+    found::{self, READ_TIMEOUT, moved, not_listed, unreadable},
     letters::text,
     operations::Order,
     user::User,
-    view::{self, KeptGroup, KeptPage, LetterRow},
+    view::{self, KeptGroup, KeptPage},
 };
 use crate::{
     inventory,
     journal::Action,
     letter::{KEPT_BY, LetterId},
 };
-
-/// The time limit of counting the letters.
-const COUNT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The letters that one operation keeps.
 #[derive(Debug, Deserialize)]
@@ -79,7 +73,7 @@ async fn list(user: &User, app: &App) -> Response {
         }
         anyhow::Ok(())
     };
-    let counted = timeout(COUNT_TIMEOUT, count).await.context("another console may be reading them");
+    let counted = timeout(READ_TIMEOUT, count).await.context("another console may be reading them");
     if let Err(error) = counted.flatten() {
         return unreadable(&error);
     }
@@ -98,10 +92,7 @@ async fn group(user: &User, app: &App, operation: Uuid) -> Response {
         Ok(found) => found,
         Err(error) => return unreadable(&error),
     };
-    let predictions = found::predictions(app, &found.letters).await;
-    let now = Utc::now();
-    let rows = found.letters.iter().zip(&predictions);
-    let rows = rows.map(|(found, prediction)| LetterRow::new(found, prediction, now)).collect();
+    let rows = found::rows(app, &found.letters).await;
     let mut queues: BTreeMap<String, u64> = BTreeMap::new();
     for found in &found.letters {
         *queues.entry(found.letter.queue.clone()).or_default() += 1;
@@ -113,7 +104,7 @@ async fn group(user: &User, app: &App, operation: Uuid) -> Response {
         found.total as u64,
         queues.iter().map(|(queue, _)| queue.clone()).collect(),
         records.get(operation),
-        now,
+        Utc::now(),
     );
     view::kept(&KeptPage { user, kept, queues, rows, total: found.total })
 }

@@ -9,7 +9,6 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use chrono::Utc;
 use serde::Deserialize;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -20,7 +19,7 @@ use super::{
     found::{self, FoundLetters, READ_TIMEOUT, moved, not_listed, predictions, unreadable},
     operations::Order,
     user::User,
-    view::{self, EditPage, GroupPage, LetterRow},
+    view::{self, EditPage, GroupPage},
 };
 use crate::{
     connections::work_queues,
@@ -92,10 +91,7 @@ pub(super) async fn group(user: User, State(app): State<App>, Query(group): Quer
         Ok(found) => found,
         Err(error) => return unreadable(&error),
     };
-    let predictions = predictions(&app, &found.letters).await;
-    let now = Utc::now();
-    let rows = found.letters.iter().zip(&predictions);
-    let rows = rows.map(|(found, prediction)| LetterRow::new(found, prediction, now)).collect();
+    let rows = found::rows(&app, &found.letters).await;
     view::group(&GroupPage { user: &user, group: &group, rows, total: found.total })
 }
 

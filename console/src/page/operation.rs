@@ -7,7 +7,6 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use chrono::Utc;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -18,7 +17,7 @@ use super::{
     operations::{OperationState, Status, redirect},
     records::{Outcome, Record, RecordedOperation, Records},
     user::User,
-    view::{self, LetterRow, Remainder},
+    view::{self, Remainder},
 };
 use crate::{
     dead_letters::operation::Operation,
@@ -98,10 +97,7 @@ async fn remainder(app: &App, record: &Record, operation: RecordedOperation) -> 
         Ok(Err(error)) => return Err(format!("Its letters cannot be shown: {error:#}.")),
         Err(_) => return Err("Its letters cannot be read: a console may be moving them now.".to_owned()),
     };
-    let predictions = found::predictions(app, &found.letters).await;
-    let now = Utc::now();
-    let rows = found.letters.iter().zip(&predictions);
-    let rows = rows.map(|(found, prediction)| LetterRow::new(found, prediction, now)).collect();
+    let rows = found::rows(app, &found.letters).await;
     Ok(Remainder { rows, total: found.total })
 }
 

@@ -54,8 +54,7 @@ async fn read(brokers: &Brokers, subject: &Subject) -> anyhow::Result<Letters> {
             let is_erasure = ERASURE_QUEUES.iter().any(|queue| queue.name == letter.queue);
             let is_named = is_named(subject, message);
             if is_mentioned || (is_named && !is_erasure) {
-                let message = message.copy().received();
-                letters.own.push(FoundLetter { place: place.name.clone(), letter, message });
+                letters.own.push(FoundLetter::of(&place, letter, message));
             } else if is_named {
                 letters.erasures.push(letter);
             }
