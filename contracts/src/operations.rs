@@ -3,6 +3,7 @@
 //! They are not contracts between applications: they have no schema, and a release may change them.
 
 use std::{
+    borrow::Cow,
     fmt::{self, Display},
     num::NonZeroU32,
     time::Duration,
@@ -130,8 +131,8 @@ impl Display for SubscriptionState {
 
 /// A probe takes the way of an event and of the command that the event causes, and changes nothing.
 ///
-/// Its type and its routing key are `<type of the message>.probe`. The binding of a consumer's queue covers the
-/// messages and their probes. Other subscribers bind the type alone, and receive no probes.
+/// Its type is `<type of the message>.probe`. See [`routing_key`] for its way. Other subscribers bind the type of the
+/// message, and receive no probes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// When the first sender wrote the probe.
@@ -158,6 +159,17 @@ pub fn is_probe_of(message_type: &str, found: &str) -> bool {
     found.strip_suffix(PROBE_SUFFIX) == Some(message_type)
 }
 
+/// Returns the routing key of a message on a topic exchange: its type. A probe has the type of its message with `probe`
+/// as the first word. So [`crate::topology::Queue::binding_key`] covers both in one binding.
+#[must_use]
+pub fn routing_key(message_type: &str) -> Cow<'_, str> {
+    let probed = message_type.strip_suffix(PROBE_SUFFIX).and_then(|probed| probed.split_once('.'));
+    match probed {
+        Some((_, words)) => format!("probe.{words}").into(),
+        None => message_type.into(),
+    }
+}
+
 const PROBE_SUFFIX: &str = ".probe";
 
 #[cfg(test)]
@@ -167,9 +179,12 @@ mod tests {
 
     use super::{
         ConsumerStatus, PROBE_TYPES, SubscriptionChange, SubscriptionState, Subscriptions, is_probe_of,
-        probe_type,
+        probe_type, routing_key,
     };
-    use crate::{CustomerDetailsChanged, CustomerErased, CustomerRegistered, Message};
+    use crate::{
+        CustomerDetailsChanged, CustomerErased, CustomerRegistered, Message,
+        topology::TRANSFORMER_CUSTOMER_REGISTERED,
+    };
 
     #[test]
     fn each_event_about_customers_is_probed() {
@@ -177,6 +192,14 @@ mod tests {
         assert_eq!(types.map(probe_type), PROBE_TYPES);
         assert!(is_probe_of(types[0], PROBE_TYPES[0]));
         assert!(!is_probe_of(types[0], types[0]) && !is_probe_of(types[0], PROBE_TYPES[1]));
+    }
+
+    #[test]
+    fn binding_of_message_covers_its_probe() {
+        assert_eq!(routing_key(CustomerRegistered::TYPE), CustomerRegistered::TYPE);
+        assert_eq!(routing_key(PROBE_TYPES[0]), "probe.customer-registered.v1");
+        assert_eq!(TRANSFORMER_CUSTOMER_REGISTERED.binding_key(), "*.customer-registered.v1");
+        assert_eq!(routing_key(".probe"), ".probe");
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl DeadLetters {
             let (chunk, others) = rest.split_at(chunk_length(rest));
             let publications = chunk.iter().map(|(message, rejection)| Publication {
                 exchange: queue.dead_letter_exchange,
-                routing_key: queue.name,
+                routing_key: queue.name.into(),
                 properties: dead_letter_properties(&message.delivery.properties, queue, rejection),
                 body: &message.delivery.data,
             });

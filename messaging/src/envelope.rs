@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
-use contracts::Message;
+use contracts::{Message, operations::routing_key};
 use lapin::{
     BasicProperties,
     types::{AMQPValue, FieldTable, LongString},
@@ -23,7 +23,7 @@ const PERSISTENT: u8 = 2;
 pub struct Envelope {
     /// The id of the message. All copies have the same id, so that readers can detect duplicates.
     pub message_id: Uuid,
-    /// The contract, [`contracts::Message::TYPE`]. It is also the routing key.
+    /// The contract, [`contracts::Message::TYPE`]. It decides the routing key.
     pub message_type: Cow<'static, str>,
     /// The id of the flow. The first message of the flow sets it, and later messages copy it.
     pub correlation_id: String,
@@ -51,6 +51,11 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
+    /// Returns the routing key on a topic exchange.
+    pub(crate) fn routing_key(&self) -> Cow<'_, str> {
+        routing_key(&self.envelope.message_type)
+    }
+
     /// Returns the first message of a flow, sent now under a new id.
     #[must_use]
     pub fn first<M: Message>(message: &M, app_id: &'static str) -> Self {

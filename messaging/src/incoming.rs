@@ -38,7 +38,7 @@ impl Incoming {
     #[must_use]
     pub fn from_outgoing(message: &crate::Outgoing) -> Self {
         let crate::Outgoing { exchange, envelope, body } = message;
-        let routing_key = envelope.message_type.as_ref().into();
+        let routing_key = message.routing_key().as_ref().into();
         let mut delivery = Delivery::mock(1, (*exchange).into(), routing_key, false, body.clone());
         delivery.properties = envelope.properties();
         Self::from(delivery)

@@ -174,7 +174,7 @@ impl Session {
     ) -> Result<PublishOutcome, SessionError> {
         let publications = copies.iter().map(|(routing_key, copy)| Publication {
             exchange,
-            routing_key,
+            routing_key: routing_key.as_str().into(),
             properties: copy.properties.clone(),
             body: &copy.body,
         });

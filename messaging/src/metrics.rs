@@ -162,7 +162,7 @@ impl MessagingMetrics {
         metrics
     }
 
-    /// Counts the messages of a batch that was published. `routing_key` replaces their types, and is not a label.
+    /// Counts the messages of a batch that was published. `routing_key` replaces the keys of their types, and is not a label.
     pub(crate) fn published(
         &self,
         batch: &[Outgoing],
@@ -177,7 +177,7 @@ impl MessagingMetrics {
             messaging_destination_name: message.exchange,
             messaging_rabbitmq_destination_routing_key: routing_key
                 .is_none()
-                .then(|| message.envelope.message_type.clone()),
+                .then(|| message.routing_key().into_owned().into()),
             error_type: outcome.error_type(),
         };
         // Most batches have one type and one outcome.

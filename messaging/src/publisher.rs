@@ -1,6 +1,6 @@
 //! Publishing: pipelined, mandatory, and with a confirmed outcome for every message.
 
-use std::{collections::HashSet, time::Duration};
+use std::{borrow::Cow, collections::HashSet, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use lapin::{
@@ -41,14 +41,14 @@ impl PublishOutcome {
 /// One message in the terms of AMQP.
 pub(crate) struct Publication<'a> {
     pub(crate) exchange: &'a str,
-    pub(crate) routing_key: &'a str,
+    pub(crate) routing_key: Cow<'a, str>,
     pub(crate) properties: BasicProperties,
     pub(crate) body: &'a [u8],
 }
 
 impl Session {
-    /// Publishes a batch, waits for all confirms, and returns the outcomes in the order of the messages. The routing
-    /// key of each message is its type.
+    /// Publishes a batch, waits for all confirms, and returns the outcomes in the order of the messages. The type of
+    /// each message decides its routing key, see [`contracts::operations::routing_key`].
     ///
     /// While the broker blocks publishers because of a memory or disk alarm, the wait has no timeout.
     ///
@@ -81,7 +81,7 @@ impl Session {
         let mut span = batch.first().and_then(|message| publish_span(message.exchange, routing_key, created));
         let publications = batch.iter().map(|message| Publication {
             exchange: message.exchange,
-            routing_key: routing_key.unwrap_or(&message.envelope.message_type),
+            routing_key: routing_key.map_or_else(|| message.routing_key(), Cow::Borrowed),
             properties: message.envelope.properties(),
             body: &message.body,
         });
@@ -164,7 +164,7 @@ impl Session {
 async fn send(channel: &Channel, publication: Publication<'_>) -> lapin::Result<PublisherConfirm> {
     let Publication { exchange, routing_key, properties, body } = publication;
     let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-    channel.basic_publish(exchange.into(), routing_key.into(), options, body, properties).await
+    channel.basic_publish(exchange.into(), routing_key.as_ref().into(), options, body, properties).await
 }
 
 /// Returns the `message_id`s of the returned messages of a batch.

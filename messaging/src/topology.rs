@@ -142,13 +142,15 @@ impl Session {
         if is_new {
             sleep(QUEUE_NAME_FLUSH_DELAY).await;
         }
+        let former = queue.former_binding_keys();
         let routes = self
             .declare(&[
                 Declaration::Exchange(queue.dead_letter_exchange, ExchangeKind::Direct),
                 Declaration::Binding(&dead_letters, queue.dead_letter_exchange, queue.name),
                 Declaration::Exchange(queue.exchange, ExchangeKind::Topic),
                 Declaration::Binding(queue.name, queue.exchange, &queue.binding_key()),
-                Declaration::NoBinding(queue.name, queue.exchange, queue.routing_key),
+                Declaration::NoBinding(queue.name, queue.exchange, &former[0]),
+                Declaration::NoBinding(queue.name, queue.exchange, &former[1]),
             ])
             .await?;
         let replays = self.bind_to_replays(queue).await?;
@@ -263,8 +265,8 @@ enum Declaration<'a> {
     Queue(&'a str, FieldTable),
     /// A queue, an exchange, and a routing key.
     Binding(&'a str, &'a str, &'a str),
-    /// The absence of a binding. An earlier release bound the messages without their probes. With both bindings, a
-    /// probe would not show that the one of the messages is missing, or the reverse.
+    /// The absence of a binding of an earlier release. With two bindings, a probe would not show that the one of the
+    /// messages is missing, or the reverse.
     NoBinding(&'a str, &'a str, &'a str),
 }
 

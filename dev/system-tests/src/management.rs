@@ -144,7 +144,7 @@ impl Management {
     /// Removes a binding, if it exists.
     pub async fn unbind(&self, queue: &str, exchange: &str, routing_key: &str) -> anyhow::Result<()> {
         // The API encodes the key once more than the address does.
-        let key = routing_key.replace('#', "%2523");
+        let key = routing_key.replace('*', "%252A");
         self.delete(&format!("bindings/{{}}/e/{exchange}/q/{queue}/{key}")).await
     }
 

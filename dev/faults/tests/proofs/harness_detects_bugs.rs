@@ -80,10 +80,10 @@ const RETURNED_IS_DELIVERED: Mutation = Mutation {
         ),
         // The requests for replays disappear as well. Otherwise a replay would repair the loss.
         (
-            "routing_key: routing_key.unwrap_or(&message.envelope.message_type),",
+            "routing_key: routing_key.map_or_else(|| message.routing_key(), Cow::Borrowed),",
             "routing_key: match &*message.envelope.message_type {
-                \"web-store.replay-customers.v1\" if IS_SELECTED => \"nothing\",
-                message_type => routing_key.unwrap_or(message_type),
+                \"web-store.replay-customers.v1\" if IS_SELECTED => \"nothing\".into(),
+                _ => routing_key.map_or_else(|| message.routing_key(), Cow::Borrowed),
             },",
         ),
     ],
