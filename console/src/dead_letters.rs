@@ -12,16 +12,15 @@ use std::process::ExitCode;
 use access::Secret;
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use readers::{connections::Brokers, marketing::Marketing};
 use service_kit::write_stdout;
 use sqlx::mysql::MySqlConnectOptions;
 use tokio::try_join;
 use uuid::Uuid;
 
 use crate::{
-    connections::Brokers,
     inventory::{self, FoundLetter, Place},
     journal::{Action, Event, Journal},
-    marketing::Marketing,
     operator::Operator,
 };
 use operation::{Operation, Outcome};

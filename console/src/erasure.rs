@@ -11,19 +11,21 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use chrono::Utc;
+use readers::{
+    connections::{Brokers, Connections},
+    marketing::Marketing,
+    web_store::WebStore,
+};
 use service_kit::{parse_seconds, write_stdout};
 use uuid::Uuid;
 
 use crate::{
-    connections::{Brokers, Connections},
     dead_letters::operation::Operation,
     inventory,
     journal::{Action, Event, Journal},
-    marketing::Marketing,
     operator::Operator,
     reconcile::Sources,
     subject::{Letters, Search, Subject, find_letters, parse_address},
-    web_store::WebStore,
 };
 use certificate::{Certificate, CustomerState, RemovedLetter};
 use request::{Passage, Progress};

@@ -3,20 +3,22 @@
 use std::{collections::BTreeMap, process::ExitCode};
 
 use chrono::{DateTime, Utc};
+use readers::{
+    connections::Connections,
+    marketing::{Marketing, ReceivedRow},
+    web_store::WebStore,
+};
 use serde::Serialize;
 use serde_json::Value;
 use service_kit::write_stdout;
 use uuid::Uuid;
 
 use crate::{
-    connections::Connections,
     dead_letters::output::Shown,
     inventory::FoundLetter,
     journal::{Event, Journal},
-    marketing::{Marketing, ReceivedRow},
     operator::Operator,
     subject::{Letters, Search, Subject, parse_address},
-    web_store::WebStore,
 };
 
 /// Prints everything that is stored about a person, as JSON

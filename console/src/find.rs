@@ -21,13 +21,12 @@ use uuid::Uuid;
 
 pub(crate) use messages::command_id;
 
-use crate::{
+use readers::{
     connections::{Brokers, Connections},
-    journal::Event,
-    operator::Operator,
-    reconcile::Sources,
     web_store::{Extent, WebStore},
 };
+
+use crate::{journal::Event, operator::Operator, reconcile::Sources};
 use letters::Wanted;
 use lookup::Found;
 use servers::Servers;

@@ -5,12 +5,12 @@ use std::mem;
 use anyhow::Context;
 use contracts::topology::Queue;
 use messaging::{BrokerUrl, Incoming};
-
-use crate::{
+use readers::{
     connections::{Brokers, work_queues},
-    letter::Letter,
     letter_queue,
 };
+
+use crate::letter::Letter;
 
 /// The queue that keeps the originals of discarded and edited letters.
 pub(crate) const KEPT: &str = "console.kept";

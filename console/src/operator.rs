@@ -4,12 +4,10 @@ use std::env;
 
 use anyhow::Context;
 use clap::Args;
+use readers::connections::Brokers;
 use uuid::Uuid;
 
-use crate::{
-    connections::Brokers,
-    journal::{Event, Journal},
-};
+use crate::journal::{Event, Journal};
 
 #[derive(Debug, Args)]
 pub(crate) struct Operator {

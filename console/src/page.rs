@@ -39,16 +39,14 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::{Stream, StreamExt, stream};
+use readers::connections::Connections;
 use service_kit::{
     HealthCheck, HttpLimits, HttpMetrics, Logging, MetricsEndpoint, Stylesheet, health, metrics_registry,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    connections::Connections,
-    reconcile::{self, Sources},
-};
+use crate::reconcile::{self, Sources};
 use access::Access;
 use facts::Facts;
 use operations::Operations;

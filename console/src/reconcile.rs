@@ -28,10 +28,11 @@ pub(crate) use search::Search;
 pub use sources::Sources;
 pub(crate) use unlocated::Window;
 
-use crate::{
+use readers::{
     marketing::Marketing,
     web_store::{self, WebStore},
 };
+
 use comparison::compare_page;
 use output::Output;
 

@@ -13,12 +13,13 @@ use uuid::Uuid;
 pub(crate) use letters::{Letters, find_letters};
 pub(crate) use mention::mentions;
 
-use crate::{
+use readers::{
     connections::Connections,
-    find::command_id,
     marketing::{Marketing, ReceivedRow},
     web_store::{Version, WebStore},
 };
+
+use crate::find::command_id;
 
 /// Parses the e-mail address of a person.
 ///

@@ -13,14 +13,16 @@ use contracts::{
     topology::Queue,
 };
 use messaging::{PublishOutcome, QueueState, Session};
+use readers::{
+    connections::{Brokers, work_queues},
+    letter_queue::lock,
+};
 use serde::Serialize;
 use service_kit::write_stdout;
 use uuid::Uuid;
 
 use crate::{
-    connections::{Brokers, work_queues},
     journal::{Event, Journal},
-    letter_queue::lock,
     operator::Operator,
 };
 

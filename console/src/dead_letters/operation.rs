@@ -12,15 +12,14 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use messaging::{HeldQueue, Incoming, MessageCopy, PublishOutcome, Session};
+use readers::{connections::Brokers, letter_queue};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::{
-    connections::Brokers,
     inventory::{self, KEPT, Place},
     journal::{Action, EXCHANGE, Event, Journal, SelectedLetter, hash},
     letter::{DEAD_LETTERS, KEPT_BY, KEPT_FROM, Letter, LetterId},
-    letter_queue,
 };
 
 /// The letters in one entry of the journal.

@@ -12,6 +12,10 @@ use contracts::{
 };
 use marketing::{customer::Customer, subscriptions::SUBSCRIPTIONS};
 use messaging::{Incoming, Outgoing, Rejection};
+use readers::{
+    connections::work_queues,
+    marketing::{Marketing, Row},
+};
 use serde::Serialize;
 use serde_json::Value;
 use transformer::flows::FLOWS;
@@ -19,10 +23,8 @@ use uuid::Uuid;
 use web_store::{check_erase_request, check_replay_request};
 
 use crate::{
-    connections::work_queues,
     inventory::FoundLetter,
     letter::Letter,
-    marketing::{Marketing, Row},
     mask::{mask, mask_body, mask_quotes},
 };
 

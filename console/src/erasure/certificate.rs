@@ -3,16 +3,14 @@
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use readers::{
+    marketing::{Marketing, Row},
+    web_store::{Version, WebStore},
+};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{
-    inventory::FoundLetter,
-    letter::Letter,
-    marketing::{Marketing, Row},
-    reconcile::QueueObservation,
-    web_store::{Version, WebStore},
-};
+use crate::{inventory::FoundLetter, letter::Letter, reconcile::QueueObservation};
 
 /// The source of the customers that the Web Store can erase.
 const WEB_STORE: &str = "web-store";

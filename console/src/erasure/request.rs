@@ -6,17 +6,14 @@ use anyhow::ensure;
 use chrono::{SubsecRound, Utc};
 use contracts::EraseCustomer;
 use messaging::{BrokerUrl, Outgoing, PublishOutcome, Session};
+use readers::{marketing::Marketing, web_store::WebStore};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout_at},
 };
 use uuid::Uuid;
 
-use crate::{
-    marketing::Marketing,
-    reconcile::{Flow, QueueObservation, Sources, monitor},
-    web_store::WebStore,
-};
+use crate::reconcile::{Flow, QueueObservation, Sources, monitor};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 

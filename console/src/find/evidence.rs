@@ -2,6 +2,10 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use readers::{
+    marketing::Marketing,
+    web_store::{Customer, WebStore},
+};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -12,11 +16,7 @@ use super::{
     letters::{self, CustomerLetter, Wanted},
     servers::Servers,
 };
-use crate::{
-    marketing::Marketing,
-    reconcile::{Comparison, Flow, QueueObservation, Search, State, Window, monitor},
-    web_store::{Customer, WebStore},
-};
+use crate::reconcile::{Comparison, Flow, QueueObservation, Search, State, Window, monitor};
 
 /// The time in which each consumer sends several reports.
 const REPORTS_TIMEOUT: Duration = Duration::from_secs(3);

@@ -2,6 +2,10 @@
 
 use std::collections::HashSet;
 
+use readers::{
+    marketing::{Marketing, ReceivedRow},
+    web_store::{Erased, Replay, Version, WebStore},
+};
 use uuid::Uuid;
 
 use super::{
@@ -13,9 +17,7 @@ use super::{
 };
 use crate::{
     journal::{Entry, SelectedLetter},
-    marketing::{Marketing, ReceivedRow},
     reconcile::{QueueObservation, State},
-    web_store::{Erased, Replay, Version, WebStore},
 };
 
 /// The facts about one customer.

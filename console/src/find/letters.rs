@@ -4,16 +4,15 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::Context;
 use messaging::Incoming;
+use readers::{connections::Brokers, web_store::Version};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::{messages::command_id, servers::Unreadable};
 use crate::{
-    connections::Brokers,
     inventory,
     letter::{KEPT_BY, Letter},
     reconcile::{DeadLetter, may_contain},
-    web_store::Version,
 };
 
 /// A letter that concerns a customer of the search.

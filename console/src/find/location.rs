@@ -1,6 +1,10 @@
 //! The current location of a customer's newest version, and the rules by which the facts show it.
 
 use chrono::{DateTime, Utc};
+use readers::{
+    marketing::ReceivedRow,
+    web_store::{Erased, Outbox, Version},
+};
 use serde::Serialize;
 
 use super::{
@@ -11,9 +15,7 @@ use super::{
 };
 use crate::{
     journal::Action,
-    marketing::ReceivedRow,
     reconcile::{self, QueueObservation},
-    web_store::{Erased, Outbox, Version},
 };
 
 /// The state of a customer, as the output names it.
@@ -255,12 +257,12 @@ fn candidates<'a>(
 #[cfg(test)]
 mod tests {
     use contracts::topology::MARKETING_CREATE_CUSTOMER;
+    use readers::web_store::Version;
 
     use super::{Location, State};
     use crate::{
         find::history::{Environment, History},
         reconcile::{self, QueueObservation},
-        web_store::Version,
     };
 
     fn history(version: i64, state: Option<(i64, reconcile::State)>) -> History {

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use readers::web_store::Extent;
 use uuid::Uuid;
 
 use super::{
@@ -9,7 +10,6 @@ use super::{
     messages::command_id,
     servers::Servers,
 };
-use crate::web_store::Extent;
 
 /// The maximum of customers in one report.
 const MAX_CUSTOMERS: usize = 100;

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
+use readers::connections::Brokers;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::servers::Servers;
-use crate::{
-    connections::Brokers,
-    journal::{Action, Entry, Event, Journal, SelectedLetter},
-};
+use crate::journal::{Action, Entry, Event, Journal, SelectedLetter};
 
 /// An operation of an operator, with the letters of one customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,6 +1,10 @@
 //! The report about customers.
 
 use chrono::{DateTime, Utc};
+use readers::{
+    marketing::ReceivedRow,
+    web_store::{Outbox, Replay, Version},
+};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -12,11 +16,7 @@ use super::{
     operations::Operation,
     sentence::Sentence,
 };
-use crate::{
-    marketing::ReceivedRow,
-    mask::mask,
-    web_store::{Outbox, Replay, Version},
-};
+use crate::mask::mask;
 
 /// The report of a search.
 #[derive(Debug, Serialize)]

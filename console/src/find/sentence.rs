@@ -1,6 +1,10 @@
 //! The sentence about a location: the version, the place, since when, why, and the next step.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use readers::{
+    marketing::ReceivedRow,
+    web_store::{Erased, Outbox, Version},
+};
 use uuid::Uuid;
 
 use super::{
@@ -8,11 +12,7 @@ use super::{
     letters::CustomerLetter,
     location::Location,
 };
-use crate::{
-    marketing::ReceivedRow,
-    reconcile::QueueObservation,
-    web_store::{Erased, Outbox, Version},
-};
+use crate::reconcile::QueueObservation;
 
 /// The age at which an event in the outbox is late. The relay publishes it within about a second.
 const LATE: TimeDelta = TimeDelta::seconds(10);
@@ -254,6 +254,7 @@ fn start(queue: &QueueObservation) -> String {
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
+    use readers::web_store::{Outbox, Replay, Version};
     use uuid::Uuid;
 
     use super::Sentence;
@@ -263,7 +264,6 @@ mod tests {
             location::Location,
         },
         reconcile::State,
-        web_store::{Outbox, Replay, Version},
     };
 
     fn next(history: &History, location: &Location<'_>) -> Option<String> {

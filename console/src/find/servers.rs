@@ -1,6 +1,8 @@
 //! The servers that a search reads. One that cannot be read is noted, and the search goes on without it.
 
-use crate::{marketing::Marketing, reconcile::Sources, web_store::WebStore};
+use readers::{marketing::Marketing, web_store::WebStore};
+
+use crate::reconcile::Sources;
 
 /// The connections of a search.
 pub(super) struct Servers<'a> {

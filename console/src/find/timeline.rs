@@ -1,6 +1,7 @@
 //! The facts about a customer as lines, in the order of their times.
 
 use chrono::{DateTime, Utc};
+use readers::web_store::{Outbox, Replay};
 
 use super::{
     letters::CustomerLetter,
@@ -8,7 +9,6 @@ use super::{
     report::{CustomerReport, RowReport, VersionReport},
     sentence::time,
 };
-use crate::web_store::{Outbox, Replay};
 
 type Line = (Option<DateTime<Utc>>, String);
 

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use axum::{Form, extract::State, http::StatusCode, response::Response};
+use readers::web_store::Extent;
 use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::{App, user::User, view};
-use crate::{
-    find::{Query, search},
-    web_store::Extent,
-};
+use crate::find::{Query, search};
 
 /// The time to wait for evidence about a message on the way.
 const PATIENCE: Duration = Duration::from_secs(2);

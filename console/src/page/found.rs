@@ -6,6 +6,7 @@ use anyhow::Context;
 use axum::{http::StatusCode, response::Response};
 use chrono::Utc;
 use messaging::Incoming;
+use readers::marketing::Marketing;
 use tokio::time::timeout;
 
 use super::{
@@ -16,7 +17,6 @@ use crate::{
     dead_letters::prediction::{Prediction, predict},
     inventory::{FoundLetter, Place},
     letter::{Letter, LetterId},
-    marketing::Marketing,
 };
 
 /// The letters on one page. An operation that the page starts applies to the listed letters only.

@@ -9,6 +9,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
+use readers::connections::work_queues;
 use serde::Deserialize;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -22,7 +23,6 @@ use super::{
     view::{self, EditPage, GroupPage},
 };
 use crate::{
-    connections::work_queues,
     dead_letters::edit::{compact, readable},
     inventory,
     journal::{Action, Event, Journal},

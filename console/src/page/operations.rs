@@ -14,6 +14,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
+use readers::connections::Connections;
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout, timeout_at},
@@ -22,7 +23,6 @@ use uuid::Uuid;
 
 use super::{sampler::Sampler, user::User, view};
 use crate::{
-    connections::Connections,
     dead_letters::operation::{Operation, Outcome},
     journal::{Action, Journal},
     letter::Letter,

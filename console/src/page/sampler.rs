@@ -20,6 +20,11 @@ use anyhow::Context;
 use chrono::Utc;
 use contracts::topology::{QUEUES, Queue};
 use futures_util::future::join_all;
+use readers::{
+    connections::Connections,
+    marketing::Marketing,
+    web_store::{ACTIVITY_PERIOD, WebStore},
+};
 use reqwest::Url;
 use tokio::{
     join,
@@ -36,13 +41,7 @@ use super::{
     objective::Tally,
     records::Records,
 };
-use crate::{
-    connections::Connections,
-    journal::Journal,
-    marketing::Marketing,
-    reconcile::watch::Metrics,
-    web_store::{ACTIVITY_PERIOD, WebStore},
-};
+use crate::{journal::Journal, reconcile::watch::Metrics};
 
 /// The interval of all sources.
 const INTERVAL: Duration = Duration::from_secs(1);

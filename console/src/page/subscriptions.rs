@@ -10,14 +10,12 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use contracts::operations::SubscriptionState;
+use readers::connections::work_queues;
 use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::{App, access::Change, letters::text, user::User, view};
-use crate::{
-    connections::work_queues,
-    subscriptions::{change, read},
-};
+use crate::subscriptions::{change, read};
 
 /// The time limit of reading or changing the states. It is shorter than the time limit of a request.
 const TIMEOUT: Duration = Duration::from_secs(8);

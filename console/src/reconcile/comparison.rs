@@ -2,12 +2,11 @@
 
 use std::{cmp::Ordering, iter::Peekable, mem, slice};
 
-use uuid::Uuid;
-
-use crate::{
+use readers::{
     marketing::{CustomerRows, Marketing},
     web_store::{Customer, WebStore},
 };
+use uuid::Uuid;
 
 /// The result of comparing one customer with Marketing's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

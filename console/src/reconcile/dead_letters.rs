@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use contracts::{CreateCustomer, CustomerRegistered, Message};
 use messaging::Incoming;
+use readers::letter_queue;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{flow, report::DeadLetterCounts, sources::Sources};
-use crate::letter_queue;
 
 /// The version that a registration creates.
 const FIRST_VERSION: i64 = 1;

@@ -13,6 +13,7 @@ use std::{convert::Infallible, time::Duration};
 use anyhow::Context;
 use contracts::topology::{MARKETING_COMMANDS, QUEUES, Queue, WEB_STORE_EVENTS};
 use messaging::{BrokerUrl, QueueState, Session, StatusReports};
+use readers::connections::Brokers;
 use serde::Serialize;
 use tokio::{
     sync::watch,
@@ -20,7 +21,6 @@ use tokio::{
 };
 
 use super::sources::Sources;
-use crate::connections::Brokers;
 use passage::Passage;
 
 /// The interval in which the monitor reads the depths of the queues.

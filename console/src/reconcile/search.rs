@@ -3,6 +3,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use readers::{marketing::Marketing, web_store::WebStore};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -13,7 +14,6 @@ use super::{
     comparison::compare_customers, dead_letters, flow::Flow, report::DeadLetterCounts, sources::Sources,
     unlocated::Window,
 };
-use crate::{marketing::Marketing, web_store::WebStore};
 
 /// Delays before the outbox is read. On a healthy system all customers arrive meanwhile.
 const INITIAL_DELAYS: [Duration; 4] = [

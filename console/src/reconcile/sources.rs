@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use readers::connections::Connections;
 use service_kit::parse_seconds;
-
-use crate::connections::Connections;
 
 /// The two databases, the brokers, and the limits of reading them.
 #[derive(Debug, Clone, clap::Args)]

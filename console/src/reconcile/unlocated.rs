@@ -1,9 +1,9 @@
 //! Customers that differ between both tables, and whose events are not in the outbox.
 
+use readers::web_store::Customer;
 use uuid::Uuid;
 
 use super::{comparison::Comparison, dead_letters::DeadLetter, report::State};
-use crate::web_store::Customer;
 
 /// The maximum of customers in one window. Each takes 48 bytes.
 pub(crate) const MAX_WINDOW: usize = 100_000;
@@ -174,13 +174,11 @@ impl Unlocated {
 #[cfg(test)]
 mod tests {
     use chrono::Utc;
+    use readers::web_store::Customer;
     use uuid::Uuid;
 
     use super::Window;
-    use crate::{
-        reconcile::{comparison::Comparison, dead_letters::DeadLetter, report::State},
-        web_store::Customer,
-    };
+    use crate::reconcile::{comparison::Comparison, dead_letters::DeadLetter, report::State};
 
     fn customer(id: u128, version: i64) -> Customer {
         Customer { id: Uuid::from_u128(id), version, since: Utc::now(), in_outbox: false }

@@ -15,6 +15,10 @@ use std::{convert::Infallible, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use prometheus_client::registry::Registry;
+use readers::{
+    marketing::Marketing,
+    web_store::{Customer, WebStore, first_id, time},
+};
 use service_kit::{FailureLog, serve_metrics};
 use tokio::{
     net::TcpListener,
@@ -30,10 +34,6 @@ use super::{
     flow::{self, Flow},
     report::State,
     sources::Sources,
-};
-use crate::{
-    marketing::Marketing,
-    web_store::{Customer, WebStore, first_id, time},
 };
 pub(crate) use metrics::Metrics;
 use replay::{Lost, Replays};

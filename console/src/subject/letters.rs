@@ -2,17 +2,15 @@
 
 use contracts::topology::ERASURE_QUEUES;
 use messaging::Incoming;
+use readers::{connections::Brokers, marketing::Marketing, web_store::WebStore};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::Subject;
 use crate::{
-    connections::Brokers,
     inventory::{self, FoundLetter},
     letter::Letter,
-    marketing::Marketing,
     reconcile::DeadLetter,
-    web_store::WebStore,
 };
 
 /// The letters of a person, each with its message.

@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, convert::Infallible};
 use contracts::topology::{QUEUES, Queue};
 use futures_util::future::try_join_all;
 use messaging::{BrokerUrl, QueueState, Session, StatusReports};
+use readers::connections::work_queues;
 use tokio::time::Instant;
 
 use super::{Sampler, keep_reading};
-use crate::{connections::work_queues, page::history::History};
+use crate::page::history::History;
 
 struct Broker {
     session: Session,

@@ -3,14 +3,14 @@
 use std::{collections::HashMap, convert::Infallible};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use readers::{
+    marketing::Marketing,
+    web_store::{Registration, WebStore, first_id},
+};
 use uuid::Uuid;
 
 use super::{STATEMENT_LIMIT, Sampler, keep_reading};
-use crate::{
-    marketing::Marketing,
-    page::objective::{LIMIT, Objective, PERIOD, Tally},
-    web_store::{Registration, WebStore, first_id},
-};
+use crate::page::objective::{LIMIT, Objective, PERIOD, Tally};
 
 /// The registrations that are compared in one reading.
 const PAGE: u32 = 1000;

@@ -3,13 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use readers::web_store::Customer;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{
-    reconcile::{comparison::Comparison, flow::Flow},
-    web_store::Customer,
-};
+use crate::reconcile::{comparison::Comparison, flow::Flow};
 
 /// The maximum of suspects. Each takes about 100 bytes. Beyond it, the checks wait.
 const MAX_SUSPECTS: usize = 100_000;
@@ -190,14 +188,12 @@ mod tests {
     use std::time::Duration;
 
     use chrono::{TimeDelta, Utc};
+    use readers::web_store::Customer;
     use tokio::time::Instant;
     use uuid::Uuid;
 
     use super::{Evidence, INITIAL_PAUSE, OVERDUE, Suspects};
-    use crate::{
-        reconcile::{comparison::Comparison, flow::Flow},
-        web_store::Customer,
-    };
+    use crate::reconcile::{comparison::Comparison, flow::Flow};
 
     const MISSING: Comparison = Comparison::Different { marketing: None };
 

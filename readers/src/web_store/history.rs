@@ -12,17 +12,23 @@ const MAX_REPLAYS: i64 = 20;
 
 /// A version of a customer, with the message id of its event.
 #[derive(Debug, Clone, FromRow)]
-pub(crate) struct Version {
-    pub(crate) customer_id: Uuid,
+pub struct Version {
+    /// The id of the customer.
+    pub customer_id: Uuid,
     /// Numbers grow with each change, but not by 1.
-    pub(crate) number: i64,
-    pub(crate) name: String,
-    pub(crate) email: String,
-    pub(crate) marketing_consent: bool,
-    pub(crate) registered_at: DateTime<Utc>,
-    /// `None` for the registration.
-    pub(crate) changed_at: Option<DateTime<Utc>>,
-    pub(crate) message_id: Uuid,
+    pub number: i64,
+    /// The name; personal data.
+    pub name: String,
+    /// The e-mail address; personal data.
+    pub email: String,
+    /// Whether the customer agrees to e-mails of Marketing.
+    pub marketing_consent: bool,
+    /// The time of the registration, by the Web Store's clock.
+    pub registered_at: DateTime<Utc>,
+    /// The time of the change, or `None` for the registration.
+    pub changed_at: Option<DateTime<Utc>>,
+    /// The id of its event.
+    pub message_id: Uuid,
     #[sqlx(flatten)]
     outbox: OutboxColumns,
 }
@@ -38,34 +44,38 @@ struct OutboxColumns {
 
 /// An event in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Outbox {
-    pub(crate) queued_at: DateTime<Utc>,
+pub struct Outbox {
+    /// The time at which the event came into the outbox.
+    pub queued_at: DateTime<Utc>,
     /// The number of publishes that the broker refused.
-    pub(crate) attempts: i32,
+    pub attempts: i32,
     /// The time of the next attempt. `None` if the broker never refused the event.
-    pub(crate) retry_at: Option<DateTime<Utc>>,
+    pub retry_at: Option<DateTime<Utc>>,
     /// `returned` (no queue has the event) or `nacked` (a queue refused it).
-    pub(crate) last_refusal: Option<String>,
+    pub last_refusal: Option<String>,
 }
 
 impl Version {
     /// Returns the time at which the version was accepted.
-    pub(crate) fn since(&self) -> DateTime<Utc> {
+    #[must_use]
+    pub fn since(&self) -> DateTime<Utc> {
         self.changed_at.unwrap_or(self.registered_at)
     }
 
     /// Returns the row of the outbox, or `None` if the event has left.
-    pub(crate) fn outbox(&self) -> Option<Outbox> {
+    #[must_use]
+    pub fn outbox(&self) -> Option<Outbox> {
         let OutboxColumns { queued_at, attempts, retry_at, last_refusal } = self.outbox.clone();
         let attempts = attempts.unwrap_or_default();
         Some(Outbox { queued_at: queued_at?, attempts, retry_at, last_refusal })
     }
 }
 
-#[cfg(test)]
+#[cfg(feature = "test-util")]
 impl Version {
     /// Returns a registration whose event has left the outbox.
-    pub(crate) fn registered(number: i64) -> Self {
+    #[must_use]
+    pub fn registered(number: i64) -> Self {
         let outbox = OutboxColumns { queued_at: None, attempts: None, retry_at: None, last_refusal: None };
         Self {
             customer_id: Uuid::nil(),
@@ -83,24 +93,31 @@ impl Version {
 
 /// A replay that sends, or has sent, events of a customer again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
-pub(crate) struct Replay {
-    pub(crate) id: Uuid,
+pub struct Replay {
+    /// The id of the replay.
+    pub id: Uuid,
     /// The receiving queue.
-    pub(crate) queue: String,
+    pub queue: String,
     /// `running`, `completed`, or `failed`.
-    pub(crate) state: String,
-    pub(crate) reason: Option<String>,
-    pub(crate) requested_at: DateTime<Utc>,
-    pub(crate) ended_at: Option<DateTime<Utc>>,
+    pub state: String,
+    /// The reason of a failure.
+    pub reason: Option<String>,
+    /// The time of the request.
+    pub requested_at: DateTime<Utc>,
+    /// The time of the end, or `None` while the replay runs.
+    pub ended_at: Option<DateTime<Utc>>,
     /// Whether it is a replay of all customers.
-    pub(crate) is_of_all: bool,
+    pub is_of_all: bool,
     /// Whether the broker has confirmed the customer's events.
-    pub(crate) has_passed: bool,
+    pub has_passed: bool,
 }
 
 impl WebStore {
     /// Returns all versions of those of `customers` that exist, by customer and version.
-    pub(crate) async fn versions(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<Version>> {
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn versions(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<Version>> {
         let select =
             "SELECT customer_id, version::bigint AS number, name, email, marketing_consent, registered_at,
                 changed_at, message_id, queued_at, attempts, retry_at, last_refusal
@@ -111,7 +128,10 @@ impl WebStore {
 
     /// Returns the newest replays that include a customer, oldest first. `registered` and `changed` are the times of the
     /// first and the newest version.
-    pub(crate) async fn replays(
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn replays(
         &mut self,
         customer: Uuid,
         registered: DateTime<Utc>,

@@ -39,32 +39,37 @@ pub struct Brokers {
 
 impl Brokers {
     /// Returns the broker of the Web Store.
-    pub(crate) fn source(&self) -> &BrokerUrl {
+    #[must_use]
+    pub fn source(&self) -> &BrokerUrl {
         &self.broker_url
     }
 
     /// Returns the broker of Marketing.
-    pub(crate) fn target(&self) -> &BrokerUrl {
+    #[must_use]
+    pub fn target(&self) -> &BrokerUrl {
         self.target_broker_url.as_ref().unwrap_or(&self.broker_url)
     }
 
     /// Returns each broker once.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &BrokerUrl> {
+    pub fn all(&self) -> impl Iterator<Item = &BrokerUrl> {
         [&self.broker_url].into_iter().chain(&self.target_broker_url)
     }
 
     /// Returns the environment variable with the URL of one of these brokers.
-    pub(crate) fn variable(&self, broker: &BrokerUrl) -> &'static str {
+    #[must_use]
+    pub fn variable(&self, broker: &BrokerUrl) -> &'static str {
         if ptr::eq(broker, self.source()) { "BROKER_URL" } else { "TARGET_BROKER_URL" }
     }
 
     /// Returns the sentence about a broker that cannot be read.
-    pub(crate) fn remedy(variable: &str) -> String {
+    #[must_use]
+    pub fn remedy(variable: &str) -> String {
         format!("the broker cannot be read; check that it runs and that {variable} leads to it")
     }
 
     /// Returns the broker with a queue: the one of the application whose exchange the queue is bound to.
-    pub(crate) fn of(&self, queue: &Queue) -> &BrokerUrl {
+    #[must_use]
+    pub fn of(&self, queue: &Queue) -> &BrokerUrl {
         let exchanges = [WEB_STORE_EVENTS, WEB_STORE_COMMANDS, WEB_STORE_ERASURES];
         let is_source = exchanges.contains(&queue.exchange);
         if is_source { self.source() } else { self.target() }
@@ -72,6 +77,6 @@ impl Brokers {
 }
 
 /// Returns all queues with a consumer, in the order of the messages' way.
-pub(crate) fn work_queues() -> impl Iterator<Item = &'static Queue> {
+pub fn work_queues() -> impl Iterator<Item = &'static Queue> {
     QUEUES.iter().chain(REQUEST_QUEUES).chain(ERASURE_QUEUES)
 }

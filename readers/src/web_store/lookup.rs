@@ -30,7 +30,7 @@ struct VersionEvent {
 
 /// The versions that a search for a message reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Extent {
+pub enum Extent {
     /// The newest registrations and changes, by an index.
     Recent,
     /// All versions, page by page.
@@ -40,14 +40,20 @@ pub(crate) enum Extent {
 impl WebStore {
     /// Returns the customers with an e-mail address, which differs at most in case. The index of the addresses is
     /// unique.
-    pub(crate) async fn with_email(&mut self, email: &str) -> anyhow::Result<Vec<Uuid>> {
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn with_email(&mut self, email: &str) -> anyhow::Result<Vec<Uuid>> {
         let select = r#"SELECT id FROM customers WHERE lower(email COLLATE "C") = lower($1 COLLATE "C")"#;
         DATABASE.query(sqlx::query_scalar(select).bind(email).fetch_all(&mut self.0)).await
     }
 
     /// Returns the customer of an event, by indexes only: an event in the outbox, a registration, or the newest change
     /// of a customer.
-    pub(crate) async fn of_event(&mut self, message_id: Uuid) -> anyhow::Result<Option<Uuid>> {
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn of_event(&mut self, message_id: Uuid) -> anyhow::Result<Option<Uuid>> {
         let select = "SELECT (body::json ->> 'customer_id')::uuid FROM outbox WHERE message_id = $1";
         let waiting = sqlx::query_scalar(select).bind(message_id).fetch_optional(&mut self.0);
         if let Some(customer) = DATABASE.query(waiting).await? {
@@ -70,7 +76,10 @@ impl WebStore {
 
     /// Returns the customer with an event for which `is_wanted` holds. It receives the message id, and whether the event
     /// is a registration.
-    pub(crate) async fn find_event(
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn find_event(
         &mut self,
         extent: Extent,
         is_wanted: impl Fn(Uuid, bool) -> bool,

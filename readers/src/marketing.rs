@@ -19,13 +19,15 @@ const DATABASE: Name = Name { database: "Marketing's database", variable: "MARKE
 
 /// The rows with one customer's id. They are counted, so reconciliation does not rely on a primary key.
 #[derive(Debug, FromRow)]
-pub(crate) struct CustomerRows {
-    pub(crate) customer_id: String,
-    pub(crate) count: i64,
+pub struct CustomerRows {
+    /// The id, as the column has it.
+    pub customer_id: String,
+    /// The number of rows.
+    pub count: i64,
     /// The highest version.
-    pub(crate) version: i64,
+    pub version: i64,
     /// The number of these rows whose source is the Web Store.
-    pub(crate) from_web_store: i64,
+    pub from_web_store: i64,
 }
 
 /// The columns of [`CustomerRows`].
@@ -35,65 +37,85 @@ const ROWS: &str = "SELECT customer_id, COUNT(*) AS count, CAST(MAX(version) AS 
 
 /// A row of the table `customers`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
-pub(crate) struct Row {
-    pub(crate) customer_id: String,
-    pub(crate) full_name: String,
-    pub(crate) email_address: String,
-    pub(crate) email_opt_in: bool,
-    pub(crate) source: String,
-    pub(crate) customer_since: NaiveDateTime,
-    pub(crate) version: u32,
-    pub(crate) changed_at: Option<NaiveDateTime>,
+pub struct Row {
+    /// The id of the customer.
+    pub customer_id: String,
+    /// The name; personal data.
+    pub full_name: String,
+    /// The e-mail address; personal data.
+    pub email_address: String,
+    /// Whether the customer agrees to e-mails of Marketing.
+    pub email_opt_in: bool,
+    /// The application that the customer comes from.
+    pub source: String,
+    /// The time of the registration, in UTC.
+    pub customer_since: NaiveDateTime,
+    /// The version of the details. A higher one replaces a lower one.
+    pub version: u32,
+    /// The time of the last change in UTC, or `None` after the registration.
+    pub changed_at: Option<NaiveDateTime>,
 }
 
 impl Row {
     /// Returns whether the row is of a forgotten customer, and has no details.
-    pub(crate) fn is_forgotten(&self) -> bool {
+    #[must_use]
+    pub fn is_forgotten(&self) -> bool {
         self.version == FORGOTTEN_VERSION
     }
 }
 
 impl CustomerRows {
     /// Returns whether Marketing has forgotten the customer.
-    pub(crate) fn is_forgotten(&self) -> bool {
+    #[must_use]
+    pub fn is_forgotten(&self) -> bool {
         self.version == i64::from(FORGOTTEN_VERSION)
     }
 }
 
 /// A row with the time at which Marketing inserted it.
 #[derive(Debug, Clone, Serialize, FromRow)]
-pub(crate) struct ReceivedRow {
+pub struct ReceivedRow {
+    /// The row.
     #[serde(flatten)]
     #[sqlx(flatten)]
-    pub(crate) row: Row,
-    pub(crate) received_at: NaiveDateTime,
+    pub row: Row,
+    /// The time of the insert, in UTC by the clock of Marketing's database.
+    pub received_at: NaiveDateTime,
 }
 
 /// Recent rows of Marketing, for the page.
 #[derive(Debug, Clone, FromRow)]
-pub(crate) struct Arrivals {
+pub struct Arrivals {
     /// Rows that were inserted in the last 5 seconds, up to 100,000.
-    pub(crate) arrived: i64,
+    pub arrived: i64,
     /// The age of the newest row in microseconds.
-    pub(crate) last_arrival_age: Option<i64>,
+    pub last_arrival_age: Option<i64>,
     /// The newest customer of the Web Store among the last 100 rows.
-    pub(crate) newest: Option<String>,
+    pub newest: Option<String>,
 }
 
-pub(crate) struct Marketing(MySqlConnection);
+/// A read-only session at Marketing's database.
+pub struct Marketing(MySqlConnection);
 
 /// A stream of rows in the order of the ids.
-pub(crate) struct Rows<'a>(BoxStream<'a, sqlx::Result<CustomerRows>>);
+pub struct Rows<'a>(BoxStream<'a, sqlx::Result<CustomerRows>>);
 
 impl Rows<'_> {
     /// Returns the rows of the next customer.
-    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<CustomerRows>> {
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn next(&mut self) -> anyhow::Result<Option<CustomerRows>> {
         DATABASE.query(self.0.try_next()).await
     }
 }
 
 impl Marketing {
-    pub(crate) async fn connect(database: &Secret<MySqlConnectOptions>) -> anyhow::Result<Self> {
+    /// Connects with a limit of 50 s for each statement.
+    ///
+    /// # Errors
+    /// Returns an error if there is no connection after 10 s. It names the database and the remedy.
+    pub async fn connect(database: &Secret<MySqlConnectOptions>) -> anyhow::Result<Self> {
         // MySQL and MariaDB each run only one of the comments, because the limit has another name there:
         // https://mariadb.com/docs/server/reference/sql-statements/comment-syntax
         let settings = format!(
@@ -111,7 +133,10 @@ impl Marketing {
     }
 
     /// Limits each statement to this time on the server.
-    pub(crate) async fn limit_statements(&mut self, limit: Duration) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn limit_statements(&mut self, limit: Duration) -> anyhow::Result<()> {
         let milliseconds = limit.as_millis();
         let seconds = limit.as_secs_f64();
         let settings = format!(
@@ -121,7 +146,10 @@ impl Marketing {
     }
 
     /// Returns the recent rows. The cost does not depend on the number of rows.
-    pub(crate) async fn arrivals(&mut self) -> anyhow::Result<Arrivals> {
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn arrivals(&mut self) -> anyhow::Result<Arrivals> {
         let select = "SELECT
                 (SELECT COUNT(*) FROM (
                     SELECT 1 FROM customers WHERE received_at >= UTC_TIMESTAMP(6) - INTERVAL 5 SECOND LIMIT 100000
@@ -136,7 +164,7 @@ impl Marketing {
 
     /// Streams the rows with ids after `after` and up to `last`, by id. Without `last` there is no upper limit.
     /// The ids are text that sorts as UUIDs do.
-    pub(crate) fn rows(&mut self, after: Uuid, last: Option<Uuid>) -> Rows<'_> {
+    pub fn rows(&mut self, after: Uuid, last: Option<Uuid>) -> Rows<'_> {
         let select = format!(
             "{ROWS} WHERE customer_id > ? AND customer_id <= ? GROUP BY customer_id ORDER BY customer_id"
         );
@@ -147,7 +175,10 @@ impl Marketing {
     }
 
     /// Returns the rows of `customers`, by id. Customers without a row are left out.
-    pub(crate) async fn read(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<(Uuid, CustomerRows)>> {
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn read(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<(Uuid, CustomerRows)>> {
         if customers.is_empty() {
             return Ok(Vec::new());
         }
@@ -165,10 +196,10 @@ impl Marketing {
 
     /// Returns the times at which the rows of up to a few thousand customers were inserted. Customers without a row are
     /// left out.
-    pub(crate) async fn arrivals_of(
-        &mut self,
-        customers: &[Uuid],
-    ) -> anyhow::Result<Vec<(Uuid, DateTime<Utc>)>> {
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn arrivals_of(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<(Uuid, DateTime<Utc>)>> {
         if customers.is_empty() {
             return Ok(Vec::new());
         }
@@ -186,7 +217,10 @@ impl Marketing {
     }
 
     /// Returns the rows of up to a few thousand customers. Customers without a row are left out.
-    pub(crate) async fn customers(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<Row>> {
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn customers(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<Row>> {
         if customers.is_empty() {
             return Ok(Vec::new());
         }
@@ -203,7 +237,10 @@ impl Marketing {
     }
 
     /// Returns the rows of customers, each with its time, by customer.
-    pub(crate) async fn received(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<ReceivedRow>> {
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn received(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<ReceivedRow>> {
         if customers.is_empty() {
             return Ok(Vec::new());
         }
@@ -223,7 +260,10 @@ impl Marketing {
     /// Returns up to `limit` customers with an e-mail address, which differs at most in case.
     ///
     /// The index of the addresses consists of segments of about 65,536 rows. The query searches each of them.
-    pub(crate) async fn with_email(&mut self, email: &str, limit: usize) -> anyhow::Result<Vec<Uuid>> {
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn with_email(&mut self, email: &str, limit: usize) -> anyhow::Result<Vec<Uuid>> {
         let newest = sqlx::query_scalar("SELECT MAX(search_segment) FROM customers").fetch_one(&mut self.0);
         let newest: Option<u32> = DATABASE.query(newest).await?;
         let segments: Vec<_> = (0..=newest.unwrap_or(0)).map(|segment| segment.to_string()).collect();
@@ -244,7 +284,10 @@ impl Marketing {
 
     /// Returns the time in seconds after which the server deletes its binary logs, where 0 means never. Returns `None` if
     /// it writes none.
-    pub(crate) async fn binlog_seconds(&mut self) -> anyhow::Result<Option<i64>> {
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn binlog_seconds(&mut self) -> anyhow::Result<Option<i64>> {
         let select = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_expire_logs_seconds')";
         let variables: Vec<(String, String)> =
             DATABASE.query(sqlx::query_as(select).fetch_all(&mut self.0)).await?;
@@ -255,7 +298,10 @@ impl Marketing {
     }
 
     /// Returns whether the server is read-only for the services.
-    pub(crate) async fn is_read_only(&mut self) -> anyhow::Result<bool> {
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn is_read_only(&mut self) -> anyhow::Result<bool> {
         let select = sqlx::query_scalar("SELECT UPPER(CAST(@@GLOBAL.read_only AS CHAR)) NOT IN ('0', 'OFF')");
         let is_read_only: i64 = DATABASE.query(select.fetch_one(&mut self.0)).await?;
         Ok(is_read_only != 0)

@@ -20,7 +20,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// Returns an error if the broker cannot be read, or if another console reads the queue for minutes.
-pub(crate) async fn hold(broker: &BrokerUrl, queue: &str) -> anyhow::Result<Option<HeldQueue>> {
+pub async fn hold(broker: &BrokerUrl, queue: &str) -> anyhow::Result<Option<HeldQueue>> {
     let hold = async {
         let session = Session::open(broker, "console").await?;
         lock(&session, queue).await?;
@@ -39,7 +39,7 @@ pub(crate) async fn hold(broker: &BrokerUrl, queue: &str) -> anyhow::Result<Opti
 ///
 /// # Errors
 /// Returns an error if the session broke, or if another console uses it for minutes.
-pub(crate) async fn lock(session: &Session, queue: &str) -> anyhow::Result<()> {
+pub async fn lock(session: &Session, queue: &str) -> anyhow::Result<()> {
     let deadline = Instant::now() + LOCK_TIMEOUT;
     while !session.lock(&format!("console.lock.{queue}")).await? {
         ensure!(Instant::now() < deadline, "another console uses it; try again later");
@@ -53,11 +53,7 @@ pub(crate) async fn lock(session: &Session, queue: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Returns the errors of [`hold`].
-pub(crate) async fn peek(
-    broker: &BrokerUrl,
-    queue: &str,
-    mut visit: impl FnMut(&Incoming),
-) -> anyhow::Result<()> {
+pub async fn peek(broker: &BrokerUrl, queue: &str, mut visit: impl FnMut(&Incoming)) -> anyhow::Result<()> {
     let Some(mut held) = hold(broker, queue).await? else { return Ok(()) };
     let read = async {
         while let Some(letter) = held.next().await? {

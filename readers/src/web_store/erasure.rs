@@ -10,22 +10,30 @@ use super::{DATABASE, WebStore};
 
 /// A customer that the Web Store has erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, FromRow)]
-pub(crate) struct Erased {
-    pub(crate) customer_id: Uuid,
-    pub(crate) erased_at: DateTime<Utc>,
+pub struct Erased {
+    /// The id, which remains.
+    pub customer_id: Uuid,
+    /// The time of the erasure, by the Web Store's clock.
+    pub erased_at: DateTime<Utc>,
 }
 
 /// The settings of Postgres that limit how long its log of changes keeps old rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
-pub(crate) struct LogSettings {
-    pub(crate) archive_mode: String,
-    pub(crate) max_wal_size: String,
-    pub(crate) checkpoint_timeout: String,
+pub struct LogSettings {
+    /// Whether the server copies its log to an archive: `off`, `on`, or `always`.
+    pub archive_mode: String,
+    /// The size of the log at which a checkpoint starts, with its unit.
+    pub max_wal_size: String,
+    /// The longest time between two checkpoints, with its unit.
+    pub checkpoint_timeout: String,
 }
 
 impl WebStore {
     /// Returns those of `customers` that were erased, by id.
-    pub(crate) async fn erased(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<Erased>> {
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn erased(&mut self, customers: &[Uuid]) -> anyhow::Result<Vec<Erased>> {
         let select = "SELECT customer_id, erased_at FROM erased_customers
             WHERE customer_id = ANY ($1) ORDER BY customer_id";
         DATABASE.query(sqlx::query_as(select).bind(customers).fetch_all(&mut self.0)).await
@@ -34,7 +42,10 @@ impl WebStore {
     /// Returns all rows about a customer as JSON, each with its table, in the order of the messages' way.
     ///
     /// The key to the details is left out: it is no data about the person, and its reader could change them.
-    pub(crate) async fn stored(&mut self, customer: Uuid) -> anyhow::Result<Vec<(String, Value)>> {
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn stored(&mut self, customer: Uuid) -> anyhow::Result<Vec<(String, Value)>> {
         let select = "SELECT 'customers', to_jsonb(customers) - 'edit_key' FROM customers WHERE id = $1
             UNION ALL
             SELECT 'customer_versions', to_jsonb(customer_versions)
@@ -51,7 +62,10 @@ impl WebStore {
     }
 
     /// Returns the settings of the server's log of changes.
-    pub(crate) async fn log_settings(&mut self) -> anyhow::Result<LogSettings> {
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn log_settings(&mut self) -> anyhow::Result<LogSettings> {
         let select = "SELECT current_setting('archive_mode') AS archive_mode,
             current_setting('max_wal_size') AS max_wal_size,
             current_setting('checkpoint_timeout') AS checkpoint_timeout";
