@@ -16,6 +16,7 @@ use readers::{
     marketing::Marketing,
     web_store::WebStore,
 };
+use reconciliation::Sources;
 use service_kit::{parse_seconds, write_stdout};
 use uuid::Uuid;
 
@@ -24,7 +25,6 @@ use crate::{
     inventory,
     journal::{Action, Event, Journal},
     operator::Operator,
-    reconcile::Sources,
     subject::{Letters, Search, Subject, find_letters, parse_address},
 };
 use certificate::{Certificate, CustomerState, RemovedLetter};

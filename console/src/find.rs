@@ -25,8 +25,9 @@ use readers::{
     connections::{Brokers, Connections},
     web_store::{Extent, WebStore},
 };
+use reconciliation::Sources;
 
-use crate::{journal::Event, operator::Operator, reconcile::Sources};
+use crate::{journal::Event, operator::Operator};
 use letters::Wanted;
 use lookup::Found;
 use servers::Servers;

@@ -40,13 +40,13 @@ use axum::{
 };
 use futures_util::{Stream, StreamExt, stream};
 use readers::connections::Connections;
+use reconciliation::Sources;
 use service_kit::{
     HealthCheck, HttpLimits, HttpMetrics, Logging, MetricsEndpoint, Stylesheet, health, metrics_registry,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::reconcile::{self, Sources};
 use access::Access;
 use facts::Facts;
 use operations::Operations;
@@ -116,7 +116,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let metrics_listener = metrics.bind().await?;
     let shutdown = service_kit::shutdown_on_signal()?;
     let mut registry = metrics_registry(env!("CARGO_PKG_VERSION"));
-    let watch_metrics = reconcile::watch::Metrics::register(&mut registry);
+    let watch_metrics = reconciliation::watch::Metrics::register(&mut registry);
     let http_metrics = HttpMetrics::register(&mut registry);
 
     let connections = sources.connections.clone();
@@ -135,7 +135,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let limits = http.with_proxies(&access_proxies);
     let serving = service_kit::serve(listener, router, limits, &shutdown);
     let metrics = (registry, watch_metrics);
-    let watching = reconcile::watch::watch(&sources, repair, metrics, metrics_listener, &shutdown);
+    let watching = reconciliation::watch::watch(&sources, repair, metrics, metrics_listener, &shutdown);
     let sampling = async {
         tokio::select! {
             never = sampler.run(|facts| drop(frames.send_replace(Arc::new(Frame::new(facts))))) => match never {},

@@ -7,10 +7,11 @@ use readers::{
     marketing::{Marketing, Row},
     web_store::{Version, WebStore},
 };
+use reconciliation::QueueObservation;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{inventory::FoundLetter, letter::Letter, reconcile::QueueObservation};
+use crate::{inventory::FoundLetter, letter::Letter};
 
 /// The source of the customers that the Web Store can erase.
 const WEB_STORE: &str = "web-store";

@@ -7,13 +7,12 @@ use chrono::{SubsecRound, Utc};
 use contracts::EraseCustomer;
 use messaging::{BrokerUrl, Outgoing, PublishOutcome, Session};
 use readers::{marketing::Marketing, web_store::WebStore};
+use reconciliation::{Flow, QueueObservation, Sources, monitor};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout_at},
 };
 use uuid::Uuid;
-
-use crate::reconcile::{Flow, QueueObservation, Sources, monitor};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 

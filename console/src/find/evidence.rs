@@ -6,6 +6,7 @@ use readers::{
     marketing::Marketing,
     web_store::{Customer, WebStore},
 };
+use reconciliation::{Comparison, Flow, QueueObservation, Search, State, Window, monitor};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -16,7 +17,6 @@ use super::{
     letters::{self, CustomerLetter, Wanted},
     servers::Servers,
 };
-use crate::reconcile::{Comparison, Flow, QueueObservation, Search, State, Window, monitor};
 
 /// The time in which each consumer sends several reports.
 const REPORTS_TIMEOUT: Duration = Duration::from_secs(3);

@@ -6,6 +6,7 @@ use readers::{
     marketing::{Marketing, ReceivedRow},
     web_store::{Erased, Replay, Version, WebStore},
 };
+use reconciliation::{QueueObservation, State};
 use uuid::Uuid;
 
 use super::{
@@ -15,10 +16,7 @@ use super::{
     operations::{self, Operation},
     servers::Servers,
 };
-use crate::{
-    journal::{Entry, SelectedLetter},
-    reconcile::{QueueObservation, State},
-};
+use crate::journal::{Entry, SelectedLetter};
 
 /// The facts about one customer.
 #[derive(Debug, Default)]

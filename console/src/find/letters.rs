@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use anyhow::Context;
 use messaging::Incoming;
 use readers::{connections::Brokers, web_store::Version};
+use reconciliation::{DeadLetter, may_contain};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -12,7 +13,6 @@ use super::{messages::command_id, servers::Unreadable};
 use crate::{
     inventory,
     letter::{KEPT_BY, Letter},
-    reconcile::{DeadLetter, may_contain},
 };
 
 /// A letter that concerns a customer of the search.

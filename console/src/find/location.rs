@@ -5,6 +5,7 @@ use readers::{
     marketing::ReceivedRow,
     web_store::{Erased, Outbox, Version},
 };
+use reconciliation::QueueObservation;
 use serde::Serialize;
 
 use super::{
@@ -13,10 +14,7 @@ use super::{
     messages::queues,
     operations::Operation,
 };
-use crate::{
-    journal::Action,
-    reconcile::{self, QueueObservation},
-};
+use crate::journal::Action;
 
 /// The state of a customer, as the output names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -105,14 +103,14 @@ impl<'a> Location<'a> {
         if let Some(outbox) = newest.outbox() {
             return Self::Outbox(newest, outbox);
         }
-        if let (Some(reconcile::State::Ahead), Some(row)) = (state, row) {
+        if let (Some(reconciliation::State::Ahead), Some(row)) = (state, row) {
             return Self::Ahead(newest, row);
         }
         if let Some(letter) = letter_of(history, newest, false) {
             return Self::DeadLetter(newest, letter);
         }
         match state {
-            Some(reconcile::State::Missing | reconcile::State::Behind) => {
+            Some(reconciliation::State::Missing | reconciliation::State::Behind) => {
                 discarded(history, newest).unwrap_or(Self::Lost(newest, row))
             }
             Some(_) => earlier_event(history).unwrap_or_else(|| on_the_way(newest, environment)),
@@ -258,14 +256,12 @@ fn candidates<'a>(
 mod tests {
     use contracts::topology::MARKETING_CREATE_CUSTOMER;
     use readers::web_store::Version;
+    use reconciliation::QueueObservation;
 
     use super::{Location, State};
-    use crate::{
-        find::history::{Environment, History},
-        reconcile::{self, QueueObservation},
-    };
+    use crate::find::history::{Environment, History};
 
-    fn history(version: i64, state: Option<(i64, reconcile::State)>) -> History {
+    fn history(version: i64, state: Option<(i64, reconciliation::State)>) -> History {
         let versions = Some(vec![Version::registered(version)]);
         History { versions, rows: Some(Vec::new()), state, ..History::default() }
     }
@@ -280,7 +276,7 @@ mod tests {
 
     #[test]
     fn stalled_consumer_of_empty_queue_holds_message() {
-        let on_the_way = history(1, Some((1, reconcile::State::OnTheWay)));
+        let on_the_way = history(1, Some((1, reconciliation::State::OnTheWay)));
         for (ready, stalled, expected) in
             [(0, true, State::Held), (0, false, State::OnTheWay), (5, true, State::OnTheWay)]
         {
@@ -292,7 +288,7 @@ mod tests {
     #[test]
     fn version_without_evidence_is_unknown_and_newer_one_is_on_the_way() {
         let environment = environment(0, false);
-        let missing = reconcile::State::Missing;
+        let missing = reconciliation::State::Missing;
         for (state, expected) in [
             (None, State::Unknown),
             (Some((1, missing)), State::OnTheWay),

@@ -5,6 +5,7 @@ use readers::{
     marketing::ReceivedRow,
     web_store::{Erased, Outbox, Version},
 };
+use reconciliation::QueueObservation;
 use uuid::Uuid;
 
 use super::{
@@ -12,7 +13,6 @@ use super::{
     letters::CustomerLetter,
     location::Location,
 };
-use crate::reconcile::QueueObservation;
 
 /// The age at which an event in the outbox is late. The relay publishes it within about a second.
 const LATE: TimeDelta = TimeDelta::seconds(10);
@@ -255,15 +255,13 @@ fn start(queue: &QueueObservation) -> String {
 mod tests {
     use chrono::DateTime;
     use readers::web_store::{Outbox, Replay, Version};
+    use reconciliation::State;
     use uuid::Uuid;
 
     use super::Sentence;
-    use crate::{
-        find::{
-            history::{Environment, History},
-            location::Location,
-        },
-        reconcile::State,
+    use crate::find::{
+        history::{Environment, History},
+        location::Location,
     };
 
     fn next(history: &History, location: &Location<'_>) -> Option<String> {

@@ -1,8 +1,7 @@
 //! The servers that a search reads. One that cannot be read is noted, and the search goes on without it.
 
 use readers::{marketing::Marketing, web_store::WebStore};
-
-use crate::reconcile::Sources;
+use reconciliation::Sources;
 
 /// The connections of a search.
 pub(super) struct Servers<'a> {

@@ -25,6 +25,7 @@ use readers::{
     marketing::Marketing,
     web_store::{ACTIVITY_PERIOD, WebStore},
 };
+use reconciliation::watch::Metrics;
 use reqwest::Url;
 use tokio::{
     join,
@@ -41,7 +42,7 @@ use super::{
     objective::Tally,
     records::Records,
 };
-use crate::{journal::Journal, reconcile::watch::Metrics};
+use crate::journal::Journal;
 
 /// The interval of all sources.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -5,10 +5,9 @@ use std::{
     time::Duration,
 };
 
+use reconciliation::{Observer, Report, State};
 use tokio::time::Instant;
 use uuid::Uuid;
-
-use super::report::{Report, State};
 
 /// The size at which collected ids are written.
 const BUFFER: usize = 32 * 1024;
@@ -18,7 +17,7 @@ const TERMINAL_INTERVAL: Duration = Duration::from_millis(200);
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Receives the states of customers and the progress of a run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Output {
     /// The state whose ids are printed.
     ids: Option<State>,
@@ -42,22 +41,35 @@ impl Output {
         Self { ids, buffer: String::new(), progress }
     }
 
-    /// Notes the approximate number of customers.
-    pub(super) fn expect(&mut self, customers: u64) {
+    /// Prints the remaining ids.
+    ///
+    /// # Errors
+    /// Returns an error if standard output cannot be written, unless its reader has closed it.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        service_kit::write_stdout(&std::mem::take(&mut self.buffer))
+    }
+
+    /// Removes the line of progress from a terminal.
+    pub(super) fn end_progress(&mut self) {
+        if let Some(progress) = self.progress.take().filter(|progress| progress.is_terminal) {
+            progress.print("");
+        }
+    }
+}
+
+impl Observer for Output {
+    fn shows_progress(&self) -> bool {
+        self.progress.is_some()
+    }
+
+    fn expect(&mut self, customers: u64) {
         if let Some(progress) = &mut self.progress {
             progress.total = customers;
         }
     }
 
-    pub(super) fn shows_progress(&self) -> bool {
-        self.progress.is_some()
-    }
-
     /// Prints the id of a customer if its state is selected.
-    ///
-    /// # Errors
-    /// Returns an error if standard output cannot be written, unless its reader has closed it.
-    pub(super) fn add(&mut self, id: Uuid, state: State) -> io::Result<()> {
+    fn add(&mut self, id: Uuid, state: State) -> io::Result<()> {
         if self.ids == Some(state) {
             self.buffer.push_str(&id.to_string());
             self.buffer.push('\n');
@@ -68,16 +80,8 @@ impl Output {
         Ok(())
     }
 
-    /// Prints the remaining ids.
-    ///
-    /// # Errors
-    /// Returns the errors of [`Output::add`].
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        service_kit::write_stdout(&std::mem::take(&mut self.buffer))
-    }
-
     /// Prints the progress if the last line is old enough.
-    pub(super) fn report_progress(&mut self, report: &Report) {
+    fn report_progress(&mut self, report: &Report) {
         let Some(progress) = &mut self.progress else { return };
         let interval = if progress.is_terminal { TERMINAL_INTERVAL } else { LOG_INTERVAL };
         if progress.last_line.elapsed() >= interval {
@@ -87,13 +91,6 @@ impl Output {
             let total = progress.total.max(*customers);
             progress
                 .print(&format!("compared {customers} of about {total} customers, {arrived} have arrived"));
-        }
-    }
-
-    /// Removes the line of progress from a terminal.
-    pub(super) fn end_progress(&mut self) {
-        if let Some(progress) = self.progress.take().filter(|progress| progress.is_terminal) {
-            progress.print("");
         }
     }
 }

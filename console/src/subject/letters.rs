@@ -3,6 +3,7 @@
 use contracts::topology::ERASURE_QUEUES;
 use messaging::Incoming;
 use readers::{connections::Brokers, marketing::Marketing, web_store::WebStore};
+use reconciliation::DeadLetter;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -10,7 +11,6 @@ use super::Subject;
 use crate::{
     inventory::{self, FoundLetter},
     letter::Letter,
-    reconcile::DeadLetter,
 };
 
 /// The letters of a person, each with its message.

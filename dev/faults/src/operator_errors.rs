@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use console::reconcile::{Report, reconcile};
 use contracts::topology::{Queue, TRANSFORMER_CUSTOMER_REGISTERED};
+use reconciliation::{Report, reconcile};
 use stack::{
     command::{child_command, run_tool_with_input},
     service::Program,

@@ -10,7 +10,7 @@ pub mod metrics;
 pub mod operator;
 pub mod programs;
 pub mod prometheus;
-mod reconciliation;
+mod sources;
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 pub use environment::TestEnvironment;
 pub use management::{Management, Message, Queue};
-pub use reconciliation::reconciliation_sources;
+pub use sources::reconciliation_sources;
 
 /// A deadline for everything that normally takes less than a second, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);

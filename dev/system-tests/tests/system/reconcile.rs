@@ -2,11 +2,11 @@
 
 use std::{process::Stdio, time::Duration};
 
-use console::reconcile::{Report, Sources, reconcile};
 use contracts::{
     CustomerRegistered, Message,
     topology::{MARKETING_CREATE_CUSTOMER, TRANSFORMER_CUSTOMER_REGISTERED},
 };
+use reconciliation::{Report, Sources, reconcile};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, MySqlConnection};
 use stack::{ports::free_port, servers::Servers, service::Program};

@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::sources::Sources;
+use crate::sources::Sources;
 use passage::Passage;
 
 /// The interval in which the monitor reads the depths of the queues.
@@ -57,16 +57,17 @@ impl QueueObservation {
 
 /// The state of all queues.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Flow {
+pub struct Flow {
     /// Every message that left the outbox before this time has passed all queues.
     passed: Option<Instant>,
     /// The queues, in the order in which messages pass them. Empty before the first observation.
-    pub(crate) queues: Vec<QueueObservation>,
+    pub queues: Vec<QueueObservation>,
 }
 
 impl Flow {
     /// Returns whether every message that had left the outbox at `time` has passed all queues.
-    pub(crate) fn has_passed(&self, time: Instant) -> bool {
+    #[must_use]
+    pub fn has_passed(&self, time: Instant) -> bool {
         self.passed.is_some_and(|passed| passed >= time)
     }
 
@@ -80,7 +81,7 @@ impl Flow {
 ///
 /// # Errors
 /// Returns an error if a broker cannot be read.
-pub(crate) async fn monitor(sources: &Sources, flow: &watch::Sender<Flow>) -> anyhow::Result<Infallible> {
+pub async fn monitor(sources: &Sources, flow: &watch::Sender<Flow>) -> anyhow::Result<Infallible> {
     let mut brokers = vec![Broker::open(sources.connections.brokers.source(), "BROKER_URL").await?];
     if let Some(target) = &sources.connections.brokers.target_broker_url {
         brokers.push(Broker::open(target, "TARGET_BROKER_URL").await?);

@@ -7,7 +7,7 @@ use readers::web_store::Customer;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::reconcile::{comparison::Comparison, flow::Flow};
+use crate::{comparison::Comparison, flow::Flow};
 
 /// The maximum of suspects. Each takes about 100 bytes. Beyond it, the checks wait.
 const MAX_SUSPECTS: usize = 100_000;
@@ -193,7 +193,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::{Evidence, INITIAL_PAUSE, OVERDUE, Suspects};
-    use crate::reconcile::{comparison::Comparison, flow::Flow};
+    use crate::{comparison::Comparison, flow::Flow};
 
     const MISSING: Comparison = Comparison::Different { marketing: None };
 

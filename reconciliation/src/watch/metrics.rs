@@ -9,7 +9,7 @@ use prometheus_client::{
 use tokio::{sync::watch, time::Instant};
 
 use super::replay::Lost;
-use crate::reconcile::{
+use crate::{
     flow::{Flow, queues},
     report::State,
     sources::Sources,
@@ -17,7 +17,7 @@ use crate::reconcile::{
 
 /// The metrics of the watch. Clones share them.
 #[derive(Debug, Clone)]
-pub(crate) struct Metrics {
+pub struct Metrics {
     messages: Family<QueueLabel, Measurement>,
     in_flight: Family<QueueLabel, Measurement>,
     consumers: Family<QueueLabel, Measurement>,
@@ -31,12 +31,13 @@ pub(crate) struct Metrics {
 
 /// The result of a check.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Check {
-    pub(crate) at: Instant,
+pub struct Check {
+    /// The end of the check.
+    pub at: Instant,
     /// Customers that differ between the applications, also those on the way.
-    pub(crate) differing: usize,
+    pub differing: usize,
     /// Customers whose message is lost.
-    pub(crate) lost: usize,
+    pub lost: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,7 +47,7 @@ struct StateLabel {
 
 impl Metrics {
     /// Creates the metrics and registers them.
-    pub(crate) fn register(registry: &mut Registry) -> Self {
+    pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             messages: Family::default(),
             in_flight: Family::default(),
@@ -94,7 +95,8 @@ impl Metrics {
     }
 
     /// Returns the last check that read both databases.
-    pub(crate) fn last_check(&self) -> Option<Check> {
+    #[must_use]
+    pub fn last_check(&self) -> Option<Check> {
         *self.last_check.borrow()
     }
 

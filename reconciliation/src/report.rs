@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::flow::QueueObservation;
+use crate::flow::QueueObservation;
 
 /// The number of dead letters by queue and reason.
 pub type DeadLetterCounts = BTreeMap<String, BTreeMap<String, u64>>;

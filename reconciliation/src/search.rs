@@ -10,7 +10,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{
+use crate::{
     comparison::compare_customers, dead_letters, flow::Flow, report::DeadLetterCounts, sources::Sources,
     unlocated::Window,
 };
@@ -28,7 +28,7 @@ const READ_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_READ_INTERVAL: Duration = Duration::from_secs(8);
 
 /// Searches the customers of one window after the other.
-pub(crate) struct Search<'a> {
+pub struct Search<'a> {
     sources: &'a Sources,
     flow: watch::Receiver<Flow>,
     /// The remaining time of waiting for evidence in this run.
@@ -36,23 +36,26 @@ pub(crate) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub(crate) fn new(sources: &'a Sources, flow: watch::Receiver<Flow>) -> Self {
+    /// Returns a search that waits for evidence up to the patience of `sources`. It reads the observations in `flow`.
+    #[must_use]
+    pub fn new(sources: &'a Sources, flow: watch::Receiver<Flow>) -> Self {
         Self { sources, flow, patience: sources.patience }
     }
 
     /// Returns the last observation of the queues.
-    pub(crate) fn flow(&self) -> Flow {
+    #[must_use]
+    pub fn flow(&self) -> Flow {
         self.flow.borrow().clone()
     }
 
     /// Waits for the first observation of the queues.
-    pub(crate) async fn wait_for_observation(&mut self) {
+    pub async fn wait_for_observation(&mut self) {
         // The sender lives as long as the search.
         let _ = self.flow.wait_for(|flow| !flow.queues.is_empty()).await;
     }
 
     /// Waits until all consumers report the messages that they hold, for up to `limit`.
-    pub(crate) async fn wait_for_reports(&mut self, limit: Duration) {
+    pub async fn wait_for_reports(&mut self, limit: Duration) {
         let _ = timeout(limit, self.flow.wait_for(Flow::is_observable)).await;
     }
 
@@ -72,7 +75,10 @@ impl<'a> Search<'a> {
 
     /// Follows the messages of a window through the outbox and the queues. Returns whether all messages that had left
     /// the outbox before have passed the queues. The dead letters are read next.
-    pub(crate) async fn follow(
+    ///
+    /// # Errors
+    /// Returns an error if a database cannot be read.
+    pub async fn follow(
         &mut self,
         window: &mut Window,
         web_store: &mut WebStore,
@@ -91,7 +97,10 @@ impl<'a> Search<'a> {
     }
 
     /// Compares the window again, after the dead letters. A message that has moved on meanwhile is found here.
-    pub(crate) async fn compare_again(
+    ///
+    /// # Errors
+    /// Returns an error if a database cannot be read.
+    pub async fn compare_again(
         &self,
         window: &mut Window,
         web_store: &mut WebStore,

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 /// The result of comparing one customer with Marketing's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Comparison {
+pub enum Comparison {
     /// Marketing has exactly this version.
     Arrived,
     /// Marketing has more than one row.
@@ -26,7 +26,8 @@ pub(crate) enum Comparison {
 
 impl Comparison {
     /// Compares a version of the Web Store with Marketing's rows.
-    pub(crate) fn new(version: i64, rows: Option<&CustomerRows>) -> Self {
+    #[must_use]
+    pub fn new(version: i64, rows: Option<&CustomerRows>) -> Self {
         match rows {
             Some(rows) if rows.count > 1 => Self::Duplicated,
             Some(rows) if rows.is_forgotten() => Self::Forgotten,

@@ -28,14 +28,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{
+use crate::{
     comparison::{Comparison, compare_customers, compare_page},
     dead_letters,
     flow::{self, Flow},
     report::State,
     sources::Sources,
 };
-pub(crate) use metrics::Metrics;
+pub use metrics::{Check, Metrics};
 use replay::{Lost, Replays};
 use suspects::{Evidence, Suspects};
 
@@ -68,7 +68,7 @@ const RETRY_DELAY: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// Returns an error if the listener of the metrics fails.
-pub(crate) async fn watch(
+pub async fn watch(
     sources: &Sources,
     repair: bool,
     (registry, metrics): (Registry, Metrics),

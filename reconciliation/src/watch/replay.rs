@@ -9,7 +9,7 @@ use contracts::{
 use messaging::{BrokerUrl, Outgoing, PublishOutcome, Session};
 use uuid::Uuid;
 
-use crate::reconcile::report::State;
+use crate::report::State;
 
 /// The maximum of ids in one line of the log.
 const MAX_LOGGED_IDS: usize = 20;
@@ -133,7 +133,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::{Group, Lost, command};
-    use crate::reconcile::report::State;
+    use crate::report::State;
 
     #[test]
     fn customer_with_impossible_version_is_finally_requested_alone() {

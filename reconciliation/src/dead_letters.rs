@@ -10,23 +10,26 @@ use readers::letter_queue;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{flow, report::DeadLetterCounts, sources::Sources};
+use crate::{flow, report::DeadLetterCounts, sources::Sources};
 
 /// The version that a registration creates.
 const FIRST_VERSION: i64 = 1;
 
 /// A dead letter that concerns a customer.
 #[derive(Debug)]
-pub(crate) struct DeadLetter<'a> {
-    pub(crate) customer: Uuid,
+pub struct DeadLetter<'a> {
+    /// The id of the customer.
+    pub customer: Uuid,
     /// The version of the customer in the message, or `None` if the message does not show it.
-    pub(crate) version: Option<i64>,
-    pub(crate) reason: &'a str,
+    pub version: Option<i64>,
+    /// The code of the rejection, or `no-reason`.
+    pub reason: &'a str,
 }
 
 impl<'a> DeadLetter<'a> {
     /// Returns the customer and the version in a message of any type, or `None` if it names no customer.
-    pub(crate) fn of(message: &'a Incoming) -> Option<Self> {
+    #[must_use]
+    pub fn of(message: &'a Incoming) -> Option<Self> {
         #[derive(Deserialize)]
         struct Body {
             customer_id: Uuid,
@@ -53,7 +56,8 @@ impl<'a> DeadLetter<'a> {
 }
 
 /// Returns whether a letter may contain a version of its customer. `own` is the version that the letter shows.
-pub(crate) fn may_contain(own: Option<i64>, version: i64) -> bool {
+#[must_use]
+pub fn may_contain(own: Option<i64>, version: i64) -> bool {
     own.is_none_or(|own| own == version)
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use console::reconcile::Sources;
 use readers::connections::{Brokers, Connections};
+use reconciliation::Sources;
 use stack::connection_urls::ConnectionUrls;
 
 /// Returns the sources of a system on private servers, with the defaults of the command line.

@@ -3,7 +3,7 @@
 use readers::web_store::Customer;
 use uuid::Uuid;
 
-use super::{comparison::Comparison, dead_letters::DeadLetter, report::State};
+use crate::{comparison::Comparison, dead_letters::DeadLetter, report::State};
 
 /// The maximum of customers in one window. Each takes 48 bytes.
 pub(crate) const MAX_WINDOW: usize = 100_000;
@@ -24,14 +24,14 @@ pub(crate) struct Unlocated {
 
 /// Customers sorted by id. Large losses are settled in several windows, so the memory does not grow with them.
 #[derive(Debug, Default)]
-pub(crate) struct Window {
+pub struct Window {
     customers: Vec<Unlocated>,
     reasons: Vec<String>,
 }
 
 impl Window {
     /// Adds a customer. The ids must ascend.
-    pub(crate) fn push(&mut self, customer: &Customer, marketing: Option<i64>) {
+    pub fn push(&mut self, customer: &Customer, marketing: Option<i64>) {
         let Customer { id, version, .. } = *customer;
         self.customers.push(Unlocated { id, version, marketing, state: None, letter: None });
     }
@@ -46,12 +46,13 @@ impl Window {
     }
 
     /// Returns whether each customer has a state or a dead letter, so that no message needs to be followed.
-    pub(crate) fn is_explained(&self) -> bool {
+    #[must_use]
+    pub fn is_explained(&self) -> bool {
         self.customers.iter().all(|customer| customer.state.is_some() || customer.letter.is_some())
     }
 
     /// Returns the customers with their versions in the Web Store.
-    pub(crate) fn versions(&self) -> impl Iterator<Item = (Uuid, i64)> {
+    pub fn versions(&self) -> impl Iterator<Item = (Uuid, i64)> {
         self.customers.iter().map(|customer| (customer.id, customer.version))
     }
 
@@ -116,7 +117,7 @@ impl Window {
     }
 
     /// Notes a dead letter. It counts unless the customer arrives in spite of it.
-    pub(crate) fn dead_letter(&mut self, letter: &DeadLetter<'_>) {
+    pub fn dead_letter(&mut self, letter: &DeadLetter<'_>) {
         let Some(version) = self.version(letter.customer) else { return };
         if letter.explains(version) {
             let reason = self.reason(letter.reason);
@@ -149,7 +150,7 @@ impl Window {
 
     /// Returns the final state of each customer. `passed` is whether all messages have passed the queues: a customer
     /// without a state has lost its message then, and otherwise the message may be on its way.
-    pub(crate) fn finish(self, passed: bool) -> impl Iterator<Item = (Uuid, State, Option<String>)> {
+    pub fn finish(self, passed: bool) -> impl Iterator<Item = (Uuid, State, Option<String>)> {
         let Self { customers, reasons } = self;
         customers.into_iter().map(move |customer| {
             let reason = customer.letter.map(|index| reasons[usize::from(index)].clone());
@@ -178,7 +179,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::Window;
-    use crate::reconcile::{comparison::Comparison, dead_letters::DeadLetter, report::State};
+    use crate::{comparison::Comparison, dead_letters::DeadLetter, report::State};
 
     fn customer(id: u128, version: i64) -> Customer {
         Customer { id: Uuid::from_u128(id), version, since: Utc::now(), in_outbox: false }
