@@ -1,9 +1,7 @@
 //! `console dead-letters`: lists, checks, and moves rejected messages.
 
 pub(crate) mod edit;
-pub(crate) mod operation;
 pub(crate) mod output;
-pub(crate) mod prediction;
 mod selection;
 mod spool;
 
@@ -12,20 +10,20 @@ use std::process::ExitCode;
 use access::Secret;
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use dead_letters::{
+    inventory::{self, FoundLetter, Place},
+    journal::{Action, Event, Journal},
+    operation::{Operation, Outcome},
+    prediction::predict,
+};
 use readers::{connections::Brokers, marketing::Marketing};
 use service_kit::write_stdout;
 use sqlx::mysql::MySqlConnectOptions;
 use tokio::try_join;
 use uuid::Uuid;
 
-use crate::{
-    inventory::{self, FoundLetter, Place},
-    journal::{Action, Event, Journal},
-    operator::Operator,
-};
-use operation::{Operation, Outcome};
+use crate::operator::Operator;
 use output::Summary;
-use prediction::predict;
 use selection::Selection;
 use spool::Spool;
 

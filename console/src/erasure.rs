@@ -11,6 +11,11 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use chrono::Utc;
+use dead_letters::{
+    inventory,
+    journal::{Action, Event, Journal},
+    operation::Operation,
+};
 use readers::{
     connections::{Brokers, Connections},
     marketing::Marketing,
@@ -21,9 +26,6 @@ use service_kit::{parse_seconds, write_stdout};
 use uuid::Uuid;
 
 use crate::{
-    dead_letters::operation::Operation,
-    inventory,
-    journal::{Action, Event, Journal},
     operator::Operator,
     subject::{Letters, Search, Subject, find_letters, parse_address},
 };

@@ -3,6 +3,10 @@
 use std::{collections::BTreeMap, process::ExitCode};
 
 use chrono::{DateTime, Utc};
+use dead_letters::{
+    inventory::FoundLetter,
+    journal::{Event, Journal},
+};
 use readers::{
     connections::Connections,
     marketing::{Marketing, ReceivedRow},
@@ -15,8 +19,6 @@ use uuid::Uuid;
 
 use crate::{
     dead_letters::output::Shown,
-    inventory::FoundLetter,
-    journal::{Event, Journal},
     operator::Operator,
     subject::{Letters, Search, Subject, parse_address},
 };

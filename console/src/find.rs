@@ -21,13 +21,14 @@ use uuid::Uuid;
 
 pub(crate) use messages::command_id;
 
+use dead_letters::journal::Event;
 use readers::{
     connections::{Brokers, Connections},
     web_store::{Extent, WebStore},
 };
 use reconciliation::Sources;
 
-use crate::{journal::Event, operator::Operator};
+use crate::operator::Operator;
 use letters::Wanted;
 use lookup::Found;
 use servers::Servers;

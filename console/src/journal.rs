@@ -1,287 +1,154 @@
-//! The journal: what operators did, in a stream that keeps every entry.
-//!
-//! Entries are chained. Each contains the hash of the entry before it, so a modified, removed, or inserted entry shows.
-//! An entry names letters by their ids and hashes, and never contains a body.
-//!
-//! Two consoles may append simultaneously. The stream orders their entries. Only the first entry after its predecessor
-//! counts, and the other console appends its entry again. So the chain needs no lock.
+//! `console journal`: prints the entries, and verifies their chain.
 
-mod chain;
-mod command;
+use std::{fmt::Write, process::ExitCode};
 
-use std::{
-    fmt::{self, Display},
-    time::Duration,
-};
-
-use chrono::{DateTime, SubsecRound, Utc};
-use contracts::operations::SubscriptionState;
-use messaging::{BrokerUrl, MessageCopy, PublishOutcome, Session, StreamReader};
-use serde::{Deserialize, Serialize};
+use clap::Subcommand;
+use dead_letters::journal::{Entry, Event, Journal, Link};
+use messaging::BrokerUrl;
+use service_kit::write_stdout;
 use uuid::Uuid;
 
-use crate::letter::LetterId;
-
-pub(crate) use chain::{Link, hash};
-pub use command::Arguments;
-pub use command::run;
-pub(crate) use command::{describe, summarize};
-
-use chain::Chain;
-
-/// The stream of the entries.
-const JOURNAL: &str = "console.journal";
-
-/// The direct exchange of the console. It routes to a queue by the name of the queue.
-pub(crate) const EXCHANGE: &str = "console.moves";
-
-/// The header with the hash of an entry.
-const HASH: &str = "hash";
-
-/// The time in which an appended entry must come back from the stream.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A stream that delivers nothing for this time has been read to its end.
-const END_OF_STREAM: Duration = Duration::from_secs(1);
-
-/// One entry. Its JSON is the content of the hash.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Entry {
-    /// The hash of the previous entry, or zeros in the first one.
-    pub(crate) previous: String,
-    pub(crate) at: DateTime<Utc>,
-    pub(crate) operator: String,
-    pub(crate) operation: Uuid,
-    #[serde(flatten)]
-    pub(crate) event: Event,
+/// Prints what operators did
+///
+/// Each entry contains the hash of the entry before it, so `verify` detects a modified or removed entry. The exit status
+/// of `verify` is 0 if the chain is intact, 1 if it is broken, and 2 if the journal cannot be read.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
 }
 
-/// The content of an entry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
-pub(crate) enum Event {
-    /// The journal begins.
-    Created,
-    /// An operation begins. Entries with its letters follow, and it moves nothing before the last of them.
-    Started {
-        action: Action,
-        /// The arguments that selected the letters.
-        selection: String,
-        /// The number of letters.
-        letters: u64,
-        /// Letters per second.
-        rate: Option<u32>,
-        why: Option<String>,
-    },
-    /// A part of the letters of an operation.
-    Selected {
-        /// The queue that has the letters.
-        queue: String,
-        letters: Vec<SelectedLetter>,
-    },
-    /// An operator continued the operation.
-    Resumed,
-    /// An operator cancelled the operation. Letters that it has not moved stay.
-    Cancelled,
-    /// The operation moved all of its letters that were there.
-    Finished {
-        moved: u64,
-        /// Letters that were not there, because another operation had moved them.
-        absent: u64,
-    },
-    /// An operator edited a letter.
-    Edited {
-        /// The hash of the new body.
-        body: String,
-    },
-    /// An operator saw bodies with personal data.
-    Unmasked {
-        /// The arguments that selected the letters.
-        selection: String,
-        letters: u64,
-    },
-    /// An operator saw the personal data of customers.
-    UnmaskedCustomers { customers: Vec<Uuid> },
-    /// An operator exported the data of a person.
-    Exported {
-        customers: Vec<Uuid>,
-        /// The number of letters in the export.
-        letters: u64,
-        why: String,
-    },
-    /// The erasure of a person begins. After a restore of a database, it must be repeated for these customers.
-    ErasureStarted {
-        customers: Vec<Uuid>,
-        /// The number of letters at the start.
-        letters: u64,
-        why: String,
-    },
-    /// An erasure has reached its end.
-    ErasureFinished {
-        /// The number of removed letters.
-        letters: u64,
-        /// Whether nothing of the person remains.
-        is_complete: bool,
-    },
-    /// An operator paused, throttled, or resumed a subscription.
-    SubscriptionChanged {
-        queue: String,
-        #[serde(flatten)]
-        state: SubscriptionState,
-        why: Option<String>,
+#[derive(Debug, Clone, clap::Args)]
+struct Options {
+    /// Broker with the journal: `amqp://user:password@host:port/vhost`
+    #[arg(long, env = "BROKER_URL", value_name = "URL", hide_env_values = true)]
+    broker_url: BrokerUrl,
+    /// Only the entries of this operation
+    #[arg(long, value_name = "OPERATION")]
+    operation: Option<Uuid>,
+    /// Prints each entry as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Verifies the chain of the entries
+    Verify {
+        /// Broker with the journal: `amqp://user:password@host:port/vhost`
+        #[arg(long, env = "BROKER_URL", value_name = "URL", hide_env_values = true)]
+        broker_url: BrokerUrl,
+        /// A hash that an earlier run printed; detects that entries at the end are gone
+        #[arg(long, value_name = "HASH")]
+        contains: Option<String>,
     },
 }
 
-impl Event {
-    /// Returns the reason that the operator gave.
-    pub(crate) fn why(&self) -> Option<&str> {
-        match self {
-            Self::Started { why, .. } | Self::SubscriptionChanged { why, .. } => why.as_deref(),
-            _ => None,
+/// Runs the command. Returns the exit status that [`Arguments`] describes.
+///
+/// # Errors
+/// Returns an error if standard output cannot be written, unless its reader has closed it.
+pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let broker = match &arguments.command {
+        Some(Command::Verify { broker_url, .. }) => broker_url,
+        None => &arguments.options.broker_url,
+    };
+    let journal = match Journal::open(broker, "").await {
+        Ok(journal) => journal,
+        Err(error) => {
+            eprintln!("console: cannot read the journal: {error:#}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    match &arguments.command {
+        Some(Command::Verify { contains, .. }) => verify(&journal, contains.as_deref()),
+        None => {
+            print(&journal, &arguments.options)?;
+            Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-/// The effect of an operation on its letters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Action {
-    Retry,
-    Edit,
-    Discard,
-    Restore,
-    /// Removes letters for good, as a part of an erasure.
-    Erase,
-}
-
-impl Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Retry => "retry",
-            Self::Edit => "edit",
-            Self::Discard => "discard",
-            Self::Restore => "restore",
-            Self::Erase => "erase",
-        })
-    }
-}
-
-/// A letter in an entry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SelectedLetter {
-    pub(crate) letter: LetterId,
-    pub(crate) message_id: Option<String>,
-}
-
-/// The journal, read to its end, for one operator.
-pub(crate) struct Journal {
-    session: Session,
-    reader: StreamReader,
-    chain: Chain,
-    operator: String,
-}
-
-impl Journal {
-    /// Opens the journal, and creates it if it does not exist.
-    ///
-    /// # Errors
-    /// Returns an error if the broker cannot be reached, or if a permission is missing.
-    pub(crate) async fn open(broker: &BrokerUrl, operator: &str) -> anyhow::Result<Self> {
-        let session = Session::open(broker, "console journal").await?;
-        session.declare_direct_exchange(EXCHANGE).await?;
-        session.declare_stream(JOURNAL).await?;
-        anyhow::ensure!(session.bind_by_name(JOURNAL, EXCHANGE).await?, "the journal was deleted meanwhile");
-        let mut journal = Self::read(session, operator).await?;
-        if journal.chain.is_empty() {
-            journal.append(Uuid::now_v7(), Event::Created).await?;
-        }
-        Ok(journal)
-    }
-
-    /// Reads the journal, and returns `None` if it does not exist. This has no effect on the broker.
-    ///
-    /// # Errors
-    /// Returns an error if the broker cannot be reached, or if a permission is missing.
-    pub(crate) async fn read_existing(broker: &BrokerUrl) -> anyhow::Result<Option<Self>> {
-        let session = Session::open(broker, "console journal").await?;
-        if session.queue_state(JOURNAL).await?.is_none() {
-            return Ok(None);
-        }
-        Self::read(session, "").await.map(Some)
-    }
-
-    async fn read(session: Session, operator: &str) -> anyhow::Result<Self> {
-        let reader = session.read_stream(JOURNAL).await?;
-        let mut journal = Self { session, reader, chain: Chain::default(), operator: operator.to_owned() };
-        journal.read_until(END_OF_STREAM).await?;
-        Ok(journal)
-    }
-
-    /// Returns the links of the chain, in their order.
-    pub(crate) fn links(&self) -> &[Link] {
-        self.chain.links()
-    }
-
-    /// Returns the entries that count, in their order.
-    pub(crate) fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
-        self.links().iter().filter_map(Link::entry)
-    }
-
-    /// Returns the hash of the last entry.
-    pub(crate) fn last_hash(&self) -> &str {
-        self.chain.last_hash()
-    }
-
-    /// Returns whether a message of the journal has this hash.
-    pub(crate) fn contains(&self, hash: &str) -> bool {
-        self.chain.contains(hash)
-    }
-
-    /// Reads the entries that have arrived, without a wait.
-    ///
-    /// # Errors
-    /// Returns an error if the session broke.
-    pub(crate) async fn catch_up(&mut self) -> anyhow::Result<()> {
-        self.read_until(Duration::ZERO).await
-    }
-
-    /// Appends an entry. Returns after the entry has its place in the chain.
-    ///
-    /// # Errors
-    /// Returns an error if the session broke. The entry may still get its place.
-    pub(crate) async fn append(&mut self, operation: Uuid, event: Event) -> anyhow::Result<()> {
-        loop {
-            let entry = Entry {
-                previous: self.chain.last_hash().to_owned(),
-                at: Utc::now().trunc_subsecs(3),
-                operator: self.operator.clone(),
-                operation,
-                event: event.clone(),
-            };
-            let body = serde_json::to_vec(&entry)?;
-            let hash = chain::hash(&body);
-            let message = MessageCopy::new(body).with_header(HASH, &hash);
-            let published = self.session.publish_copies(EXCHANGE, &[(JOURNAL.to_owned(), message)]).await?;
-            anyhow::ensure!(
-                published == PublishOutcome::Confirmed,
-                "the broker refuses the journal: {published:?}"
-            );
-            // Another console may have been faster. Then the entry does not count.
-            while !self.chain.contains(&hash) {
-                let message = self.reader.next(READ_TIMEOUT).await?;
-                let message = message.ok_or_else(|| anyhow::anyhow!("the journal cannot be read"))?;
-                self.chain.push(message.body(), message.header(HASH));
-            }
-            if self.chain.counts(&hash) {
-                return Ok(());
-            }
+fn verify(journal: &Journal, contains: Option<&str>) -> anyhow::Result<ExitCode> {
+    let mut text = String::new();
+    let mut is_intact = true;
+    for (position, link) in journal.links().iter().enumerate() {
+        if let Link::Broken(reason) = link {
+            is_intact = false;
+            writeln!(text, "entry {position}: {reason}")?;
         }
     }
-
-    async fn read_until(&mut self, silence: Duration) -> anyhow::Result<()> {
-        while let Some(message) = self.reader.next(silence).await? {
-            self.chain.push(message.body(), message.header(HASH));
-        }
-        Ok(())
+    if let Some(hash) = contains.filter(|hash| !journal.contains(hash)) {
+        is_intact = false;
+        writeln!(text, "no entry has the hash {hash}: entries at the end are gone")?;
     }
+    let verdict = if is_intact { "intact" } else { "BROKEN" };
+    writeln!(text, "{} entries, {verdict}; the last hash is {}", journal.links().len(), journal.last_hash())?;
+    write_stdout(&text)?;
+    Ok(if is_intact { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(journal: &Journal, options: &Options) -> anyhow::Result<()> {
+    let mut text = String::new();
+    for entry in journal.entries() {
+        if options.operation.is_some_and(|operation| operation != entry.operation) {
+            continue;
+        }
+        if options.json {
+            writeln!(text, "{}", serde_json::to_string(entry)?)?;
+        } else {
+            let Entry { at, operator, operation, .. } = entry;
+            let at = at.format("%Y-%m-%d %H:%M:%S");
+            writeln!(text, "{at}  {operation}  {operator:12}  {}", describe(&entry.event))?;
+        }
+    }
+    Ok(write_stdout(&text)?)
+}
+
+/// Returns a sentence about an event, with its reason.
+pub(crate) fn describe(event: &Event) -> String {
+    let why = event.why().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{}{why}", summarize(event))
+}
+
+/// Returns a sentence about an event, without its reason.
+pub(crate) fn summarize(event: &Event) -> String {
+    match event {
+        Event::Created => "created the journal".to_owned(),
+        Event::Started { action, selection, letters, rate, .. } => {
+            let rate = rate.map(|rate| format!(" at {rate} per second")).unwrap_or_default();
+            format!("{action} {letters} letters ({selection}){rate}")
+        }
+        Event::Selected { queue, letters } => match &letters[..] {
+            [letter] => format!("selected {} of {queue}", letter.letter.short()),
+            letters => format!("selected {} letters of {queue}", letters.len()),
+        },
+        Event::Resumed => "resumed".to_owned(),
+        Event::Cancelled => "cancelled".to_owned(),
+        Event::Finished { moved, absent: 0 } => format!("finished: moved {moved}"),
+        Event::Finished { moved, absent } => format!("finished: moved {moved}, {absent} were not there"),
+        Event::Edited { body } => {
+            format!("edited; the new body has the hash {}", &body[..12.min(body.len())])
+        }
+        Event::SubscriptionChanged { queue, state, .. } => format!("{queue} is {state}"),
+        Event::Unmasked { selection, letters } => format!("saw {letters} letters unmasked ({selection})"),
+        Event::UnmaskedCustomers { customers } => format!("saw customers unmasked: {}", ids(customers)),
+        Event::Exported { customers, letters, why } => {
+            format!("exported customers {} with {letters} letters: {why}", ids(customers))
+        }
+        Event::ErasureStarted { customers, letters, why } => {
+            format!("erases customers {} with {letters} letters: {why}", ids(customers))
+        }
+        Event::ErasureFinished { letters, is_complete } => {
+            let rest = if *is_complete { "nothing remains" } else { "data remains" };
+            format!("erased, with {letters} letters; {rest}")
+        }
+    }
+}
+
+fn ids(customers: &[Uuid]) -> String {
+    customers.iter().map(Uuid::to_string).collect::<Vec<_>>().join(" ")
 }

@@ -4,10 +4,9 @@ use std::env;
 
 use anyhow::Context;
 use clap::Args;
+use dead_letters::journal::{Event, Journal};
 use readers::connections::Brokers;
 use uuid::Uuid;
-
-use crate::journal::{Event, Journal};
 
 #[derive(Debug, Args)]
 pub(crate) struct Operator {

@@ -12,6 +12,7 @@ use contracts::{
     operations::{OPERATIONS_SUBSCRIPTIONS, SubscriptionChange, SubscriptionState},
     topology::Queue,
 };
+use dead_letters::journal::{Event, Journal};
 use messaging::{PublishOutcome, QueueState, Session};
 use readers::{
     connections::{Brokers, work_queues},
@@ -21,10 +22,7 @@ use serde::Serialize;
 use service_kit::write_stdout;
 use uuid::Uuid;
 
-use crate::{
-    journal::{Event, Journal},
-    operator::Operator,
-};
+use crate::operator::Operator;
 
 /// Lists, pauses, throttles, and resumes subscriptions
 ///

@@ -6,10 +6,9 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use dead_letters::inventory::FoundLetter;
 use serde_json::Value;
 use tokio::process::Command;
-
-use crate::inventory::FoundLetter;
 
 /// Opens the body in the editor. Returns the new body, or `None` if it is unchanged.
 ///

@@ -3,19 +3,16 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
-use serde_json::Value;
-
-use super::{
-    operation::Operation,
-    prediction::{Change, Prediction, Verdict},
-};
-use crate::{
+use dead_letters::{
     inventory::FoundLetter,
     journal::Action,
     letter::Letter,
     mask::{mask, mask_body, mask_headers},
+    operation::Operation,
+    prediction::{Change, Prediction, Verdict},
 };
+use serde::Serialize;
+use serde_json::Value;
 
 /// A letter as `show` prints it.
 #[derive(Debug, Serialize)]

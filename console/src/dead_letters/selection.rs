@@ -3,12 +3,12 @@
 use std::{collections::BTreeSet, fmt};
 
 use clap::Args;
-
-use super::NoMatch;
-use crate::{
+use dead_letters::{
     inventory::{FoundLetter, Place},
     letter::{Letter, LetterId},
 };
+
+use super::NoMatch;
 
 /// The fewest digits of a letter's id.
 const MIN_PREFIX: usize = 4;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use dead_letters::{inventory::FoundLetter, letter::Letter};
 use readers::{
     marketing::{Marketing, Row},
     web_store::{Version, WebStore},
@@ -10,8 +11,6 @@ use readers::{
 use reconciliation::QueueObservation;
 use serde::Serialize;
 use uuid::Uuid;
-
-use crate::{inventory::FoundLetter, letter::Letter};
 
 /// The source of the customers that the Web Store can erase.
 const WEB_STORE: &str = "web-store";

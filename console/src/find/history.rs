@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use dead_letters::journal::{Entry, SelectedLetter};
 use readers::{
     marketing::{Marketing, ReceivedRow},
     web_store::{Erased, Replay, Version, WebStore},
@@ -16,7 +17,6 @@ use super::{
     operations::{self, Operation},
     servers::Servers,
 };
-use crate::journal::{Entry, SelectedLetter};
 
 /// The facts about one customer.
 #[derive(Debug, Default)]

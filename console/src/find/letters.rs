@@ -3,6 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use anyhow::Context;
+use dead_letters::{
+    inventory,
+    letter::{KEPT_BY, Letter},
+};
 use messaging::Incoming;
 use readers::{connections::Brokers, web_store::Version};
 use reconciliation::{DeadLetter, may_contain};
@@ -10,10 +14,6 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{messages::command_id, servers::Unreadable};
-use crate::{
-    inventory,
-    letter::{KEPT_BY, Letter},
-};
 
 /// A letter that concerns a customer of the search.
 #[derive(Debug, Clone, Serialize)]

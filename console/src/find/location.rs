@@ -1,6 +1,7 @@
 //! The current location of a customer's newest version, and the rules by which the facts show it.
 
 use chrono::{DateTime, Utc};
+use dead_letters::journal::Action;
 use readers::{
     marketing::ReceivedRow,
     web_store::{Erased, Outbox, Version},
@@ -14,7 +15,6 @@ use super::{
     messages::queues,
     operations::Operation,
 };
-use crate::journal::Action;
 
 /// The state of a customer, as the output names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

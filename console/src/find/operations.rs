@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
+use dead_letters::journal::{Action, Entry, Event, Journal, SelectedLetter};
 use readers::connections::Brokers;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::servers::Servers;
-use crate::journal::{Action, Entry, Event, Journal, SelectedLetter};
 
 /// An operation of an operator, with the letters of one customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -80,10 +80,10 @@ pub(super) fn of_letters(entries: &[Entry], is_own: impl Fn(&SelectedLetter) -> 
 #[cfg(test)]
 mod tests {
     use chrono::Utc;
+    use dead_letters::journal::{Action, Entry, Event, SelectedLetter};
     use uuid::Uuid;
 
     use super::{Outcome, of_letters};
-    use crate::journal::{Action, Entry, Event, SelectedLetter};
 
     #[test]
     fn only_operations_with_own_letters_are_returned() {

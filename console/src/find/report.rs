@@ -1,6 +1,7 @@
 //! The report about customers.
 
 use chrono::{DateTime, Utc};
+use dead_letters::mask::mask;
 use readers::{
     marketing::ReceivedRow,
     web_store::{Outbox, Replay, Version},
@@ -16,7 +17,6 @@ use super::{
     operations::Operation,
     sentence::Sentence,
 };
-use crate::mask::mask;
 
 /// The report of a search.
 #[derive(Debug, Serialize)]

@@ -5,6 +5,11 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::Context;
 use axum::{http::StatusCode, response::Response};
 use chrono::Utc;
+use dead_letters::{
+    inventory::{FoundLetter, Place},
+    letter::{Letter, LetterId},
+    prediction::{Prediction, predict},
+};
 use messaging::Incoming;
 use readers::marketing::Marketing;
 use tokio::time::timeout;
@@ -12,11 +17,6 @@ use tokio::time::timeout;
 use super::{
     App,
     view::{self, LetterRow},
-};
-use crate::{
-    dead_letters::prediction::{Prediction, predict},
-    inventory::{FoundLetter, Place},
-    letter::{Letter, LetterId},
 };
 
 /// The letters on one page. An operation that the page starts applies to the listed letters only.

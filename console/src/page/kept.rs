@@ -9,6 +9,11 @@ use axum::{
     response::Response,
 };
 use chrono::Utc;
+use dead_letters::{
+    inventory,
+    journal::Action,
+    letter::{KEPT_BY, LetterId},
+};
 use messaging::Incoming;
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -22,11 +27,6 @@ use super::{
     operations::Order,
     user::User,
     view::{self, KeptGroup, KeptPage},
-};
-use crate::{
-    inventory,
-    journal::Action,
-    letter::{KEPT_BY, LetterId},
 };
 
 /// The letters that one operation keeps.

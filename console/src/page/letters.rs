@@ -9,6 +9,11 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
+use dead_letters::{
+    inventory,
+    journal::{Action, Event, Journal},
+    letter::LetterId,
+};
 use readers::connections::work_queues;
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -22,12 +27,7 @@ use super::{
     user::User,
     view::{self, EditPage, GroupPage},
 };
-use crate::{
-    dead_letters::edit::{compact, readable},
-    inventory,
-    journal::{Action, Event, Journal},
-    letter::LetterId,
-};
+use crate::dead_letters::edit::{compact, readable};
 
 /// A group of letters.
 #[derive(Debug, Clone, Deserialize)]

@@ -7,6 +7,12 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
+use dead_letters::{
+    inventory::Place,
+    journal::{Action, Journal},
+    letter::Letter,
+    operation::Operation,
+};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -18,12 +24,6 @@ use super::{
     records::{Outcome, Record, RecordedOperation, Records},
     user::User,
     view::{self, Remainder},
-};
-use crate::{
-    dead_letters::operation::Operation,
-    inventory::Place,
-    journal::{Action, Journal},
-    letter::Letter,
 };
 
 /// The time in which the picture reads an entry that was just written.

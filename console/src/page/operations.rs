@@ -14,6 +14,11 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
+use dead_letters::{
+    journal::{Action, Journal},
+    letter::Letter,
+    operation::{Operation, Outcome},
+};
 use readers::connections::Connections;
 use tokio::{
     sync::oneshot,
@@ -22,11 +27,6 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{sampler::Sampler, user::User, view};
-use crate::{
-    dead_letters::operation::{Operation, Outcome},
-    journal::{Action, Journal},
-    letter::Letter,
-};
 
 /// The time that a request waits for its operation. It is shorter than the time limit of a request.
 const WAIT: Duration = Duration::from_secs(7);

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 
 use chrono::{DateTime, Utc};
+use dead_letters::journal::{Action, Entry, Event, Link};
 use uuid::Uuid;
 
-use crate::journal::{Action, Entry, Event, Link, describe, summarize};
+use crate::journal::{describe, summarize};
 
 /// The records on one page.
 const PAGE: usize = 50;
@@ -164,10 +165,10 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use chrono::Utc;
+    use dead_letters::journal::{Action, Entry, Event, Link};
     use uuid::Uuid;
 
     use super::{Outcome, PAGE, Records};
-    use crate::journal::{Action, Entry, Event, Link};
 
     fn link(id: u128, event: Event) -> Link {
         Link::Entry(Entry {

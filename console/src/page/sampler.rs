@@ -19,6 +19,7 @@ use std::{
 use anyhow::Context;
 use chrono::Utc;
 use contracts::topology::{QUEUES, Queue};
+use dead_letters::journal::Journal;
 use futures_util::future::join_all;
 use readers::{
     connections::Connections,
@@ -42,7 +43,6 @@ use super::{
     objective::Tally,
     records::Records,
 };
-use crate::journal::Journal;
 
 /// The interval of all sources.
 const INTERVAL: Duration = Duration::from_secs(1);

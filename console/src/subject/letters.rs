@@ -1,6 +1,10 @@
 //! The dead letters and the kept letters of a person.
 
 use contracts::topology::ERASURE_QUEUES;
+use dead_letters::{
+    inventory::{self, FoundLetter},
+    letter::Letter,
+};
 use messaging::Incoming;
 use readers::{connections::Brokers, marketing::Marketing, web_store::WebStore};
 use reconciliation::DeadLetter;
@@ -8,10 +12,6 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Subject;
-use crate::{
-    inventory::{self, FoundLetter},
-    letter::Letter,
-};
 
 /// The letters of a person, each with its message.
 #[derive(Debug, Default)]

@@ -6,14 +6,11 @@
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use chrono::Utc;
+use dead_letters::{inventory, prediction};
 use tokio::time::{Instant, sleep};
 
 use super::{INTERVAL, Sampler, reason};
-use crate::{
-    dead_letters::prediction,
-    inventory,
-    page::facts::{LetterGroup, Letters},
-};
+use crate::page::facts::{LetterGroup, Letters};
 
 /// The shortest time between two readings, unless an operation has moved letters.
 const READ_INTERVAL: Duration = Duration::from_secs(15);

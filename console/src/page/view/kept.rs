@@ -3,19 +3,17 @@
 use askama::Template;
 use axum::{http::StatusCode, response::Response};
 use chrono::{DateTime, Utc};
+use dead_letters::journal::Action;
 use uuid::Uuid;
 
 use super::{
     letters::{LetterRow, ids},
     render,
 };
-use crate::{
-    journal::Action,
-    page::{
-        format::{count, time},
-        records::Record,
-        user::{Role, User},
-    },
+use crate::page::{
+    format::{count, time},
+    records::Record,
+    user::{Role, User},
 };
 
 /// The letters that one operation keeps.

@@ -3,14 +3,14 @@
 use askama::Template;
 use axum::{http::StatusCode, response::Response};
 use chrono::{DateTime, Utc};
+use dead_letters::{
+    inventory::FoundLetter,
+    prediction::{Change, Prediction, Verdict},
+};
 
 use super::{group_url, render};
 use crate::{
-    dead_letters::{
-        output::Shown,
-        prediction::{Change, Prediction, Verdict},
-    },
-    inventory::FoundLetter,
+    dead_letters::output::Shown,
     page::{
         format::{count, time},
         letters::Group,

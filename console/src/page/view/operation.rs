@@ -3,20 +3,18 @@
 use askama::Template;
 use axum::{http::StatusCode, response::Response};
 use chrono::Utc;
+use dead_letters::journal::Action;
 use uuid::Uuid;
 
 use super::{
     letters::{Effect, LetterRow, effects},
     render,
 };
-use crate::{
-    journal::Action,
-    page::{
-        format::{count, time},
-        operations::{OperationState, Status},
-        records::{Record, RecordedOperation},
-        user::{Role, User},
-    },
+use crate::page::{
+    format::{count, time},
+    operations::{OperationState, Status},
+    records::{Record, RecordedOperation},
+    user::{Role, User},
 };
 
 #[derive(Template)]

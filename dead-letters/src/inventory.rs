@@ -21,37 +21,44 @@ const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// A queue with letters.
 #[derive(Debug, Clone)]
-pub(crate) struct Place<'a> {
-    pub(crate) broker: &'a BrokerUrl,
-    pub(crate) name: String,
+pub struct Place<'a> {
+    /// The broker with the queue.
+    pub broker: &'a BrokerUrl,
+    /// The name of the queue.
+    pub name: String,
     /// The work queues of its letters.
-    pub(crate) queues: Vec<&'static Queue>,
+    pub queues: Vec<&'static Queue>,
 }
 
 /// A selected letter with its message.
 #[derive(Debug)]
-pub(crate) struct FoundLetter {
+pub struct FoundLetter {
     /// The queue that has the letter.
-    pub(crate) place: String,
-    pub(crate) letter: Letter,
-    pub(crate) message: Incoming,
+    pub place: String,
+    /// The facts of the letter.
+    pub letter: Letter,
+    /// The message with its headers and its body.
+    pub message: Incoming,
 }
 
 impl FoundLetter {
     /// Returns a letter of a place, with a copy of the message that the visit lends.
-    pub(crate) fn of(place: &Place<'_>, letter: Letter, message: &Incoming) -> Self {
+    #[must_use]
+    pub fn of(place: &Place<'_>, letter: Letter, message: &Incoming) -> Self {
         Self { place: place.name.clone(), letter, message: message.copy().received() }
     }
 
     /// Returns the letter with another body, and without its rejection.
-    pub(crate) fn with_body(&self, body: &[u8]) -> Self {
+    #[must_use]
+    pub fn with_body(&self, body: &[u8]) -> Self {
         let message = self.message.original().with_body(body.to_owned()).received();
         Self { place: self.place.clone(), letter: self.letter.clone(), message }
     }
 }
 
 /// Returns the dead-letter queues of all services.
-pub(crate) fn dead_letters(brokers: &Brokers) -> Vec<Place<'_>> {
+#[must_use]
+pub fn dead_letters(brokers: &Brokers) -> Vec<Place<'_>> {
     let place = |queue: &'static Queue| Place {
         broker: brokers.of(queue),
         name: queue.dead_letter_queue(),
@@ -61,7 +68,8 @@ pub(crate) fn dead_letters(brokers: &Brokers) -> Vec<Place<'_>> {
 }
 
 /// Returns the queue of kept letters of each broker.
-pub(crate) fn kept_letters(brokers: &Brokers) -> Vec<Place<'_>> {
+#[must_use]
+pub fn kept_letters(brokers: &Brokers) -> Vec<Place<'_>> {
     let place = |broker| Place {
         broker,
         name: KEPT.to_owned(),
@@ -71,7 +79,8 @@ pub(crate) fn kept_letters(brokers: &Brokers) -> Vec<Place<'_>> {
 }
 
 /// Returns all queues with letters.
-pub(crate) fn all_letters(brokers: &Brokers) -> Vec<Place<'_>> {
+#[must_use]
+pub fn all_letters(brokers: &Brokers) -> Vec<Place<'_>> {
     dead_letters(brokers).into_iter().chain(kept_letters(brokers)).collect()
 }
 
@@ -80,7 +89,7 @@ impl Place<'_> {
     ///
     /// # Errors
     /// Returns an error if the broker cannot be read.
-    pub(crate) async fn visit(&self, mut visit: impl FnMut(Letter, &Incoming)) -> anyhow::Result<()> {
+    pub async fn visit(&self, mut visit: impl FnMut(Letter, &Incoming)) -> anyhow::Result<()> {
         letter_queue::peek(self.broker, &self.name, |message| {
             visit(Letter::of(&self.name, message), message);
         })
@@ -92,7 +101,7 @@ impl Place<'_> {
     ///
     /// # Errors
     /// Returns an error if the broker cannot be read, or the error of `visit`. The letters return to the queue also then.
-    pub(crate) async fn visit_batches(
+    pub async fn visit_batches(
         &self,
         is_selected: impl Fn(&Letter) -> bool,
         mut visit: impl AsyncFnMut(Vec<FoundLetter>) -> anyhow::Result<()>,

@@ -30,25 +30,28 @@ use crate::{
 
 /// The result of today's code for one letter.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Prediction {
+pub struct Prediction {
+    /// The letter.
     #[serde(flatten)]
-    pub(crate) letter: Letter,
+    pub letter: Letter,
+    /// Whether the message would be processed.
     #[serde(flatten)]
-    pub(crate) verdict: Verdict,
+    pub verdict: Verdict,
     /// The command that the transformer would make.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) command: Option<Command>,
+    pub command: Option<Command>,
     /// The row that Marketing would then have.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) row: Option<Row>,
+    pub row: Option<Row>,
     /// The difference between this row and the row that is there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) change: Option<Change>,
+    pub change: Option<Change>,
 }
 
+/// The outcome of a message today.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// The message would be processed.
     Passes,
     /// The message would become a dead letter again.
@@ -57,41 +60,52 @@ pub(crate) enum Verdict {
         code: String,
         /// The queue whose consumer would reject it.
         at: String,
+        /// The reason in words. It may quote personal data.
         explanation: String,
     },
 }
 
+/// A command that the transformer would send.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Command {
-    pub(crate) message_id: Uuid,
+pub struct Command {
+    /// The id, which follows from the event's id.
+    pub message_id: Uuid,
+    /// The type of the command.
     #[serde(rename = "type")]
-    pub(crate) message_type: String,
-    pub(crate) body: Value,
+    pub message_type: String,
+    /// The body, as JSON.
+    pub body: Value,
 }
 
 /// The effect on Marketing's table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "effect", rename_all = "kebab-case")]
-pub(crate) enum Change {
+pub enum Change {
+    /// The customer has no row.
     Insert,
     /// A higher version replaces the row.
     Update {
+        /// The version of the row that is there.
         from_version: u32,
+        /// The names of the columns that change.
         columns: Vec<&'static str>,
     },
     /// Marketing has this version or a higher one.
     Nothing {
+        /// The version of the row that is there.
         version: u32,
     },
 }
 
 impl Prediction {
-    pub(crate) fn passes(&self) -> bool {
+    /// Returns whether the message would be processed.
+    #[must_use]
+    pub fn passes(&self) -> bool {
         self.verdict == Verdict::Passes
     }
 
     /// Removes personal data.
-    pub(crate) fn mask(&mut self) {
+    pub fn mask(&mut self) {
         if let Some(row) = &mut self.row {
             row.full_name = mask(&row.full_name);
             row.email_address = mask(&row.email_address);
@@ -109,7 +123,7 @@ impl Prediction {
 ///
 /// # Errors
 /// Returns an error if Marketing's database cannot be read.
-pub(crate) async fn predict(
+pub async fn predict(
     marketing: Option<&mut Marketing>,
     letters: &[FoundLetter],
 ) -> anyhow::Result<Vec<Prediction>> {
@@ -147,7 +161,8 @@ pub(crate) async fn predict(
 }
 
 /// Returns whether the code of this release would process the message of a letter.
-pub(crate) fn would_pass(letter: &Letter, message: &Incoming) -> bool {
+#[must_use]
+pub fn would_pass(letter: &Letter, message: &Incoming) -> bool {
     effect(letter, message).is_ok()
 }
 

@@ -35,24 +35,27 @@ const ROUND: Duration = Duration::from_mins(1);
 
 /// An operation with the ids of its letters, by the queue that has them.
 #[derive(Debug)]
-pub(crate) struct Operation {
-    pub(crate) id: Uuid,
-    pub(crate) action: Action,
+pub struct Operation {
+    /// The id, as in the journal.
+    pub id: Uuid,
+    /// The effect on the letters.
+    pub action: Action,
     rate: Option<u32>,
     letters: BTreeMap<String, BTreeSet<LetterId>>,
     /// The new body of an edited letter.
     body: Option<Vec<u8>>,
     /// Whether an interrupted execution may have moved some of the letters.
-    pub(super) is_resumed: bool,
+    pub is_resumed: bool,
 }
 
 /// The end of an operation.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// All letters that were there have been moved.
     Finished {
+        /// The number of moved letters.
         moved: u64,
-        /// Letters that were not there.
+        /// The number of letters that were not there.
         absent: u64,
     },
     /// An operator cancelled the operation.
@@ -72,7 +75,7 @@ impl Operation {
     ///
     /// # Errors
     /// Returns an error if the journal cannot be written. No letter has moved then.
-    pub(crate) async fn start(
+    pub async fn start(
         journal: &mut Journal,
         action: Action,
         letters: &[(String, Letter)],
@@ -110,7 +113,7 @@ impl Operation {
     ///
     /// # Errors
     /// Returns an error if the journal cannot be written.
-    pub(crate) async fn with_body(self, journal: &mut Journal, body: Vec<u8>) -> anyhow::Result<Self> {
+    pub async fn with_body(self, journal: &mut Journal, body: Vec<u8>) -> anyhow::Result<Self> {
         journal.append(self.id, Event::Edited { body: hash(&body) }).await?;
         Ok(Self { body: Some(body), ..self })
     }
@@ -119,7 +122,7 @@ impl Operation {
     ///
     /// # Errors
     /// Returns an error if the operation is unknown, has ended, or had not selected its letters before the interruption.
-    pub(crate) async fn resume(journal: &mut Journal, id: Uuid) -> anyhow::Result<Self> {
+    pub async fn resume(journal: &mut Journal, id: Uuid) -> anyhow::Result<Self> {
         let operation = Self::unfinished(journal, id)?;
         ensure!(
             operation.action != Action::Edit,
@@ -133,7 +136,7 @@ impl Operation {
     ///
     /// # Errors
     /// Returns an error if the operation is unknown or has ended.
-    pub(crate) async fn cancel(journal: &mut Journal, id: Uuid) -> anyhow::Result<()> {
+    pub async fn cancel(journal: &mut Journal, id: Uuid) -> anyhow::Result<()> {
         Self::find(journal, id)?;
         journal.append(id, Event::Cancelled).await
     }
@@ -142,7 +145,7 @@ impl Operation {
     ///
     /// # Errors
     /// Returns an error if the operation is unknown, has ended, or had not selected its letters before an interruption.
-    pub(crate) fn unfinished(journal: &Journal, id: Uuid) -> anyhow::Result<Self> {
+    pub fn unfinished(journal: &Journal, id: Uuid) -> anyhow::Result<Self> {
         let (operation, expected) = Self::find(journal, id)?;
         ensure!(
             operation.count() == expected,
@@ -180,17 +183,20 @@ impl Operation {
     }
 
     /// Returns the number of letters.
-    pub(crate) fn count(&self) -> u64 {
+    #[must_use]
+    pub fn count(&self) -> u64 {
         self.letters.values().map(|letters| letters.len() as u64).sum()
     }
 
     /// Returns whether a letter at this place is one of its letters.
-    pub(crate) fn contains(&self, place: &str, letter: LetterId) -> bool {
+    #[must_use]
+    pub fn contains(&self, place: &str, letter: LetterId) -> bool {
         self.letters.get(place).is_some_and(|letters| letters.contains(&letter))
     }
 
     /// Returns the places that can have its letters.
-    pub(crate) fn places<'a>(&self, brokers: &'a Brokers) -> Vec<Place<'a>> {
+    #[must_use]
+    pub fn places<'a>(&self, brokers: &'a Brokers) -> Vec<Place<'a>> {
         match self.action {
             Action::Restore => inventory::kept_letters(brokers),
             Action::Erase => inventory::all_letters(brokers),
@@ -203,11 +209,7 @@ impl Operation {
     /// # Errors
     /// Returns an error if a server fails, or if a destination does not take a letter. The remaining letters stay, and
     /// the operation can be resumed.
-    pub(crate) async fn execute(
-        &self,
-        journal: &mut Journal,
-        places: &[Place<'_>],
-    ) -> anyhow::Result<Outcome> {
+    pub async fn execute(&self, journal: &mut Journal, places: &[Place<'_>]) -> anyhow::Result<Outcome> {
         let mut moved = BTreeSet::new();
         let start = Instant::now();
         for place in places {

@@ -31,7 +31,8 @@ const PUBLIC_HEADERS: [&str; 19] = [
 ];
 
 /// Returns a text with its length only.
-pub(crate) fn mask(text: &str) -> String {
+#[must_use]
+pub fn mask(text: &str) -> String {
     format!("•••• ({} characters)", text.chars().count())
 }
 
@@ -57,12 +58,12 @@ pub(crate) fn mask_quotes(reason: &str) -> String {
 }
 
 /// Masks the texts of a body.
-pub(crate) fn mask_body(value: &mut Value) {
+pub fn mask_body(value: &mut Value) {
     mask_unless(value, &|field| PUBLIC_FIELDS.contains(&field));
 }
 
 /// Masks the texts of headers or properties that are not known.
-pub(crate) fn mask_headers(value: &mut Value) {
+pub fn mask_headers(value: &mut Value) {
     if let Some(Value::String(reason)) = value.get_mut("rejection-reason") {
         *reason = mask_quotes(reason);
     }

@@ -11,28 +11,31 @@ use sha2::{Digest, Sha256};
 /// The suffix of a dead-letter queue.
 pub(crate) const DEAD_LETTERS: &str = ".dead-letters";
 
-/// The headers of a kept letter: its dead-letter queue, and the operation that keeps it.
+/// The header of a kept letter with its dead-letter queue.
 pub(crate) const KEPT_FROM: &str = "console-kept-from";
-pub(crate) const KEPT_BY: &str = "console-kept-by";
+
+/// The header of a kept letter with the id of the operation that keeps it.
+pub const KEPT_BY: &str = "console-kept-by";
 
 /// The identity of a letter: the first 128 bits of the SHA-256 of its queue, properties, headers, and body.
 ///
 /// A message can become a dead letter several times, and it may have no id of its own. Two letters with the same id are
 /// copies, and every operation treats them alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct LetterId(u128);
+pub struct LetterId(u128);
 
 /// The text is no id of a letter.
 #[derive(Debug, thiserror::Error)]
 #[error("a letter's id has 32 hexadecimal digits")]
-pub(crate) struct InvalidLetterId;
+pub struct InvalidLetterId;
 
 impl LetterId {
     /// The number of digits that a table shows. Commands accept any unique prefix.
     const SHORT: usize = 12;
 
     /// Returns the first digits of the id.
-    pub(crate) fn short(self) -> String {
+    #[must_use]
+    pub fn short(self) -> String {
         self.to_string()[..Self::SHORT].to_owned()
     }
 }
@@ -67,24 +70,29 @@ impl<'de> Deserialize<'de> for LetterId {
 
 /// The facts of a letter, without its personal data.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Letter {
-    pub(crate) id: LetterId,
+pub struct Letter {
+    /// The identity of the letter.
+    pub id: LetterId,
     /// The queue from which the message was rejected.
-    pub(crate) queue: String,
+    pub queue: String,
     /// The code of the reason, or `no-reason`.
-    pub(crate) reason: String,
-    pub(crate) rejected_at: Option<DateTime<Utc>>,
+    pub reason: String,
+    /// The time of the rejection, or `None` if the broker has dead-lettered the message.
+    pub rejected_at: Option<DateTime<Utc>>,
     /// The service and the release that rejected the message.
-    pub(crate) rejected_by: Option<String>,
-    pub(crate) message_id: Option<String>,
-    pub(crate) message_type: String,
-    /// The size of the body.
-    pub(crate) bytes: usize,
+    pub rejected_by: Option<String>,
+    /// The id of the message, as its property has it.
+    pub message_id: Option<String>,
+    /// The type of the message, or an empty text without one.
+    pub message_type: String,
+    /// The size of the body in bytes.
+    pub bytes: usize,
 }
 
 impl Letter {
     /// Returns the facts of a message in the queue `place`, which has dead letters or kept letters.
-    pub(crate) fn of(place: &str, message: &Incoming) -> Self {
+    #[must_use]
+    pub fn of(place: &str, message: &Incoming) -> Self {
         let dead_letters = message.header(KEPT_FROM).unwrap_or(place);
         let properties = message.properties_as_json();
         let message_id = properties.get("message_id").and_then(serde_json::Value::as_str);

@@ -19,7 +19,7 @@ pub(crate) fn hash(body: &[u8]) -> String {
 
 /// A message of the stream, and its place in the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Link {
+pub enum Link {
     /// The entry follows the one before it.
     Entry(Entry),
     /// Another console appended an entry simultaneously, and the other entry counts.
@@ -30,7 +30,8 @@ pub(crate) enum Link {
 
 impl Link {
     /// Returns the entry if it counts.
-    pub(crate) fn entry(&self) -> Option<&Entry> {
+    #[must_use]
+    pub fn entry(&self) -> Option<&Entry> {
         match self {
             Self::Entry(entry) => Some(entry),
             Self::Superseded(_) | Self::Broken(_) => None,
