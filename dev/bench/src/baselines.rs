@@ -53,7 +53,7 @@ pub(crate) async fn measure(bench: &Bench, figures: &mut Figures) -> anyhow::Res
 pub(crate) async fn measure_steps(bench: &Bench, figures: &mut Figures) -> anyhow::Result<()> {
     let environment = Pipeline::prepare_environment(&bench.servers).await?;
     let urls = environment.connection_urls();
-    wait_until_disk_idle(urls).await?;
+    wait_until_disk_idle(urls, bench.scale.idle_limit()).await?;
     let steps = steps::measure(
         urls.web_store_database_url("web_store"),
         urls.broker_url("admin"),

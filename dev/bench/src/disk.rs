@@ -9,22 +9,20 @@ use tokio::time::{Instant, sleep};
 /// The disk is idle when less than this many KiB are written within a second.
 const IDLE_KIB: u64 = 1024;
 
-/// Servers write a little in the background, sometimes for a long time. After this time, the wait ends.
-const MAX_WAIT: Duration = Duration::from_secs(20);
-
-/// Flushes PostgreSQL's tables and waits until the disk is idle.
-pub(crate) async fn wait_until_disk_idle(urls: &ConnectionUrls) -> anyhow::Result<()> {
+/// Flushes PostgreSQL's tables and waits until the disk is idle, for up to `limit`.
+pub(crate) async fn wait_until_disk_idle(urls: &ConnectionUrls, limit: Duration) -> anyhow::Result<()> {
     flush_postgres(urls).await?;
-    let give_up = Instant::now() + MAX_WAIT;
+    let give_up = Instant::now() + limit;
     let mut before = written_kib();
-    loop {
+    while Instant::now() < give_up {
         sleep(Duration::from_secs(1)).await;
         let now = written_kib();
-        if now - before < IDLE_KIB || Instant::now() > give_up {
-            return Ok(());
+        if now - before < IDLE_KIB {
+            break;
         }
         before = now;
     }
+    Ok(())
 }
 
 /// Makes PostgreSQL write all changed pages to its tables, which it would otherwise do later.

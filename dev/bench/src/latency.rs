@@ -60,7 +60,7 @@ async fn measure_at(
     rate_name: &str,
     figures: &mut Figures,
 ) -> anyhow::Result<()> {
-    wait_until_disk_idle(pipeline.environment.connection_urls()).await?;
+    wait_until_disk_idle(pipeline.environment.connection_urls(), bench.scale.idle_limit()).await?;
     let mut latencies = observe(bench, pipeline, rate).await?;
     for (per_mille, name) in [(500, "p50"), (990, "p99"), (999, "p99.9")] {
         let name = format!("registered to visible row, {rate_name}: {name}");

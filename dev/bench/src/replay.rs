@@ -34,7 +34,7 @@ pub(crate) async fn measure(bench: &Bench, figures: &mut Figures) -> anyhow::Res
     let urls = pipeline.environment.connection_urls();
     insert_customers(&pipeline.environment, i32::try_from(customers)?).await?;
     flush_postgres(urls).await?;
-    wait_until_disk_idle(urls).await?;
+    wait_until_disk_idle(urls, bench.scale.idle_limit()).await?;
     let mut without = latency::observe(bench, &pipeline, latency::ORDINARY_RATE).await?;
     let memory_before = pipeline.peak_memory(Program::WebStore);
 

@@ -14,6 +14,10 @@ pub(crate) struct Scale {
     /// The duration of one run of latencies.
     #[arg(long, default_value_t = 20.0)]
     pub(crate) latency_seconds: f64,
+    /// The longest wait for an idle disk before latencies are measured, in seconds. Servers write a little in the
+    /// background, sometimes for a long time.
+    #[arg(long, default_value_t = 20.0)]
+    pub(crate) idle_seconds: f64,
     /// Messages in one run through the queues alone.
     #[arg(long, default_value_t = 50_000)]
     pub(crate) messages: u32,
@@ -34,6 +38,10 @@ pub(crate) struct Scale {
 impl Scale {
     pub(crate) fn duration(&self) -> Duration {
         Duration::from_secs_f64(self.seconds)
+    }
+
+    pub(crate) fn idle_limit(&self) -> Duration {
+        Duration::from_secs_f64(self.idle_seconds)
     }
 
     pub(crate) fn latency_duration(&self) -> Duration {

@@ -63,7 +63,7 @@ async fn start_with_rows(bench: &Bench, environment: TestEnvironment, rows: u32)
     fill_table(&environment.marketing_database(), rows).await?;
     let pipeline = Pipeline::start_replicas(environment, 1).await?;
     bench.warm_up(&pipeline).await?;
-    wait_until_disk_idle(pipeline.environment.connection_urls()).await?;
+    wait_until_disk_idle(pipeline.environment.connection_urls(), bench.scale.idle_limit()).await?;
     Ok(pipeline)
 }
 

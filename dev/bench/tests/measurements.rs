@@ -80,6 +80,8 @@ fn bench(arguments: &[&str]) -> Vec<u8> {
         "0.3",
         "--latency-seconds",
         "0.5",
+        "--idle-seconds",
+        "0",
         "--messages",
         "300",
     ]);
