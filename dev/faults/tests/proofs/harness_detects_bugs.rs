@@ -208,8 +208,11 @@ fn build() -> &'static Path {
             mutation.apply(&copy);
         }
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(&copy).env("CARGO_TARGET_DIR", directory.join("target"));
-        cargo.args(["build", "--locked"]).args(SERVICES.map(|service| format!("--package={service}")));
+        // The dependencies are those of the workspace, which are built. Only the programs have a directory of their own.
+        let built = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        cargo.env("CARGO_BUILD_BUILD_DIR", built).env("CARGO_TARGET_DIR", directory.join("target"));
+        cargo.current_dir(&copy).args(["build", "--workspace", "--locked"]);
+        cargo.args(SERVICES.map(|service| format!("--bin={service}")));
         run(&mut cargo);
         for mutation in MUTATIONS {
             let binaries = directory.join(mutation.name);
