@@ -23,7 +23,7 @@ pub struct Arguments {
 
 #[derive(Debug, Clone, clap::Args)]
 struct Options {
-    /// Broker with the journal: `amqp://user:password@host:port/vhost`
+    /// Broker with the journal: `amqp://user:password@host:port/vhost`. A cluster has several, separated by commas
     #[arg(long, env = "BROKER_URL", value_name = "URL", hide_env_values = true)]
     broker_url: BrokerUrl,
     /// Only the entries of this operation
@@ -38,7 +38,7 @@ struct Options {
 enum Command {
     /// Verifies the chain of the entries
     Verify {
-        /// Broker with the journal: `amqp://user:password@host:port/vhost`
+        /// Broker with the journal: `amqp://user:password@host:port/vhost`. A cluster has several, separated by commas
         #[arg(long, env = "BROKER_URL", value_name = "URL", hide_env_values = true)]
         broker_url: BrokerUrl,
         /// A hash that an earlier run printed; detects that entries at the end are gone

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod address_order;
 mod backoff;
 mod broker_address;
 mod broker_url;
@@ -18,6 +19,7 @@ mod publisher;
 mod queue_state;
 mod rejection;
 mod session;
+mod session_error;
 mod status;
 mod stream;
 mod subscription;
@@ -38,7 +40,8 @@ pub use metrics::{Measurement, MessagingMetrics, QueueLabel, duration_histogram,
 pub use publisher::PublishOutcome;
 pub use queue_state::QueueState;
 pub use rejection::Rejection;
-pub use session::{Session, SessionError};
+pub use session::Session;
+pub use session_error::SessionError;
 pub use status::StatusReports;
 pub use stream::StreamReader;
 pub use subscription::SubscriptionControl;

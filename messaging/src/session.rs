@@ -9,16 +9,13 @@ use std::{
     time::Duration,
 };
 
-use access::{SecretError, TlsFailure, tls_failure};
-use lapin::{
-    Channel, Connection, ConnectionProperties, ErrorKind,
-    options::ConfirmSelectOptions,
-    protocol::{AMQPErrorKind, AMQPSoftError},
-};
+use lapin::{Channel, Connection, ConnectionProperties, options::ConfirmSelectOptions};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    BrokerUrl, MessagingMetrics,
+    BrokerUrl, MessagingMetrics, SessionError,
+    address_order::AddressUse,
+    broker_address::BrokerAddress,
     transport::{self, TransportControl},
 };
 
@@ -50,6 +47,7 @@ pub struct Session {
     current: Mutex<OpenChannel>,
     pub(crate) transport: TransportControl,
     pub(crate) broker: BrokerUrl,
+    address_use: AddressUse,
     /// Whether the session has declared a queue that did not exist, so that earlier messages never reached it.
     pub(crate) created_queue: AtomicBool,
     broken: AtomicBool,
@@ -60,107 +58,6 @@ pub struct Session {
 struct OpenChannel {
     channel: Channel,
     opened: Instant,
-}
-
-/// The reason for the end of a session.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// The connection could not be opened.
-    #[error("the broker at {broker} cannot be reached: {reason}")]
-    Unreachable {
-        /// The broker's address, without credentials.
-        broker: String,
-        /// The client's error. It is not a source, because its text already contains its own sources.
-        reason: lapin::Error,
-    },
-    /// TLS with the broker failed.
-    #[error("the broker at {broker} cannot be reached: {failure}")]
-    Tls {
-        /// The broker's address, without credentials.
-        broker: String,
-        /// The cause. It is not a source, because the text contains it.
-        failure: TlsFailure,
-    },
-    /// The file with the URL cannot be used.
-    #[error("the URL of the broker is unknown: {0}")]
-    UnknownUrl(SecretError),
-    /// The broker or the network broke an open session.
-    #[error("the session with the broker broke: {0}")]
-    Broken(lapin::Error),
-    /// The user lacks a permission. The broker's text names the permission and the object.
-    #[error("the broker denies a permission; grant it to this user: {0}")]
-    Forbidden(lapin::Error),
-    /// The broker did not reply to an operation in time.
-    #[error("the broker did not reply in time: {0}")]
-    ReplyTimeout(&'static str),
-    /// The connection or the channel closed.
-    #[error("the connection to the broker was lost")]
-    Lost,
-    /// The broker cancelled the consumer because its queue was deleted or it held a message for too long.
-    #[error("the broker cancelled the consumer of {0}")]
-    Cancelled(&'static str),
-    /// The broker did not confirm a dead letter, so its original must not be acked.
-    #[error("the broker did not confirm the dead letters of {0}")]
-    DeadLettersRefused(&'static str),
-    /// The broker closed the channel of the status reports.
-    #[error(
-        "the broker refuses status reports; this user needs the permission to write to `operations.status`"
-    )]
-    ReportsRefused,
-    /// The last message of a stream cannot be parsed.
-    #[error("the last message of {0} cannot be parsed; use the release of the console that wrote it")]
-    Malformed(&'static str),
-}
-
-impl SessionError {
-    /// Returns the name of the error for spans.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Unreachable { .. } => "unreachable",
-            Self::Tls { .. } => "tls",
-            Self::UnknownUrl(_) => "unknown-url",
-            Self::Broken(_) => "broken",
-            Self::Forbidden(_) => "forbidden",
-            Self::ReplyTimeout(_) => "timeout",
-            Self::Lost => "lost",
-            Self::Cancelled(_) => "cancelled",
-            Self::DeadLettersRefused(_) | Self::ReportsRefused => "refused",
-            Self::Malformed(_) => "malformed",
-        }
-    }
-
-    /// Returns whether the broker has reported that an object does not exist.
-    pub(crate) fn is_not_found(&self) -> bool {
-        matches!(self, Self::Broken(error) if has_code(error, AMQPSoftError::NOTFOUND))
-    }
-
-    /// Returns whether another session has the exclusive use of an object.
-    pub(crate) fn is_locked(&self) -> bool {
-        matches!(self, Self::Broken(error) if has_code(error, AMQPSoftError::RESOURCELOCKED))
-    }
-
-    /// Returns whether the broker is reachable, but refuses the operation.
-    pub(crate) fn is_refusal(&self) -> bool {
-        match self {
-            Self::DeadLettersRefused(_) | Self::ReportsRefused | Self::Forbidden(_) => true,
-            Self::Broken(error) => matches!(error.kind(), ErrorKind::ProtocolError(_)),
-            _ => false,
-        }
-    }
-}
-
-impl From<lapin::Error> for SessionError {
-    fn from(error: lapin::Error) -> Self {
-        if has_code(&error, AMQPSoftError::ACCESSREFUSED) {
-            Self::Forbidden(error)
-        } else {
-            Self::Broken(error)
-        }
-    }
-}
-
-fn has_code(error: &lapin::Error, code: AMQPSoftError) -> bool {
-    matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == AMQPErrorKind::Soft(code))
 }
 
 impl OpenChannel {
@@ -189,33 +86,26 @@ impl Session {
     }
 
     async fn open_with_frame_max(bytes: u32, broker: &BrokerUrl, name: &str) -> Result<Self, SessionError> {
-        let address = broker.read().map_err(SessionError::UnknownUrl)?;
-        let unreachable = |reason: lapin::Error| {
-            let broker = address.to_string();
-            match tls_failure(&reason) {
-                Some(failure) => SessionError::Tls { broker, failure },
-                None => SessionError::Unreachable { broker, reason },
+        let mut failures = Vec::new();
+        for (address, address_use) in broker.addresses_in_turn().map_err(SessionError::UnknownUrl)? {
+            // In a box, because it is large and the callers' futures contain it.
+            match Box::pin(connect(bytes, &address, name)).await {
+                Ok((connection, transport, channel)) => {
+                    return Ok(Self {
+                        connection,
+                        current: Mutex::new(channel),
+                        transport,
+                        broker: broker.clone(),
+                        address_use,
+                        created_queue: AtomicBool::new(false),
+                        broken: AtomicBool::new(false),
+                        metrics: None,
+                    });
+                }
+                Err(failure) => failures.push(failure),
             }
-        };
-        // The client's own recovery stays off: a half-recovered session would be a third state.
-        let properties = ConnectionProperties::default().with_connection_name(name.into());
-        // In a box, because it is large and the callers' futures contain it.
-        let connect = Box::pin(transport::connect(address.uri(bytes), &address.tls, properties));
-        let (connection, transport) =
-            with_reply_timeout("connect", connect).await.map_err(|error| match error {
-                SessionError::Broken(reason) | SessionError::Forbidden(reason) => unreachable(reason),
-                other => other,
-            })?;
-        let current = OpenChannel::open(&connection).await?;
-        Ok(Self {
-            connection,
-            current: Mutex::new(current),
-            transport,
-            broker: broker.clone(),
-            created_queue: AtomicBool::new(false),
-            broken: AtomicBool::new(false),
-            metrics: None,
-        })
+        }
+        Err(SessionError::of_addresses(failures))
     }
 
     /// Returns the session, which counts the messages that it publishes.
@@ -232,8 +122,12 @@ impl Session {
     }
 
     /// Closes the connection, so that the broker immediately redelivers unsettled messages to other consumers.
+    ///
+    /// The next session begins at the same address. After a session that ends without this call, it begins at the next
+    /// address.
     pub async fn close(&self) {
         if self.is_open() {
+            self.address_use.succeed();
             let _ = with_reply_timeout("close", self.connection.close(200, "going away".into())).await;
         }
     }
@@ -280,6 +174,23 @@ impl Session {
     pub(crate) fn is_blocked(&self) -> bool {
         self.connection.status().blocked()
     }
+}
+
+/// Connects to one address of a broker, and opens a channel.
+async fn connect(
+    frame_max: u32,
+    address: &BrokerAddress,
+    name: &str,
+) -> Result<(Connection, TransportControl, OpenChannel), SessionError> {
+    // The client's own recovery stays off: a half-recovered session would be a third state.
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
+    let open = async {
+        let connect = transport::connect(address.uri(frame_max), &address.tls, properties);
+        let (connection, transport) = with_reply_timeout("connect", connect).await?;
+        let channel = OpenChannel::open(&connection).await?;
+        Ok((connection, transport, channel))
+    };
+    open.await.map_err(|error| SessionError::of_address(address, error))
 }
 
 /// Closes a channel of [`Session::open_channel`] after its work.

@@ -28,7 +28,8 @@ pub struct Connections {
 /// The broker of each application, which can be the same.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Brokers {
-    /// Broker, for a user who may read the dead letters: `amqp://user:password@host:port/vhost`
+    /// Broker, for a user who may read the dead letters: `amqp://user:password@host:port/vhost`. A cluster has a URL for
+    /// each of its nodes, separated by commas
     #[arg(long, env = "BROKER_URL", value_name = "URL", hide_env_values = true)]
     pub broker_url: BrokerUrl,
 

@@ -15,7 +15,8 @@ pub struct Config {
     pub(crate) listen: SocketAddr,
 
     /// Broker with the events: `amqp://user:password@host:port/vhost`, or
-    /// `amqps://user:password@host:port/vhost?cacertfile=CA&certfile=CERTIFICATE&keyfile=KEY` for TLS
+    /// `amqps://user:password@host:port/vhost?cacertfile=CA&certfile=CERTIFICATE&keyfile=KEY` for TLS. A cluster has a
+    /// URL for each of its nodes, separated by commas
     #[arg(long, env = "TRANSFORMER_SOURCE_BROKER_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) source_broker_url: BrokerUrl,
 

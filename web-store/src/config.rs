@@ -28,8 +28,8 @@ pub struct Config {
     pub(crate) owner_database_url: Option<DatabaseUrl>,
 
     /// Broker that takes the events: `amqp://user:password@host:port/vhost`, or
-    /// `amqps://user:password@host:port/vhost?cacertfile=CA&certfile=CERTIFICATE&keyfile=KEY` for TLS. Required by
-    /// `serve`
+    /// `amqps://user:password@host:port/vhost?cacertfile=CA&certfile=CERTIFICATE&keyfile=KEY` for TLS. A cluster has a
+    /// URL for each of its nodes, separated by commas. Required by `serve`
     #[arg(long, env = "WEB_STORE_BROKER_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) broker_url: Option<BrokerUrl>,
 

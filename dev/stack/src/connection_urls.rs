@@ -57,6 +57,16 @@ impl ConnectionUrls {
         format!("amqp://{user}:{PASSWORD}@127.0.0.1:{}/{virtual_host}", self.ports.broker)
     }
 
+    /// Returns the URLs of a broker that clients reach at several ports, as one setting.
+    #[must_use]
+    pub fn broker_urls(&self, user: &str, ports: &[u16]) -> String {
+        let url = |port: &u16| {
+            let ports = Ports { broker: *port, ..self.ports };
+            Self { ports, ..self.clone() }.broker_url(user)
+        };
+        ports.iter().map(url).collect::<Vec<_>>().join(",")
+    }
+
     /// Returns the environment variables that connect a service to its servers.
     #[must_use]
     pub fn settings(&self, program: Program) -> Vec<(&'static str, String)> {

@@ -1,5 +1,6 @@
 //! Tests of the whole system, in one program: its threads stay busy until the last test ends.
 
+mod broker_addresses;
 mod concurrent_registration;
 mod console_page;
 mod contracts;
