@@ -2,6 +2,7 @@
 
 mod alerts;
 mod bad_messages;
+mod cluster;
 mod database_state;
 mod duplicates;
 mod fault;
@@ -19,6 +20,7 @@ mod poison;
 pub mod proxy;
 mod quiescence;
 mod recoveries;
+mod recovery;
 mod restore;
 mod run;
 mod schedule;
@@ -31,11 +33,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use service_kit::write_stdout;
-use stack::{servers::Servers, stop_signal::StopSignal, terminal::print_line};
+use stack::{broker::Broker, servers::Servers, stop_signal::StopSignal, terminal::print_line};
 
 use crate::{
-    alerts::AlertArguments, find::FindArguments, fuzz::FuzzArguments, hold::HoldArguments,
-    letters::LetterArguments, memory::MemoryArguments, restore::RestoreArguments, run::RunArguments,
+    alerts::AlertArguments, cluster::ClusterArguments, find::FindArguments, fuzz::FuzzArguments,
+    hold::HoldArguments, letters::LetterArguments, memory::MemoryArguments, restore::RestoreArguments,
+    run::RunArguments,
 };
 pub use crate::{
     link::Link,
@@ -61,6 +64,7 @@ enum Command {
     Alerts(AlertArguments),
     Letters(LetterArguments),
     Find(FindArguments),
+    Cluster(ClusterArguments),
 }
 
 /// Runs a check on private servers and prints its result. The exit status is 0 only if the check passes.
@@ -81,6 +85,9 @@ pub async fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 async fn check(command: &Command) -> anyhow::Result<bool> {
     let directory = tempfile::tempdir().context("cannot create a directory for the servers")?;
+    if let Command::Cluster(_) = command {
+        Broker::prepare_cluster(&directory.path().join("broker"))?;
+    }
     let mut servers = Servers::start(directory.path(), log).await?;
     match command {
         Command::Run(arguments) => {
@@ -126,6 +133,9 @@ async fn check(command: &Command) -> anyhow::Result<bool> {
             let is_clean = Box::pin(find::run(&servers, *arguments, log)).await?;
             servers.stop().await?;
             Ok(is_clean)
+        }
+        Command::Cluster(arguments) => {
+            Box::pin(cluster::run(servers, directory.path(), *arguments, log)).await
         }
         Command::Alerts(arguments) => {
             let is_clean = Box::pin(alerts::run(&servers, *arguments, log)).await?;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use chrono::{NaiveDateTime, Utc};
 use futures_util::future::try_join_all;
 use stack::{servers::Servers, service::Program};
@@ -15,16 +15,11 @@ use crate::{
     load::Load,
     locked_servers::LockedServers,
     recoveries::Recoveries,
+    recovery::RECOVERY_TIMEOUT,
     schedule::{self, FaultSchedule},
     system::System,
     verdict::Verdict,
 };
-
-/// A system that has not recovered after this time does not recover by itself.
-const RECOVERY_TIMEOUT: Duration = Duration::from_mins(2);
-
-/// The number of characters of the services' log in an error message.
-const LOG_EXCERPT: usize = 8000;
 
 /// Injects faults under load, one after another and in pairs.
 ///
@@ -119,28 +114,9 @@ impl FaultRun {
         try_join_all(faults.iter().map(|fault| fault.inject(self))).await?;
         let restored = Instant::now();
         let restored_at = Utc::now().naive_utc();
-        while restored.elapsed() < RECOVERY_TIMEOUT {
-            if self.newest_registration().await.is_some_and(|registered| registered > restored_at)
-                && (self.console.is_none() || self.all_have_arrived(restored_at).await)
-            {
-                return Ok(restored.elapsed());
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-        let log = self.system.environment.log();
-        let start = log.char_indices().rev().nth(LOG_EXCERPT).map_or(0, |(index, _)| index);
-        bail!(
-            "no new customer arrived within {RECOVERY_TIMEOUT:?}; the end of the services' log:\n{}",
-            &log[start..]
-        )
-    }
-
-    /// Returns the latest time of registration among the newest rows, or `None` if the server is unavailable or has no
-    /// row. The newest row alone may be that of an event that was retried.
-    async fn newest_registration(&self) -> Option<NaiveDateTime> {
-        let select = "SELECT MAX(customer_since)
-            FROM (SELECT customer_since FROM customers ORDER BY received_at DESC LIMIT 20) AS newest";
-        sqlx::query_scalar(select).fetch_one(&self.system.marketing_database).await.ok()?
+        let all_have_arrived = async || self.console.is_none() || self.all_have_arrived(restored_at).await;
+        self.system.wait_for_registration_after(restored_at, all_have_arrived).await?;
+        Ok(restored.elapsed())
     }
 
     /// Returns whether each customer who was registered until `time` has a row, or `false` if a server is unavailable.

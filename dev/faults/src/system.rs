@@ -51,10 +51,15 @@ impl System {
 
     /// Starts the system with more settings: of one service, or of all. Further instances do not have them.
     pub(crate) async fn start_with(servers: &Servers, settings: &[Setting]) -> anyhow::Result<Self> {
-        let environment = TestEnvironment::on(servers).await?.without_log_output();
+        Self::start_in(TestEnvironment::on(servers).await?, settings).await
+    }
+
+    /// Starts the system in an environment, with more settings.
+    pub(crate) async fn start_in(environment: TestEnvironment, settings: &[Setting]) -> anyhow::Result<Self> {
+        let environment = environment.without_log_output();
         let mut proxies = Vec::with_capacity(Link::ALL.len());
         for link in Link::ALL {
-            let (port, protocol) = link.server(servers.ports());
+            let (port, protocol) = link.server(environment.connection_urls().ports);
             proxies.push(Proxy::to(port, protocol).await?);
         }
         let addresses = [free_address()?, free_address()?, free_address()?];

@@ -13,7 +13,9 @@ use crate::{
     bad_messages::ID_HEADER,
     fault_run::FaultRun,
     fuzz::{Fate, Report, number_of},
+    load::Load,
     recoveries::Recoveries,
+    system::System,
 };
 
 /// The broker itself moves expired messages to the dead letters, in the background.
@@ -85,6 +87,40 @@ pub(crate) struct Customers {
 }
 
 impl Customers {
+    /// Reads the customers of both applications, and the load's list of confirmed registrations.
+    pub(crate) async fn read(system: &System, load: &Load) -> anyhow::Result<Self> {
+        let stored: Vec<String> = sqlx::query_scalar("SELECT id::text FROM customers")
+            .fetch_all(&system.web_store_database)
+            .await
+            .context("cannot read the Web Store's customers")?;
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT customer_id, lower(email_address) FROM customers")
+                .fetch_all(&system.marketing_database)
+                .await
+                .context("cannot read Marketing's customers")?;
+        let (poison, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(id, _)| number_of(id).is_some());
+        let count = rows.len();
+        let (row_ids, row_addresses) = rows.into_iter().unzip();
+        Ok(Self {
+            confirmed: load.confirmed(),
+            stored: stored.into_iter().collect(),
+            rows: count,
+            row_ids,
+            row_addresses,
+            poison_ids: poison.into_iter().map(|(id, _)| id).collect(),
+        })
+    }
+
+    /// Returns the number of customers in the Web Store.
+    pub(crate) fn stored(&self) -> usize {
+        self.stored.len()
+    }
+
+    /// Returns the number of rows in Marketing.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// Returns the number of customers who are confirmed or stored, and have no row.
     pub(crate) fn lost(&self) -> usize {
         self.confirmed.union(&self.stored).filter(|id| !self.row_ids.contains(*id)).count()
@@ -97,28 +133,9 @@ impl Customers {
 }
 
 impl FaultRun {
-    /// Reads the customers of both applications, and the load's list of confirmed registrations.
+    /// Reads the customers of the run.
     pub(crate) async fn read_customers(&self) -> anyhow::Result<Customers> {
-        let stored: Vec<String> = sqlx::query_scalar("SELECT id::text FROM customers")
-            .fetch_all(&self.system.web_store_database)
-            .await
-            .context("cannot read the Web Store's customers")?;
-        let rows: Vec<(String, String)> =
-            sqlx::query_as("SELECT customer_id, lower(email_address) FROM customers")
-                .fetch_all(&self.system.marketing_database)
-                .await
-                .context("cannot read Marketing's customers")?;
-        let (poison, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(id, _)| number_of(id).is_some());
-        let count = rows.len();
-        let (row_ids, row_addresses) = rows.into_iter().unzip();
-        Ok(Customers {
-            confirmed: self.load.confirmed(),
-            stored: stored.into_iter().collect(),
-            rows: count,
-            row_ids,
-            row_addresses,
-            poison_ids: poison.into_iter().map(|(id, _)| id).collect(),
-        })
+        Customers::read(&self.system, &self.load).await
     }
 
     /// Evaluates the run. The system must be quiescent.

@@ -1,5 +1,7 @@
 //! A private RabbitMQ node with the services' users and permissions.
 
+mod cluster;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -28,13 +30,16 @@ const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
 pub struct Broker {
     /// The Erlang virtual machine. Its children are small helper programs.
     pub process: Process,
-    /// Erlang's port mapper. Without a private one, the node would start one that outlives it.
-    epmd: Process,
+    /// Erlang's port mapper. Without a private one, the node would start one that outlives it. A node that has joined
+    /// the cluster of another one uses the port mapper of that node.
+    epmd: Option<Process>,
     node: Node,
 }
 
 #[derive(Debug)]
 struct Node {
+    /// The name in its cluster.
+    name: String,
     directory: PathBuf,
     port: u16,
     management_port: u16,
@@ -55,8 +60,9 @@ impl Broker {
         broker_files::write(&directory, port, management_port).await?;
         let epmd_port = free_port()?;
         let distribution_port = free_port()?;
-        let node = Node { directory, port, management_port, epmd_port, distribution_port };
-        let epmd = node.launch_epmd()?;
+        let name = "rabbit@localhost".to_owned();
+        let node = Node { name, directory, port, management_port, epmd_port, distribution_port };
+        let epmd = Some(node.launch_epmd()?);
         let process = node.launch().await?;
         Ok(Self { process, epmd, node })
     }
@@ -79,7 +85,9 @@ impl Broker {
     /// Returns an error if the node had to be killed.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         let stopped = self.process.stop(Signal::TERM, DEADLINE).await;
-        self.epmd.kill().await?;
+        if let Some(epmd) = &mut self.epmd {
+            epmd.kill().await?;
+        }
         stopped.map(drop)
     }
 
@@ -89,8 +97,10 @@ impl Broker {
     /// Returns an error if the node does not become ready.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.process.stop(Signal::TERM, DEADLINE).await?;
-        if self.epmd.exit_status()?.is_some() {
-            self.epmd = self.node.launch_epmd()?;
+        if let Some(epmd) = &mut self.epmd
+            && epmd.exit_status()?.is_some()
+        {
+            *epmd = self.node.launch_epmd()?;
         }
         self.process = self.node.launch().await?;
         Ok(())
@@ -101,10 +111,8 @@ impl Broker {
     /// # Errors
     /// Returns an error if the node does not reply.
     pub async fn set_memory_alarm(&self, raised: bool) -> anyhow::Result<()> {
-        let mut tool = self.node.command("rabbitmqctl")?;
-        tool.arg("set_vm_memory_high_watermark").arg(if raised { "0" } else { "0.4" });
-        run_tool("rabbitmqctl", &mut tool).await?;
-        Ok(())
+        let limit = if raised { "0" } else { "0.4" };
+        self.run("rabbitmqctl", &["set_vm_memory_high_watermark", limit]).await
     }
 
     /// Makes the node read its certificates again. It would do so within two minutes.
@@ -112,8 +120,12 @@ impl Broker {
     /// # Errors
     /// Returns an error if the node does not reply.
     pub async fn reload_certificates(&self) -> anyhow::Result<()> {
-        let mut tool = self.node.command("rabbitmqctl")?;
-        run_tool("rabbitmqctl", tool.args(["eval", "ssl:clear_pem_cache()."])).await?;
+        self.run("rabbitmqctl", &["eval", "ssl:clear_pem_cache()."]).await
+    }
+
+    async fn run(&self, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
+        let mut tool = self.node.command(program)?;
+        run_tool(program, tool.args(arguments)).await?;
         Ok(())
     }
 }
@@ -154,7 +166,7 @@ impl Node {
         command.env("HOME", &self.directory).env("LANG", "C.UTF-8").current_dir(&self.directory);
         command.env("ERL_EPMD_ADDRESS", "127.0.0.1").env("ERL_EPMD_PORT", self.epmd_port.to_string());
         command.env("ERL_CRASH_DUMP_SECONDS", "0");
-        command.env("RABBITMQ_NODENAME", "rabbit@localhost");
+        command.env("RABBITMQ_NODENAME", &self.name);
         command.env("RABBITMQ_DIST_PORT", self.distribution_port.to_string());
         command.env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
         command.env("RABBITMQ_CONFIG_FILE", path_of("rabbitmq.conf"));

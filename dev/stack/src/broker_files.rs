@@ -21,6 +21,8 @@ const SHARED_SETTINGS: &str = include_str!("../../../deploy/servers/rabbitmq.con
 /// Queue statistics are updated every half second instead of every five seconds, so that tests wait less.
 const ADVANCED_CONFIG: &str = "[{rabbit, [{quorum_tick_interval, 500}]}].\n";
 
+const COOKIE: &str = ".erlang.cookie";
+
 /// Writes all files into the node's directory. An existing cookie is kept; other files are replaced.
 pub(crate) async fn write(directory: &Path, port: u16, management_port: u16) -> anyhow::Result<()> {
     let definitions = directory.join("definitions.json");
@@ -33,7 +35,21 @@ pub(crate) async fn write(directory: &Path, port: u16, management_port: u16) -> 
     put("advanced.config", ADVANCED_CONFIG)?;
     put("enabled_plugins", "[rabbitmq_management].\n")?;
     fs::create_dir_all(directory.join("conf.d"))?;
-    write_cookie(&directory.join(".erlang.cookie"))
+    write_cookie(&directory.join(COOKIE))
+}
+
+/// Adds settings to the node's directory, in a file of their own.
+pub(crate) fn add_settings(directory: &Path, text: &str) -> anyhow::Result<()> {
+    let directory = directory.join("conf.d");
+    fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    let path = directory.join("20-cluster.conf");
+    fs::write(&path, text).with_context(|| path.display().to_string())
+}
+
+/// Copies the cookie of a node, which all nodes of its cluster need.
+pub(crate) fn copy_cookie(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::copy(from.join(COOKIE), to.join(COOKIE)).context("cannot copy the cookie")?;
+    Ok(())
 }
 
 fn settings(port: u16, management_port: u16, definitions: &Path) -> String {

@@ -38,6 +38,9 @@ pub struct Queue {
     /// The number of consumers.
     #[serde(default)]
     pub consumers: u64,
+    /// The names of the nodes that replicate the queue.
+    #[serde(default)]
+    pub members: Vec<String>,
 }
 
 /// A message in the format of the management API.
@@ -193,6 +196,12 @@ impl Management {
         let connections: Vec<Value> = self.get(&self.path("vhosts/{}/connections")).await?;
         let selected = connections.iter().filter(|one| is_selected(one));
         Ok(selected.filter_map(|one| Some(one["name"].as_str()?.to_owned())).collect())
+    }
+
+    /// Returns the name of the node for each connection to this virtual host.
+    pub async fn nodes_of_connections(&self) -> anyhow::Result<Vec<String>> {
+        let connections: Vec<Value> = self.get(&self.path("vhosts/{}/connections")).await?;
+        Ok(connections.iter().filter_map(|one| Some(one["node"].as_str()?.to_owned())).collect())
     }
 
     /// Closes all connections to this virtual host and returns their number.
