@@ -56,7 +56,10 @@ impl Link {
         match self {
             Self::WebStoreToPostgres => (ports.postgres, Protocol::Postgres),
             Self::MarketingToMysql => (ports.mysql, Protocol::Mysql),
-            _ => (ports.broker, Protocol::Amqp),
+            Self::WebStoreToBroker | Self::TransformerToSource => (ports.broker, Protocol::Amqp),
+            Self::TransformerToTarget | Self::MarketingToBroker => {
+                (ports.broker_of_marketing().amqp, Protocol::Amqp)
+            }
         }
     }
 }

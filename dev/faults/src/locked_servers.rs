@@ -25,7 +25,7 @@ impl Server {
     }
 }
 
-/// The three servers.
+/// The three servers of one site.
 pub(crate) struct LockedServers {
     postgres: Mutex<Postgres>,
     mysql: Mutex<Mysql>,
@@ -34,7 +34,7 @@ pub(crate) struct LockedServers {
 
 impl LockedServers {
     pub(crate) fn new(servers: Servers) -> Self {
-        let Servers { postgres, mysql, broker } = servers;
+        let Servers { postgres, mysql, broker, .. } = servers;
         Self { postgres: postgres.into(), mysql: mysql.into(), broker: broker.into() }
     }
 
@@ -43,6 +43,7 @@ impl LockedServers {
             postgres: self.postgres.into_inner(),
             mysql: self.mysql.into_inner(),
             broker: self.broker.into_inner(),
+            marketing_broker: None,
         };
         servers.stop().await
     }

@@ -50,10 +50,10 @@ impl System {
     }
 
     /// Returns the number of messages in the outbox and in the queues, or `None` if a server is unavailable.
-    async fn pending_messages(&self) -> Option<u64> {
+    pub(crate) async fn pending_messages(&self) -> Option<u64> {
         let select = sqlx::query_scalar("SELECT count(*) FROM outbox");
         let outbox: i64 = select.fetch_one(&self.web_store_database).await.ok()?;
-        let queues = self.environment.management().queues().await.ok()?;
+        let queues = self.environment.queues().await.ok()?;
         let depths = QUEUES.iter().map(|queue| Some(queues.get(queue.name)?.messages));
         Some(u64::try_from(outbox).ok()? + depths.sum::<Option<u64>>()?)
     }
@@ -61,9 +61,8 @@ impl System {
     /// Waits until a queue holds at least `messages` messages.
     pub(crate) async fn wait_for_depth(&self, queue: &Queue, messages: u64) -> anyhow::Result<()> {
         let give_up = Instant::now() + QUIESCENCE_TIMEOUT;
-        let management = self.environment.management();
         loop {
-            let queues = management.queues().await?;
+            let queues = self.environment.queues().await?;
             let depth = queues.get(queue.name).with_context(|| format!("no queue {}", queue.name))?.messages;
             if depth >= messages {
                 return Ok(());

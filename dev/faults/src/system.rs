@@ -143,7 +143,7 @@ fn start(
     let urls = environment.connection_urls();
     let through = |link: Link| {
         let port = proxies[link as usize].port();
-        let ports = Ports { postgres: port, mysql: port, broker: port, ..urls.ports };
+        let ports = Ports { postgres: port, mysql: port, broker: port, marketing_broker: None, ..urls.ports };
         ConnectionUrls { ports, ..urls.clone() }
     };
     let links = match program {
@@ -153,11 +153,14 @@ fn start(
         ],
         Program::Transformer => [
             ("TRANSFORMER_SOURCE_BROKER_URL", through(Link::TransformerToSource).broker_url("transformer")),
-            ("TRANSFORMER_TARGET_BROKER_URL", through(Link::TransformerToTarget).broker_url("transformer")),
+            (
+                "TRANSFORMER_TARGET_BROKER_URL",
+                through(Link::TransformerToTarget).marketing_broker_url("transformer"),
+            ),
         ],
         Program::Marketing => [
             ("MARKETING_DATABASE_URL", through(Link::MarketingToMysql).marketing_database_url("marketing")),
-            ("MARKETING_BROKER_URL", through(Link::MarketingToBroker).broker_url("marketing")),
+            ("MARKETING_BROKER_URL", through(Link::MarketingToBroker).marketing_broker_url("marketing")),
         ],
     };
     let links = links.iter().map(|(name, value)| (*name, value.as_str()));

@@ -20,7 +20,16 @@ pub(crate) fn banner(
     let web_store = url_of(services, Program::WebStore);
     let transformer = url_of(services, Program::Transformer);
     let marketing = url_of(services, Program::Marketing);
-    let management = urls.ports.management;
+    let management = |port: u16| format!("http://127.0.0.1:{port}     log in as admin, password {PASSWORD}");
+    let broker = match urls.ports.marketing_broker {
+        None => format!("RabbitMQ     {}", management(urls.ports.management)),
+        Some(marketing) => format!(
+            "RabbitMQ     {}, of the Web Store\n  \
+             RabbitMQ     {}, of Marketing",
+            management(urls.ports.management),
+            management(marketing.management)
+        ),
+    };
     let mysql = urls.ports.mysql;
     let client = if find_program("mariadb").is_ok() { "mariadb" } else { "mysql" };
     let marketing_process = find(services, Program::Marketing).map_or(0, |service| service.process.pid());
@@ -31,7 +40,7 @@ pub(crate) fn banner(
   Marketing    {marketing}      list of customers, password {PASSWORD}
   console      {page}      the whole system, password {PASSWORD}
   transformer  {transformer}
-  RabbitMQ     http://127.0.0.1:{management}     log in as admin, password {PASSWORD}
+  {broker}
 
   Show Marketing's table:
   {client} --host=127.0.0.1 --port={mysql} --user=marketing_owner --password={PASSWORD} \
@@ -73,11 +82,14 @@ pub(crate) fn stack_env(urls: &ConnectionUrls, services: &[Service], console: &C
         [Program::WebStore, Program::Transformer, Program::Marketing].map(metrics);
     let console_url = console.url();
     let console_metrics = console.metrics_url().unwrap_or_default();
+    let target = urls.target_setting("TARGET_BROKER_URL", "admin");
+    let target = target.map(|(name, url)| format!("{name}={url}\n")).unwrap_or_default();
     format!(
         "WEB_STORE_URL={web_store}\n\
          TRANSFORMER_URL={transformer}\n\
          MARKETING_URL={marketing}\n\
          BROKER_URL={broker}\n\
+         {target}\
          WEB_STORE_DATABASE_URL={web_store_database}\n\
          MARKETING_DATABASE_URL={marketing_database}\n\
          WEB_STORE_METRICS_URL={web_store_metrics}\n\

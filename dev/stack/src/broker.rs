@@ -16,8 +16,9 @@ use crate::{
     broker_files,
     command::{child_command, find_program, run_tool},
     connection_urls::PASSWORD,
-    ports::free_port,
+    ports::{BrokerPorts, free_port},
     process::Process,
+    site::Site,
 };
 
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -41,42 +42,44 @@ struct Node {
     /// The name in its cluster.
     name: String,
     directory: PathBuf,
-    port: u16,
-    management_port: u16,
+    site: Site,
+    ports: BrokerPorts,
     epmd_port: u16,
     distribution_port: u16,
 }
 
 impl Broker {
-    /// Starts the node on the data in `directory`, with the users and permissions of the services.
+    /// Starts the node on the data in `directory`, with the users and permissions of the services at a site.
     ///
     /// More settings of the node can be in files of its directory `conf.d`.
     ///
     /// # Errors
     /// Returns an error if RabbitMQ is not installed or does not become ready.
-    pub async fn start(directory: &Path, port: u16, management_port: u16) -> anyhow::Result<Self> {
+    pub async fn start(directory: &Path, site: Site, ports: BrokerPorts) -> anyhow::Result<Self> {
         fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
         let directory = directory.canonicalize()?;
-        broker_files::write(&directory, port, management_port).await?;
+        broker_files::write(&directory, site, ports).await?;
         let epmd_port = free_port()?;
         let distribution_port = free_port()?;
         let name = "rabbit@localhost".to_owned();
-        let node = Node { name, directory, port, management_port, epmd_port, distribution_port };
+        let node = Node { name, directory, site, ports, epmd_port, distribution_port };
         let epmd = Some(node.launch_epmd()?);
         let process = node.launch().await?;
         Ok(Self { process, epmd, node })
     }
 
-    /// Returns the port for AMQP.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.node.port
+    /// Returns the users of a broker, their permissions, and its policies, in the format of RabbitMQ's definitions.
+    ///
+    /// # Errors
+    /// Returns an error if the script in `deploy/servers` fails.
+    pub async fn definitions(site: Site) -> anyhow::Result<String> {
+        broker_files::definitions(site).await
     }
 
-    /// Returns the port of the management page and HTTP API.
+    /// Returns the ports of the node.
     #[must_use]
-    pub fn management_port(&self) -> u16 {
-        self.node.management_port
+    pub fn ports(&self) -> BrokerPorts {
+        self.node.ports
     }
 
     /// Stops the node and its port mapper. Durable queues keep their persistent messages.
@@ -139,7 +142,8 @@ impl Node {
 
     async fn launch(&self) -> anyhow::Result<Process> {
         let mut server = self.command("rabbitmq-server")?;
-        let mut process = Process::spawn("RabbitMQ", &mut server, &self.directory.join("rabbitmq.log"))?;
+        let name = self.site.broker_name();
+        let mut process = Process::spawn(name, &mut server, &self.directory.join("rabbitmq.log"))?;
         process.wait_ready(DEADLINE, async || self.is_listening().await).await?;
         Ok(process)
     }
@@ -148,7 +152,7 @@ impl Node {
     async fn is_listening(&self) -> bool {
         let check = format!(
             "http://127.0.0.1:{}/api/health/checks/port-listener/{}",
-            self.management_port, self.port
+            self.ports.management, self.ports.amqp
         );
         let request = reqwest::Client::new().get(check).basic_auth("admin", Some(PASSWORD));
         request.send().await.is_ok_and(|response| response.status().is_success())

@@ -12,6 +12,8 @@ use rand::RngExt;
 use crate::{
     command::{child_command, run_tool},
     connection_urls::PASSWORD,
+    ports::BrokerPorts,
+    site::Site,
 };
 
 const DEFINITIONS_SCRIPT: &str = include_str!("../../../deploy/servers/rabbitmq-definitions.sh");
@@ -24,14 +26,14 @@ const ADVANCED_CONFIG: &str = "[{rabbit, [{quorum_tick_interval, 500}]}].\n";
 const COOKIE: &str = ".erlang.cookie";
 
 /// Writes all files into the node's directory. An existing cookie is kept; other files are replaced.
-pub(crate) async fn write(directory: &Path, port: u16, management_port: u16) -> anyhow::Result<()> {
+pub(crate) async fn write(directory: &Path, site: Site, ports: BrokerPorts) -> anyhow::Result<()> {
     let definitions = directory.join("definitions.json");
     let put = |name: &str, text: &str| {
         let path = directory.join(name);
         fs::write(&path, text).with_context(|| path.display().to_string())
     };
-    put("definitions.json", &generate_definitions().await?)?;
-    put("rabbitmq.conf", &settings(port, management_port, &definitions))?;
+    put("definitions.json", &self::definitions(site).await?)?;
+    put("rabbitmq.conf", &settings(ports, &definitions))?;
     put("advanced.config", ADVANCED_CONFIG)?;
     put("enabled_plugins", "[rabbitmq_management].\n")?;
     fs::create_dir_all(directory.join("conf.d"))?;
@@ -52,12 +54,13 @@ pub(crate) fn copy_cookie(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn settings(port: u16, management_port: u16, definitions: &Path) -> String {
+fn settings(ports: BrokerPorts, definitions: &Path) -> String {
+    let BrokerPorts { amqp, management } = ports;
     format!(
         "{SHARED_SETTINGS}\
-         listeners.tcp.1 = 127.0.0.1:{port}\n\
+         listeners.tcp.1 = 127.0.0.1:{amqp}\n\
          management.tcp.ip = 127.0.0.1\n\
-         management.tcp.port = {management_port}\n\
+         management.tcp.port = {management}\n\
          load_definitions = {}\n\
          collect_statistics_interval = 500\n\
          log.console.level = info\n",
@@ -65,9 +68,10 @@ fn settings(port: u16, management_port: u16, definitions: &Path) -> String {
     )
 }
 
-async fn generate_definitions() -> anyhow::Result<String> {
+/// Returns the users of a broker, their permissions, and its policies, in the format of RabbitMQ's definitions.
+pub(crate) async fn definitions(site: Site) -> anyhow::Result<String> {
     let mut script = child_command("sh");
-    script.args(["-c", DEFINITIONS_SCRIPT]);
+    script.args(["-c", DEFINITIONS_SCRIPT]).env("BROKER_SITE", site.name());
     let users =
         ["BROKER_ADMIN", "WEB_STORE_BROKER", "TRANSFORMER_BROKER", "MARKETING_BROKER", "CONSOLE_BROKER"];
     for user in users {

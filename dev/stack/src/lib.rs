@@ -17,6 +17,7 @@ pub mod resource_usage;
 mod run;
 pub mod servers;
 pub mod service;
+pub mod site;
 pub mod stop_signal;
 mod supervisor;
 pub mod terminal;

@@ -12,9 +12,20 @@ pub struct Ports {
     pub postgres: u16,
     /// MySQL or MariaDB.
     pub mysql: u16,
-    /// RabbitMQ, AMQP.
+    /// RabbitMQ, AMQP. With two sites, the broker of the Web Store.
     pub broker: u16,
-    /// RabbitMQ, management page and HTTP API.
+    /// RabbitMQ, management page and HTTP API. With two sites, of the Web Store's broker.
+    pub management: u16,
+    /// Marketing's own RabbitMQ, or `None` if both applications share one.
+    pub marketing_broker: Option<BrokerPorts>,
+}
+
+/// The ports of one broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrokerPorts {
+    /// AMQP.
+    pub amqp: u16,
+    /// The management page and HTTP API.
     pub management: u16,
 }
 
@@ -24,7 +35,7 @@ const BROKER: &str = "STACK_SERVERS_BROKER_PORT";
 const MANAGEMENT: &str = "STACK_SERVERS_MANAGEMENT_PORT";
 
 impl Ports {
-    /// Returns the environment variables for a program that uses these servers.
+    /// Returns the environment variables for a program that uses these servers, which are those of one site.
     #[must_use]
     pub fn to_env(self) -> [(&'static str, String); 4] {
         [
@@ -49,7 +60,15 @@ impl Ports {
             mysql: port(MYSQL)?,
             broker: port(BROKER)?,
             management: port(MANAGEMENT)?,
+            marketing_broker: None,
         })
+    }
+
+    /// Returns the ports of the broker that Marketing uses.
+    #[must_use]
+    pub fn broker_of_marketing(self) -> BrokerPorts {
+        let shared = BrokerPorts { amqp: self.broker, management: self.management };
+        self.marketing_broker.unwrap_or(shared)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The three servers together, below one directory.
+//! The servers of a system together, below one directory.
 
 use std::path::Path;
 
@@ -6,9 +6,16 @@ use crate::{
     broker::Broker,
     connection_urls::ConnectionUrls,
     mysql::Mysql,
-    ports::{Ports, free_port},
+    ports::{BrokerPorts, Ports, free_port},
     postgres::Postgres,
+    site::Site,
 };
+
+const BROKER_DIRECTORY: &str = "broker";
+const MARKETING_BROKER_DIRECTORY: &str = "marketing-broker";
+
+/// The directories of the servers' data.
+pub(crate) const DIRECTORIES: [&str; 4] = ["postgres", "mysql", BROKER_DIRECTORY, MARKETING_BROKER_DIRECTORY];
 
 /// Running servers. Dropping them kills their processes; committed data is kept.
 #[derive(Debug)]
@@ -17,45 +24,65 @@ pub struct Servers {
     pub postgres: Postgres,
     /// Marketing's database server.
     pub mysql: Mysql,
-    /// The message broker.
+    /// The message broker. With two sites, it is the broker of the Web Store.
     pub broker: Broker,
+    /// Marketing's own broker, or `None` if both applications share one.
+    pub marketing_broker: Option<Broker>,
 }
 
 impl Servers {
-    /// Starts all three simultaneously on free ports, with their data below `directory`.
+    /// Starts all servers simultaneously on free ports, with their data below `directory`. Both applications share the
+    /// broker.
     ///
     /// Calls `report` with a line when a server is ready.
     ///
     /// # Errors
     /// Returns an error if a server does not start. The others are killed then.
     pub async fn start(directory: &Path, report: impl Fn(&str)) -> anyhow::Result<Self> {
-        let ports = Ports {
-            postgres: free_port()?,
-            mysql: free_port()?,
-            broker: free_port()?,
-            management: free_port()?,
-        };
+        Self::start_with(directory, false, report).await
+    }
+
+    /// Starts the servers of two sites: each application has its own database and its own broker.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Servers::start`].
+    pub async fn start_sites(directory: &Path, report: impl Fn(&str)) -> anyhow::Result<Self> {
+        Self::start_with(directory, true, report).await
+    }
+
+    async fn start_with(directory: &Path, two_sites: bool, report: impl Fn(&str)) -> anyhow::Result<Self> {
+        let (postgres, mysql) = (free_port()?, free_port()?);
         let ready = |name: &str, port: u16, pid: i32| {
             report(&format!("{name} is ready on 127.0.0.1:{port} (process {pid})"));
         };
-        let (postgres, mysql, broker) = tokio::try_join!(
+        let start_broker = async |site: Site, directory_name: &str| {
+            let ports = BrokerPorts { amqp: free_port()?, management: free_port()? };
+            let broker = Broker::start(&directory.join(directory_name), site, ports).await?;
+            ready(site.broker_name(), ports.amqp, broker.process.pid());
+            anyhow::Ok(broker)
+        };
+        let site = if two_sites { Site::WebStore } else { Site::Both };
+        let (postgres, mysql, broker, marketing_broker) = tokio::try_join!(
             async {
-                let server = Postgres::start(&directory.join("postgres"), ports.postgres).await?;
-                ready("PostgreSQL", ports.postgres, server.process.pid());
+                let server = Postgres::start(&directory.join("postgres"), postgres).await?;
+                ready("PostgreSQL", postgres, server.process.pid());
                 anyhow::Ok(server)
             },
             async {
-                let server = Mysql::start(&directory.join("mysql"), ports.mysql).await?;
-                ready("MySQL", ports.mysql, server.process.pid());
+                let server = Mysql::start(&directory.join("mysql"), mysql).await?;
+                ready("MySQL", mysql, server.process.pid());
                 anyhow::Ok(server)
             },
+            start_broker(site, BROKER_DIRECTORY),
             async {
-                let server = Broker::start(&directory.join("broker"), ports.broker, ports.management).await?;
-                ready("RabbitMQ", ports.broker, server.process.pid());
-                anyhow::Ok(server)
+                if two_sites {
+                    start_broker(Site::Marketing, MARKETING_BROKER_DIRECTORY).await.map(Some)
+                } else {
+                    Ok(None)
+                }
             },
         )?;
-        Ok(Self { postgres, mysql, broker })
+        Ok(Self { postgres, mysql, broker, marketing_broker })
     }
 
     /// Returns the ports of the servers.
@@ -64,8 +91,9 @@ impl Servers {
         Ports {
             postgres: self.postgres.port(),
             mysql: self.mysql.port(),
-            broker: self.broker.port(),
-            management: self.broker.management_port(),
+            broker: self.broker.ports().amqp,
+            management: self.broker.ports().management,
+            marketing_broker: self.marketing_broker.as_ref().map(Broker::ports),
         }
     }
 
@@ -75,13 +103,19 @@ impl Servers {
         ConnectionUrls::main(self.ports())
     }
 
-    /// Stops all three simultaneously. Stored data is kept.
+    /// Stops all servers simultaneously. Stored data is kept.
     ///
     /// # Errors
     /// Returns an error if a server had to be killed. The others are stopped in any case.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
-        let (postgres, mysql, broker) =
-            tokio::join!(self.postgres.stop(), self.mysql.stop(), self.broker.stop());
-        postgres.and(mysql).and(broker)
+        let stop_marketing_broker = async {
+            match &mut self.marketing_broker {
+                Some(broker) => broker.stop().await,
+                None => Ok(()),
+            }
+        };
+        let (postgres, mysql, broker, marketing_broker) =
+            tokio::join!(self.postgres.stop(), self.mysql.stop(), self.broker.stop(), stop_marketing_broker,);
+        postgres.and(mysql).and(broker).and(marketing_broker)
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     env,
+    future::pending,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     time::Duration,
@@ -16,7 +17,7 @@ use tokio::time::sleep;
 use crate::{
     banner::{banner, stack_env},
     console::Console,
-    servers::Servers,
+    servers::{self, Servers},
     service::{Output, Program, Service},
     stop_signal::StopSignal,
     supervisor::supervise,
@@ -52,6 +53,9 @@ pub(crate) struct Arguments {
     /// Delete the data of earlier runs first.
     #[arg(long)]
     fresh: bool,
+    /// Start two brokers, one for each application. Only the transformer and the console connect to both.
+    #[arg(long)]
+    sites: bool,
     /// The directory for the data and logs of the servers, and for stack.env.
     #[arg(long, default_value = "target/stack")]
     dir: PathBuf,
@@ -83,7 +87,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         arguments.check_ports()?;
     }
     if arguments.fresh {
-        work_dir.clear()?;
+        work_dir.clear(&servers::DIRECTORIES)?;
     }
     let mut system = tokio::select! {
         system = System::start(arguments, &work_dir) => system?,
@@ -141,7 +145,12 @@ struct System {
 impl System {
     async fn start(arguments: &Arguments, work_dir: &WorkDir) -> anyhow::Result<Self> {
         print_line("stack", "starting PostgreSQL, MySQL, and RabbitMQ (the first start takes the longest)");
-        let servers = Servers::start(work_dir.path(), |line| print_line("stack", line)).await;
+        let report = |line: &str| print_line("stack", line);
+        let servers = if arguments.sites {
+            Servers::start_sites(work_dir.path(), report).await
+        } else {
+            Servers::start(work_dir.path(), report).await
+        };
         let servers =
             servers.context("a server does not start; --fresh starts again without the old data")?;
         print_line("stack", "starting the services");
@@ -167,13 +176,20 @@ impl System {
 
     /// Restarts each process that ends by itself.
     async fn supervise(&mut self) -> Infallible {
-        let Servers { postgres, mysql, broker } = &mut self.servers;
+        let Servers { postgres, mysql, broker, marketing_broker } = &mut self.servers;
+        let supervise_marketing_broker = async {
+            match marketing_broker {
+                Some(broker) => supervise(broker).await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             (never, ..) = select_all(self.services.iter_mut().map(|service| Box::pin(supervise(service)))) => never,
             never = supervise(&mut self.console) => never,
             never = supervise(postgres) => never,
             never = supervise(mysql) => never,
             never = supervise(broker) => never,
+            never = supervise_marketing_broker => never,
         }
     }
 

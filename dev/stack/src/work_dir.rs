@@ -53,9 +53,9 @@ impl WorkDir {
         self.directory.join(ENV)
     }
 
-    /// Removes the data of all servers.
-    pub(crate) fn clear(&self) -> anyhow::Result<()> {
-        for server in ["postgres", "mysql", "broker"] {
+    /// Removes the data of all servers, whose directories have these names.
+    pub(crate) fn clear(&self, servers: &[&str]) -> anyhow::Result<()> {
+        for server in servers {
             remove_directory_if_exists(&self.directory.join(server))?;
         }
         Ok(())

@@ -1,4 +1,6 @@
 //! `stack up` with real servers: it restarts processes that were killed, and SIGTERM stops all of them.
+//!
+//! It runs with two sites, which have all servers of one site, and a second broker.
 
 use std::{
     fs::{self, File},
@@ -26,10 +28,17 @@ const RECOVERY_DEADLINE: Duration = Duration::from_mins(1);
 async fn killed_processes_are_restarted_until_sigterm() {
     let mut system = System::start().await;
     assert_eq!(system.rows_of(system.register().await).await, 1);
+    let env = fs::read_to_string(system.env_file()).unwrap();
+    assert!(env.contains("\nTARGET_BROKER_URL=amqp://admin:"), "{env}");
 
     for (name, pid_line, ready_line) in [
         ("marketing", "marketing is ready (process ", "marketing is ready again (process "),
         ("MySQL", "MySQL is ready on ", "MySQL is ready again (process "),
+        (
+            "RabbitMQ of Marketing",
+            "RabbitMQ of Marketing is ready on ",
+            "RabbitMQ of Marketing is ready again (process ",
+        ),
     ] {
         kill_process(system.pid_in_log(pid_line), Signal::KILL).unwrap();
         system.wait_for_log(ready_line, RECOVERY_DEADLINE).await;
@@ -58,7 +67,7 @@ impl System {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let log = File::create(directory.path().join("up.log")).unwrap();
         let mut command = child_command(env!("CARGO_BIN_EXE_stack"));
-        command.args(["up", "--fresh", "--dir"]).arg(directory.path().join("stack"));
+        command.args(["up", "--fresh", "--sites", "--dir"]).arg(directory.path().join("stack"));
         let port = free_port().unwrap();
         command.args(["--web-store-port", &port.to_string()]);
         for option in ["--marketing-port", "--transformer-port", "--console-port"] {

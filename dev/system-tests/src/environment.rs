@@ -1,6 +1,7 @@
-//! A test's own system: two databases and a virtual host on shared servers, and its own services.
+//! A test's own system: two databases and virtual hosts on shared servers, and its own services.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::SocketAddr,
     path::PathBuf,
@@ -17,16 +18,21 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use stack::{
+    broker::Broker,
     connection_urls::ConnectionUrls,
     console::Console,
     ports::{Ports, free_port},
     servers::Servers,
     service::{Output, Program, Service},
+    site::Site,
 };
 use tempfile::TempDir;
 use tokio::{runtime, time::timeout};
 
-use crate::{SOON, databases, management::Management};
+use crate::{
+    SOON, databases,
+    management::{Management, Queue},
+};
 
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -52,9 +58,25 @@ impl TestEnvironment {
     /// Returns an error if the servers' ports are not in the environment variables of this process, or if a
     /// server refuses a statement.
     pub async fn new() -> anyhow::Result<Self> {
-        let ports = Ports::from_env()
-            .context("this program needs servers; run script/test, or `stack run -- cargo test`")?;
-        Self::create(ConnectionUrls::main(ports)).await
+        Self::create(ConnectionUrls::main(shared_servers()?)).await
+    }
+
+    /// Creates an environment of two sites on the servers that `stack run` has started: each application has a virtual
+    /// host of its own, with the users and the permissions of its site.
+    ///
+    /// # Errors
+    /// Returns the errors of [`TestEnvironment::new`].
+    pub async fn with_sites() -> anyhow::Result<Self> {
+        let mut ports = shared_servers()?;
+        ports.marketing_broker = Some(ports.broker_of_marketing());
+        let environment = Self::create(ConnectionUrls::main(ports)).await?;
+        for (management, site) in [
+            (environment.management(), Site::WebStore),
+            (environment.marketing_management(), Site::Marketing),
+        ] {
+            management.replace_permissions(&Broker::definitions(site).await?).await?;
+        }
+        Ok(environment)
     }
 
     /// Creates an environment on the servers that `stack run` has started, with a Web Store that is ready.
@@ -67,7 +89,8 @@ impl TestEnvironment {
         Ok((environment, web_store))
     }
 
-    /// Creates an environment on private servers, which the caller may then stop and kill.
+    /// Creates an environment on private servers, which the caller may then stop and kill. On servers of two sites, it
+    /// has a virtual host on each broker.
     ///
     /// # Errors
     /// Returns an error if a server refuses a statement.
@@ -83,6 +106,10 @@ impl TestEnvironment {
             // No underscore: in a grant it would match any character.
             marketing_database: format!("marketing{id:016x}"),
             virtual_host: format!("test-{id:016x}"),
+            marketing_virtual_host: match main_urls.ports.marketing_broker {
+                Some(_) => format!("test-{id:016x}-marketing"),
+                None => format!("test-{id:016x}"),
+            },
         };
         let environment = Self {
             web_store_database: urls.web_store_database_url("web_store_owner").parse()?,
@@ -95,8 +122,9 @@ impl TestEnvironment {
         };
         let (main_urls, urls) = (&environment.main_urls, &environment.urls);
         databases::create(main_urls, urls).await.context("cannot create the databases")?;
-        let management = environment.management();
-        management.create_virtual_host().await.context("cannot create the virtual host")?;
+        for management in environment.managements() {
+            management.create_virtual_host().await.context("cannot create a virtual host")?;
+        }
         Ok(environment)
     }
 
@@ -113,16 +141,41 @@ impl TestEnvironment {
         &self.urls
     }
 
-    /// Returns the broker's URL for `web-store`, `transformer`, `marketing`, `console`, or `admin`.
+    /// Returns the broker's URL for `web-store`, `transformer`, `marketing`, `console`, or `admin`. With two sites, this is
+    /// the broker of the Web Store.
     #[must_use]
     pub fn broker_url(&self, user: &str) -> String {
         self.urls.broker_url(user)
     }
 
-    /// Returns a client of the broker's management API.
+    /// Returns a client of the broker's management API. With two sites, this is the broker of the Web Store.
     #[must_use]
     pub fn management(&self) -> Management {
         Management::new(&self.urls)
+    }
+
+    /// Returns a client of the management API of the broker that Marketing uses.
+    #[must_use]
+    pub fn marketing_management(&self) -> Management {
+        Management::of_marketing(&self.urls)
+    }
+
+    /// Returns a client for each broker.
+    fn managements(&self) -> impl Iterator<Item = Management> {
+        let marketing = self.urls.ports.marketing_broker.map(|_| self.marketing_management());
+        [self.management()].into_iter().chain(marketing)
+    }
+
+    /// Returns the queues of all brokers by name.
+    ///
+    /// # Errors
+    /// Returns an error if a broker is unavailable.
+    pub async fn queues(&self) -> anyhow::Result<BTreeMap<String, Queue>> {
+        let mut queues = BTreeMap::new();
+        for management in self.managements() {
+            queues.append(&mut management.queues().await?);
+        }
+        Ok(queues)
     }
 
     /// Returns a pool of connections to the Web Store's database, as its owner.
@@ -255,10 +308,18 @@ impl TestEnvironment {
     async fn remove(&self) {
         // If a server is stopped or frozen, the databases are removed with the server's directory.
         let databases = databases::drop(&self.main_urls, &self.urls);
-        let management = self.management();
-        let virtual_host = management.delete_virtual_host();
-        let _ = timeout(REMOVAL_TIMEOUT, async { tokio::join!(databases, virtual_host) }).await;
+        let virtual_hosts = async {
+            for management in self.managements() {
+                let _ = management.delete_virtual_host().await;
+            }
+        };
+        let _ = timeout(REMOVAL_TIMEOUT, async { tokio::join!(databases, virtual_hosts) }).await;
     }
+}
+
+/// Returns the ports of the servers that `stack run` has started.
+fn shared_servers() -> anyhow::Result<Ports> {
+    Ports::from_env().context("this program needs servers; run script/test, or `stack run -- cargo test`")
 }
 
 impl Drop for TestEnvironment {

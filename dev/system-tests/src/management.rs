@@ -74,12 +74,18 @@ impl Message {
 
 #[expect(clippy::missing_errors_doc, reason = "the errors of all methods are described at the type")]
 impl Management {
+    /// Returns a client for the broker of the Web Store, which Marketing may share.
     pub(crate) fn new(urls: &ConnectionUrls) -> Self {
-        Self {
-            client: Client::new(),
-            port: urls.ports.management,
-            virtual_host: urls.virtual_host.replace('/', "%2f"),
-        }
+        Self::of(urls.ports.management, &urls.virtual_host)
+    }
+
+    /// Returns a client for the broker of Marketing.
+    pub(crate) fn of_marketing(urls: &ConnectionUrls) -> Self {
+        Self::of(urls.ports.broker_of_marketing().management, &urls.marketing_virtual_host)
+    }
+
+    fn of(port: u16, virtual_host: &str) -> Self {
+        Self { client: Client::new(), port, virtual_host: virtual_host.replace('/', "%2f") }
     }
 
     /// Returns the queues by name.
@@ -236,6 +242,21 @@ impl Management {
             let name = policy["name"].as_str().context("a policy without a name")?;
             self.send(Method::PUT, &self.path(&format!("policies/{{}}/{name}")), Some(policy.clone()))
                 .await?;
+        }
+        Ok(())
+    }
+
+    /// Replaces the permissions of all users by those of a broker's definitions.
+    pub async fn replace_permissions(&self, definitions: &str) -> anyhow::Result<()> {
+        let definitions: Value = serde_json::from_str(definitions)?;
+        let permissions = definitions["permissions"].as_array().context("definitions without permissions")?;
+        let former: Vec<Value> = self.get(&self.path("vhosts/{}/permissions")).await?;
+        for user in former.iter().filter_map(|permission| permission["user"].as_str()) {
+            self.delete(&format!("permissions/{{}}/{user}")).await?;
+        }
+        for permission in permissions {
+            let user = permission["user"].as_str().context("a permission without a user")?;
+            self.set_permissions(user, permission.clone()).await?;
         }
         Ok(())
     }

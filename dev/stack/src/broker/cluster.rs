@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 use anyhow::Context;
 
 use super::{Broker, DEADLINE, Node};
-use crate::{broker_files, ports::free_port};
+use crate::{
+    broker_files,
+    ports::{BrokerPorts, free_port},
+};
 
 /// Of a divided cluster, the part with fewer than half of the nodes stops and loses its clients.
 const PARTITION_HANDLING: &str = "cluster_partition_handling = pause_minority\n";
@@ -18,14 +21,14 @@ impl Broker {
     pub async fn start_peer(&self, directory: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
         let directory = directory.canonicalize()?;
-        let (port, management_port) = (free_port()?, free_port()?);
+        let site = self.node.site;
+        let ports = BrokerPorts { amqp: free_port()?, management: free_port()? };
         broker_files::copy_cookie(&self.node.directory, &directory)?;
-        broker_files::write(&directory, port, management_port).await?;
+        broker_files::write(&directory, site, ports).await?;
         broker_files::add_settings(&directory, &cluster_settings(&self.node.name))?;
         let epmd_port = self.node.epmd_port;
-        let name = format!("rabbit-{port}@localhost");
-        let node =
-            Node { name, directory, port, management_port, epmd_port, distribution_port: free_port()? };
+        let name = format!("rabbit-{}@localhost", ports.amqp);
+        let node = Node { name, directory, site, ports, epmd_port, distribution_port: free_port()? };
         let process = node.launch().await?;
         Ok(Self { process, epmd: None, node })
     }

@@ -28,6 +28,7 @@ mod registration;
 mod replay;
 mod replay_gaps;
 mod republishing;
+mod sites;
 mod span_receiver;
 mod subscriptions;
 mod tls;

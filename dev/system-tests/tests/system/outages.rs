@@ -6,14 +6,10 @@ use contracts::{
     CustomerRegistered, Message,
     topology::{MARKETING_CREATE_CUSTOMER, TRANSFORMER_CUSTOMER_REGISTERED},
 };
-use faults::proxy::{Protocol, Proxy};
 use futures_util::future::try_join_all;
 use lapin::{Confirmation, ExchangeKind, options::ExchangeDeclareOptions, types::FieldTable};
 use reqwest::{StatusCode, header};
 use stack::{
-    broker::Broker,
-    connection_urls::PASSWORD,
-    ports::free_port,
     servers::Servers,
     service::{Program, Service},
 };
@@ -298,36 +294,4 @@ async fn any_start_order_loses_nothing() -> anyhow::Result<()> {
     let dead_letters = MARKETING_CREATE_CUSTOMER.dead_letter_queue();
     assert_eq!(environment.management().depth(&dead_letters).await?, 0);
     Ok(())
-}
-
-#[tokio::test]
-async fn cut_link_to_one_of_two_brokers_loses_nothing() -> anyhow::Result<()> {
-    let (environment, web_store) = TestEnvironment::with_web_store().await?;
-    let directory = tempfile::tempdir()?;
-    let target = Broker::start(directory.path(), free_port()?, free_port()?).await?;
-    let link = Proxy::to(target.port(), Protocol::Amqp).await?;
-    let url = |user, port| format!("amqp://{user}:{PASSWORD}@127.0.0.1:{port}/%2f");
-    let settings = [("TRANSFORMER_TARGET_BROKER_URL", url("transformer", link.port()))];
-    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let transformer = environment.start_ready(Program::Transformer, &settings).await?;
-    let target_url = url("marketing", target.port());
-    let settings = [("MARKETING_BROKER_URL", target_url.as_str())];
-    let _marketing = environment.start_ready(Program::Marketing, &settings).await?;
-    let mut ids = register_many(&web_store, 5).await?;
-    wait_for_marketing_rows(&environment, &ids, SOON).await?;
-
-    link.cut();
-    let (client, health) = (http_client()?, format!("{}/health/ready", transformer.url()));
-    eventually(SOON, "the transformer reports the lost broker", async || {
-        let status = client.get(&health).send().await.ok()?.status();
-        (status == StatusCode::SERVICE_UNAVAILABLE).then_some(())
-    })
-    .await?;
-    for n in 0..5 {
-        ids.push(register(&web_store, &format!("While cut {n}")).await?);
-    }
-    wait_for_outbox_depth(&environment, 0, SOON).await?;
-    environment.management().wait_for_depth(TRANSFORMER_CUSTOMER_REGISTERED.name, 5).await?;
-    link.restore();
-    wait_for_marketing_rows(&environment, &ids, SOON).await
 }

@@ -297,29 +297,6 @@ async fn alarm_of_broker_does_not_stop_consumers_that_report() -> anyhow::Result
     servers.stop().await
 }
 
-#[tokio::test]
-async fn second_broker_is_searched_too() -> anyhow::Result<()> {
-    let (environment, web_store) = TestEnvironment::with_web_store().await?;
-    let target = TestEnvironment::new().await?;
-    let (transformer_url, marketing_url) = (target.broker_url("transformer"), target.broker_url("marketing"));
-    let settings = [&[("MARKETING_BROKER_URL", marketing_url.as_str())], NO_REPLAY].concat();
-    stop(environment.start_ready(Program::Marketing, &settings).await?).await?;
-    let settings = [&[("TRANSFORMER_TARGET_BROKER_URL", transformer_url.as_str())], NO_REPLAY].concat();
-    let _transformer = environment.start_ready(Program::Transformer, &settings).await?;
-    register_many(&web_store, 3).await?;
-    target.management().wait_for_depth(MARKETING_CREATE_CUSTOMER.name, 3).await?;
-
-    let report = reconcile(&sources(&environment, 100)?).await?;
-    assert_eq!(report.missing, 3, "without the second broker");
-    let target_broker_url = Some(target.broker_url("console").parse().map_err(anyhow::Error::msg)?);
-    let mut sources = impatient_sources(&environment)?;
-    sources.connections.brokers.target_broker_url = target_broker_url;
-    let report = reconcile(&sources).await?;
-    assert_eq!(report.on_the_way, [(MARKETING_CREATE_CUSTOMER.name, 3)].into());
-    assert!(report.is_consistent());
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn no_customer_counts_as_missing_under_load() -> anyhow::Result<()> {
     let environment = TestEnvironment::new().await?;
