@@ -18,9 +18,9 @@ use self::{
     report::Report,
 };
 use crate::{
+    customers::Customers,
     load::Load,
     system::{Setting, System},
-    verdict::Customers,
 };
 
 /// Takes the nodes of a cluster of three brokers away, and brings them back
@@ -80,9 +80,10 @@ pub(crate) async fn run(
     sources.connections.brokers.broker_url = urls.parse().map_err(anyhow::Error::msg)?;
     let reconciled = Box::pin(reconcile(&sources)).await?;
     ensure!(reconciled.is_consistent(), "the applications differ:\n{reconciled}");
-    let customers = Customers::read(&system, &load).await?;
-    report.registered = customers.stored();
-    report.marketing = customers.rows();
+    let customers =
+        Customers::read(&system.web_store_database, &system.marketing_database, load.confirmed()).await?;
+    report.registered = customers.stored.len();
+    report.marketing = customers.rows;
     report.lost = customers.lost();
     report.duplicated = customers.duplicated();
     report.refused = load.refused();

@@ -3,6 +3,7 @@
 mod alerts;
 mod bad_messages;
 mod cluster;
+mod customers;
 mod database_state;
 mod duplicates;
 mod fault;
@@ -24,6 +25,7 @@ mod recovery;
 mod restore;
 mod run;
 mod schedule;
+mod sites;
 mod sweep;
 mod system;
 mod verdict;
@@ -38,7 +40,7 @@ use stack::{broker::Broker, servers::Servers, stop_signal::StopSignal, terminal:
 use crate::{
     alerts::AlertArguments, cluster::ClusterArguments, find::FindArguments, fuzz::FuzzArguments,
     hold::HoldArguments, letters::LetterArguments, memory::MemoryArguments, restore::RestoreArguments,
-    run::RunArguments,
+    run::RunArguments, sites::SiteArguments,
 };
 pub use crate::{
     link::Link,
@@ -65,6 +67,7 @@ enum Command {
     Letters(LetterArguments),
     Find(FindArguments),
     Cluster(ClusterArguments),
+    Sites(SiteArguments),
 }
 
 /// Runs a check on private servers and prints its result. The exit status is 0 only if the check passes.
@@ -88,7 +91,10 @@ async fn check(command: &Command) -> anyhow::Result<bool> {
     if let Command::Cluster(_) = command {
         Broker::prepare_cluster(&directory.path().join("broker"))?;
     }
-    let mut servers = Servers::start(directory.path(), log).await?;
+    let mut servers = match command {
+        Command::Sites(_) => Servers::start_sites(directory.path(), log).await?,
+        _ => Servers::start(directory.path(), log).await?,
+    };
     match command {
         Command::Run(arguments) => {
             let verdict = Box::pin(run::run(servers, arguments, log)).await?;
@@ -136,6 +142,11 @@ async fn check(command: &Command) -> anyhow::Result<bool> {
         }
         Command::Cluster(arguments) => {
             Box::pin(cluster::run(servers, directory.path(), *arguments, log)).await
+        }
+        Command::Sites(arguments) => {
+            let is_clean = Box::pin(sites::run(&servers, *arguments, log)).await?;
+            servers.stop().await?;
+            Ok(is_clean)
         }
         Command::Alerts(arguments) => {
             let is_clean = Box::pin(alerts::run(&servers, *arguments, log)).await?;

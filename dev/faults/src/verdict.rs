@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use tokio::time::{Instant, sleep};
 
 use crate::{
     bad_messages::ID_HEADER,
+    customers::Customers,
     fault_run::FaultRun,
-    fuzz::{Fate, Report, number_of},
-    load::Load,
+    fuzz::{Fate, Report},
     recoveries::Recoveries,
     system::System,
 };
@@ -74,68 +74,11 @@ impl Display for Verdict {
     }
 }
 
-/// The customers of both applications, and the confirmed registrations.
-pub(crate) struct Customers {
-    confirmed: HashSet<String>,
-    stored: HashSet<String>,
-    /// The number of rows in Marketing.
-    rows: usize,
-    row_ids: HashSet<String>,
-    row_addresses: HashSet<String>,
-    /// The ids of rows that valid ones among the poison messages have created.
-    poison_ids: HashSet<String>,
-}
-
-impl Customers {
-    /// Reads the customers of both applications, and the load's list of confirmed registrations.
-    pub(crate) async fn read(system: &System, load: &Load) -> anyhow::Result<Self> {
-        let stored: Vec<String> = sqlx::query_scalar("SELECT id::text FROM customers")
-            .fetch_all(&system.web_store_database)
-            .await
-            .context("cannot read the Web Store's customers")?;
-        let rows: Vec<(String, String)> =
-            sqlx::query_as("SELECT customer_id, lower(email_address) FROM customers")
-                .fetch_all(&system.marketing_database)
-                .await
-                .context("cannot read Marketing's customers")?;
-        let (poison, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(id, _)| number_of(id).is_some());
-        let count = rows.len();
-        let (row_ids, row_addresses) = rows.into_iter().unzip();
-        Ok(Self {
-            confirmed: load.confirmed(),
-            stored: stored.into_iter().collect(),
-            rows: count,
-            row_ids,
-            row_addresses,
-            poison_ids: poison.into_iter().map(|(id, _)| id).collect(),
-        })
-    }
-
-    /// Returns the number of customers in the Web Store.
-    pub(crate) fn stored(&self) -> usize {
-        self.stored.len()
-    }
-
-    /// Returns the number of rows in Marketing.
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Returns the number of customers who are confirmed or stored, and have no row.
-    pub(crate) fn lost(&self) -> usize {
-        self.confirmed.union(&self.stored).filter(|id| !self.row_ids.contains(*id)).count()
-    }
-
-    /// Returns the number of excess rows, by customer id or by e-mail address.
-    pub(crate) fn duplicated(&self) -> usize {
-        self.rows - self.row_ids.len().min(self.row_addresses.len())
-    }
-}
-
 impl FaultRun {
     /// Reads the customers of the run.
     pub(crate) async fn read_customers(&self) -> anyhow::Result<Customers> {
-        Customers::read(&self.system, &self.load).await
+        let System { web_store_database, marketing_database, .. } = &self.system;
+        Customers::read(web_store_database, marketing_database, self.load.confirmed()).await
     }
 
     /// Evaluates the run. The system must be quiescent.
