@@ -5,7 +5,7 @@ pub(crate) mod output;
 mod selection;
 mod spool;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, ptr};
 
 use access::Secret;
 use anyhow::Context;
@@ -16,6 +16,7 @@ use dead_letters::{
     operation::{Operation, Outcome},
     prediction::predict,
 };
+use messaging::BrokerUrl;
 use readers::{connections::Brokers, marketing::Marketing};
 use service_kit::write_stdout;
 use sqlx::mysql::MySqlConnectOptions;
@@ -217,8 +218,18 @@ async fn list(arguments: &ListArguments) -> anyhow::Result<ExitCode> {
         inventory::dead_letters(&arguments.brokers)
     };
     let mut letters = Vec::new();
+    let mut unreadable: Option<(&BrokerUrl, anyhow::Error)> = None;
     for place in &places {
-        place.visit(|letter, _| letters.push(letter)).await?;
+        if unreadable.as_ref().is_some_and(|(broker, _)| ptr::eq(*broker, place.broker)) {
+            continue;
+        }
+        if let Err(error) = place.visit(|letter, _| letters.push(letter)).await {
+            unreadable = Some((place.broker, error));
+        }
+    }
+    // With two sites, the letters of one are listed also if the broker of the other cannot be read.
+    if let Some((_, error)) = unreadable.take_if(|_| letters.is_empty()) {
+        return Err(error);
     }
     let text = match (arguments.json, arguments.letters) {
         (true, _) => output::json_lines(&letters)?,
@@ -226,7 +237,7 @@ async fn list(arguments: &ListArguments) -> anyhow::Result<ExitCode> {
         (false, false) => output::groups(&letters),
     };
     write_stdout(&text)?;
-    Ok(ExitCode::SUCCESS)
+    unreadable.map_or(Ok(ExitCode::SUCCESS), |(_, error)| Err(error))
 }
 
 async fn show(arguments: &ShowArguments) -> anyhow::Result<ExitCode> {

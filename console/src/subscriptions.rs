@@ -13,7 +13,8 @@ use contracts::{
     topology::Queue,
 };
 use dead_letters::journal::{Event, Journal};
-use messaging::{PublishOutcome, QueueState, Session};
+use futures_util::future::join_all;
+use messaging::{BrokerUrl, PublishOutcome, QueueState, Session};
 use readers::{
     connections::{Brokers, work_queues},
     letter_queue::lock,
@@ -113,7 +114,7 @@ fn queue_parser() -> impl TypedValueParser<Value = Queue> {
 /// Returns an error if standard output cannot be written, unless its reader has closed it.
 pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let result = match &arguments.command {
-        None => list(&arguments.list).await,
+        None => return list(&arguments.list).await,
         Some(Command::Pause(PauseArguments { target, why })) => {
             change_target(target, SubscriptionState::Paused, Some(why)).await
         }
@@ -160,29 +161,58 @@ impl Subscription {
     }
 }
 
-/// Returns the subscriptions of all brokers.
-///
-/// # Errors
-/// Returns an error if a broker cannot be read.
-pub(crate) async fn read(brokers: &Brokers) -> anyhow::Result<Vec<Subscription>> {
-    let mut subscriptions = Vec::new();
-    for broker in brokers.all() {
+/// The subscriptions of the brokers that can be read.
+#[derive(Debug, Default)]
+pub(crate) struct Overview {
+    pub(crate) subscriptions: Vec<Subscription>,
+    /// The error of each other broker.
+    pub(crate) unreadable: Vec<anyhow::Error>,
+}
+
+/// Reads the subscriptions of all brokers.
+pub(crate) async fn read(brokers: &Brokers) -> Overview {
+    let mut overview = Overview::default();
+    for read in join_all(brokers.all().map(|broker| read_broker(brokers, broker))).await {
+        match read {
+            Ok(subscriptions) => overview.subscriptions.extend(subscriptions),
+            Err(error) => overview.unreadable.push(error),
+        }
+    }
+    overview
+}
+
+/// Returns the subscriptions of one broker.
+async fn read_broker(brokers: &Brokers, broker: &BrokerUrl) -> anyhow::Result<Vec<Subscription>> {
+    let read = async {
         let session = Session::open(broker, "console").await?;
         let changes = session.subscriptions().await.context("the states cannot be read")?;
+        let mut subscriptions = Vec::new();
         for queue in work_queues().filter(|queue| ptr::eq(brokers.of(queue), broker)) {
             let depth = session.queue_state(queue.name).await?.unwrap_or_default();
             subscriptions.push(Subscription::new(queue, changes.of(queue.name).cloned(), depth));
         }
         session.close().await;
-    }
-    Ok(subscriptions)
+        anyhow::Ok(subscriptions)
+    };
+    read.await.with_context(|| Brokers::remedy(brokers.variable(broker)))
 }
 
-async fn list(arguments: &ListArguments) -> anyhow::Result<String> {
-    let subscriptions = read(&arguments.brokers).await?;
+/// Prints the subscriptions that can be read, and then the errors.
+async fn list(arguments: &ListArguments) -> anyhow::Result<ExitCode> {
+    let Overview { subscriptions, unreadable } = read(&arguments.brokers).await;
+    if !subscriptions.is_empty() {
+        write_stdout(&listing(&subscriptions, arguments.json)?)?;
+    }
+    for error in &unreadable {
+        eprintln!("console: {error:#}");
+    }
+    Ok(if unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+fn listing(subscriptions: &[Subscription], json: bool) -> anyhow::Result<String> {
     let mut text = String::new();
-    if arguments.json {
-        for subscription in &subscriptions {
+    if json {
+        for subscription in subscriptions {
             writeln!(text, "{}", serde_json::to_string(subscription)?)?;
         }
         return Ok(text);
@@ -192,7 +222,7 @@ async fn list(arguments: &ListArguments) -> anyhow::Result<String> {
         "{:<36}{:>10}{:>8}  {:<26}{:<21}{:<14}why",
         "queue", "consumers", "ready", "state", "since", "operator"
     )?;
-    for Subscription { queue, state, since, operator, why, consumers, ready } in &subscriptions {
+    for Subscription { queue, state, since, operator, why, consumers, ready } in subscriptions {
         let since = since.map(|since| since.format("%Y-%m-%d %H:%M:%S").to_string());
         let row = format!(
             "{queue:<36}{consumers:>10}{ready:>8}  {:<26}{:<21}{:<14}{}",

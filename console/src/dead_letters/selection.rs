@@ -55,7 +55,7 @@ impl Selection {
     pub(crate) async fn list(&self, places: &[Place<'_>]) -> anyhow::Result<Vec<(String, Letter)>> {
         let mut matches = Matches::of(self);
         let mut letters = Vec::new();
-        for place in places {
+        for place in self.places_of(places) {
             place
                 .visit(|letter, _| {
                     if self.matches(&letter) {
@@ -79,7 +79,7 @@ impl Selection {
         mut visit: impl AsyncFnMut(Vec<FoundLetter>) -> anyhow::Result<()>,
     ) -> anyhow::Result<u64> {
         let mut matches = Matches::of(self);
-        for place in places {
+        for place in self.places_of(places) {
             let visit = async |batch: Vec<FoundLetter>| {
                 for found in &batch {
                     matches.note(&found.letter);
@@ -90,6 +90,15 @@ impl Selection {
         }
         matches.verify()?;
         Ok(matches.letters)
+    }
+
+    /// Returns the places that can have selected letters. Only their brokers are read.
+    fn places_of<'a, 'b>(&self, places: &'a [Place<'b>]) -> impl Iterator<Item = &'a Place<'b>> {
+        let can_have = |place: &&Place<'_>| {
+            let selects = |name: &String| place.queues.iter().any(|queue| queue.name == name);
+            self.queue.as_ref().is_none_or(selects)
+        };
+        places.iter().filter(can_have)
     }
 
     fn matches(&self, letter: &Letter) -> bool {

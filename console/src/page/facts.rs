@@ -212,16 +212,36 @@ impl Facts {
         ages.max_by_key(|(_, age)| *age).filter(|(_, age)| *age > PROBES_LATE)
     }
 
-    /// Returns the reason for which no queue can be read.
+    /// Returns the reason for which a broker cannot be read, if there is one.
     pub(super) fn broker_problem(&self) -> Option<&str> {
-        self.queues.iter().find_map(|facts| facts.reading.as_ref().err()).map(String::as_str)
+        let mut services = [Service::Transformer, Service::Marketing].into_iter();
+        services.find_map(|service| self.broker_problem_of(service))
+    }
+
+    /// Returns the reason for which the queues of a service cannot be read. With two sites, the queues of the transformer
+    /// are at the broker of the Web Store.
+    pub(super) fn broker_problem_of(&self, service: Service) -> Option<&str> {
+        self.queues_of(service).find_map(|facts| facts.reading.as_ref().err()).map(String::as_str)
+    }
+
+    /// Returns the name of the broker that cannot be read, if there is one. With one broker, all queues are unreadable
+    /// together.
+    pub(super) fn unreadable_broker(&self) -> Option<&'static str> {
+        let problem = |service| self.broker_problem_of(service).is_some();
+        match (problem(Service::Transformer), problem(Service::Marketing)) {
+            (true, true) => Some("The broker"),
+            (true, false) => Some("The Web Store’s broker"),
+            (false, true) => Some("Marketing’s broker"),
+            (false, false) => None,
+        }
     }
 
     /// Returns whether the outbox is not emptied although the broker can be reached.
     pub(super) fn is_outbox_stuck(&self) -> bool {
         let is_stuck =
             |facts: &WebStoreFacts| facts.parked > 0 || (facts.fresh > 0 && facts.oldest >= OUTBOX_STUCK);
-        self.broker_problem().is_none() && self.web_store.as_ref().is_ok_and(is_stuck)
+        let is_reachable = self.broker_problem_of(Service::Transformer).is_none();
+        is_reachable && self.web_store.as_ref().is_ok_and(is_stuck)
     }
 
     /// Returns the number of messages on the way, in the outbox and in the queues.

@@ -103,11 +103,11 @@ fn unreadable(facts: &Facts) -> Vec<(&'static str, String)> {
         let text = "The Web Store’s database cannot be read.";
         parts.push((text, text.to_owned()));
     }
-    if facts.broker_problem().is_some() {
-        let text = "The broker cannot be read.";
+    if let Some(broker) = facts.unreadable_broker() {
         let outbox = facts.web_store.as_ref().map_or(0, |facts| facts.fresh + facts.parked);
-        let outbox = if outbox > 0 { " Events wait in the outbox." } else { "" };
-        parts.push((text, format!("{text}{outbox}")));
+        let is_outbox_blocked = facts.broker_problem_of(Service::Transformer).is_some() && outbox > 0;
+        let outbox = if is_outbox_blocked { " Events wait in the outbox." } else { "" };
+        parts.push(("A broker cannot be read.", format!("{broker} cannot be read.{outbox}")));
     }
     if facts.marketing.is_err() {
         let text = "Marketing’s database cannot be read.";
@@ -395,6 +395,19 @@ mod tests {
             queue.reading = Err("Connection refused".into());
         }
         check(&facts, Tone::Unknown, "The broker cannot be read. Events wait in the outbox.");
+    }
+
+    #[test]
+    fn unreadable_broker_of_one_site_is_named() {
+        let mut facts = idle();
+        facts.web_store.as_mut().unwrap().fresh = 3;
+        let of_marketing = facts.queues.iter_mut().filter(|facts| facts.queue.consumer() == "marketing");
+        of_marketing.for_each(|facts| facts.reading = Err("Connection refused".into()));
+        check(&facts, Tone::Unknown, "Marketing’s broker cannot be read.");
+        facts.web_store.as_mut().unwrap().oldest = Duration::from_secs(20);
+        let expected = "Marketing is 20 s behind. Nothing is lost. Marketing’s broker cannot be read. \
+            No Web Store sends the events of the outbox.";
+        check(&facts, Tone::Person, expected);
     }
 
     #[test]

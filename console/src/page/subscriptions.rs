@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::{App, access::Change, letters::text, user::User, view};
-use crate::subscriptions::{change, read};
+use crate::subscriptions::{Overview, change, read};
 
 /// The time limit of reading or changing the states. It is shorter than the time limit of a request.
 const TIMEOUT: Duration = Duration::from_secs(8);
@@ -41,9 +41,13 @@ enum Action {
 /// Shows the state of each subscription.
 pub(super) async fn show(user: User, State(app): State<App>) -> Response {
     let read = timeout(TIMEOUT, read(&app.connections.brokers)).await.context("the broker does not respond");
-    match read.flatten() {
-        Ok(subscriptions) => view::subscriptions(&user, &subscriptions),
-        Err(error) => unavailable("The subscriptions cannot be read right now", &error),
+    let title = "The subscriptions cannot be read right now";
+    match read {
+        Ok(Overview { subscriptions, unreadable }) => match unreadable.first() {
+            Some(error) if subscriptions.is_empty() => unavailable(title, error),
+            _ => view::subscriptions(&user, &subscriptions, &unreadable),
+        },
+        Err(error) => unavailable(title, &error),
     }
 }
 

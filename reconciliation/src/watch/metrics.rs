@@ -1,12 +1,17 @@
 //! The metrics of the watch: queues, dead letters, and lost customers.
 
-use messaging::{Measurement, QueueLabel, Session};
+use std::{collections::BTreeMap, time::Duration};
+
+use messaging::{BrokerUrl, Measurement, QueueLabel, Session};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use super::replay::Lost;
 use crate::{
@@ -14,6 +19,9 @@ use crate::{
     report::State,
     sources::Sources,
 };
+
+/// The time limit of counting the dead letters of a broker. Prometheus waits 5 s for all metrics.
+const LETTERS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The metrics of the watch. Clones share them.
 #[derive(Debug, Clone)]
@@ -127,21 +135,28 @@ impl Metrics {
             self.consumers.get_or_create(&labels).set(consumers);
             self.in_flight.get_or_create(&labels).set(in_flight.map_or(f64::NAN, f64::from));
         }
-        let brokers = [sources.connections.brokers.source(), sources.connections.brokers.target()];
-        for (stage, broker) in brokers.into_iter().enumerate() {
-            let session = Session::open(broker, "console metrics").await.ok();
-            for (_, queue) in queues().filter(|(other, _)| *other == stage) {
-                let mut letters = f64::NAN;
-                if let Some(session) = &session {
-                    let state = session.queue_state(&queue.dead_letter_queue()).await;
-                    letters = state.map_or(f64::NAN, |state| state.unwrap_or_default().ready_messages.into());
-                }
-                let labels = QueueLabel { messaging_destination_name: queue.name };
-                self.dead_letters.get_or_create(&labels).set(letters);
-            }
-            if let Some(session) = session {
-                session.close().await;
-            }
+        let brokers = &sources.connections.brokers;
+        let (events, commands) = tokio::join!(
+            timeout(LETTERS_TIMEOUT, count_letters(0, brokers.source())),
+            timeout(LETTERS_TIMEOUT, count_letters(1, brokers.target())),
+        );
+        let counts = [events, commands].map(|counts| counts.ok().flatten().unwrap_or_default());
+        for (stage, queue) in queues() {
+            let letters = counts[stage].get(queue.name).copied().map_or(f64::NAN, f64::from);
+            let labels = QueueLabel { messaging_destination_name: queue.name };
+            self.dead_letters.get_or_create(&labels).set(letters);
         }
     }
+}
+
+/// Returns the number of dead letters of each queue of a stage, or `None` if the broker cannot be read.
+async fn count_letters(stage: usize, broker: &BrokerUrl) -> Option<BTreeMap<&'static str, u32>> {
+    let session = Session::open(broker, "console metrics").await.ok()?;
+    let mut counts = BTreeMap::new();
+    for (_, queue) in queues().filter(|(other, _)| *other == stage) {
+        let letters = session.queue_state(&queue.dead_letter_queue()).await.ok()?;
+        counts.insert(queue.name, letters.unwrap_or_default().ready_messages);
+    }
+    session.close().await;
+    Some(counts)
 }

@@ -53,9 +53,13 @@ impl Sampler {
         }
     }
 
+    /// Groups the letters of all brokers that can be read.
     async fn group_letters(&self) -> anyhow::Result<Letters> {
         let mut groups: BTreeMap<(String, String), LetterGroup> = BTreeMap::new();
         for place in inventory::dead_letters(&self.connections.brokers) {
+            if !self.latest().dead_letters.contains_key(place.queues[0].name) {
+                continue;
+            }
             place
                 .visit(|letter, message| {
                     let key = (letter.queue.clone(), letter.reason.clone());

@@ -203,8 +203,11 @@ fn queues(facts: &Facts, service: Service) -> Node {
         Service::Transformer => "Events",
         Service::Marketing => "Commands",
     });
-    if let Some(reason) = facts.broker_problem() {
-        return node.unknown(Some(reason).filter(|_| service == Service::Transformer));
+    if let Some(reason) = facts.broker_problem_of(service) {
+        // The same broker has the queues of both services, unless there are two sites.
+        let is_repeated =
+            service == Service::Marketing && facts.broker_problem_of(Service::Transformer) == Some(reason);
+        return node.unknown(Some(reason).filter(|_| !is_repeated));
     }
     let meters = facts.queues_of(service).map(|facts| {
         let reading = facts.reading.as_ref().ok().and_then(Option::as_ref);
@@ -259,8 +262,8 @@ fn queue_meter(queue: &Queue, reading: Option<&QueueReading>) -> Meter {
 /// Adds the instances of a service, and its trouble.
 fn with_service(node: Node, facts: &Facts, service: Service) -> Node {
     let instances = facts.instances(service);
-    let badge =
-        if facts.broker_problem().is_some() { String::new() } else { format!("×\u{202f}{instances}") };
+    let is_unknown = facts.broker_problem_of(service).is_some();
+    let badge = if is_unknown { String::new() } else { format!("×\u{202f}{instances}") };
     let (tone, reason) = match facts.trouble(service) {
         None => (node.tone, node.note),
         Some(Trouble::NoConsumer(queues)) if instances == 0 => {
@@ -281,7 +284,7 @@ fn with_service(node: Node, facts: &Facts, service: Service) -> Node {
 
 fn transformer(facts: &Facts) -> Node {
     let node = Node::application("Transformer");
-    if facts.broker_problem().is_some() {
+    if facts.broker_problem_of(Service::Transformer).is_some() {
         return node.unknown(None);
     }
     let total: f64 = facts.readings_of(Service::Transformer).map(|(_, reading)| reading.rate).sum();
@@ -309,13 +312,14 @@ fn marketing(facts: &Facts) -> Node {
 }
 
 fn letters(facts: &Facts) -> LettersPart {
-    if facts.broker_problem().is_some() {
-        let note = "They cannot be read while the broker is unavailable.".to_owned();
+    let unreadable = facts.unreadable_broker();
+    let total = facts.letter_count();
+    if let (Some(broker), 0) = (unreadable, total) {
+        let note = format!("{broker} cannot be read, so there may be some.");
         return LettersPart { total: 0, title: "Dead letters".to_owned(), groups: Vec::new(), note };
     }
-    let total = facts.letter_count();
     let title = if total == 0 { "No dead letters".to_owned() } else { count(total, "dead letter") };
-    let (groups, note) = match &facts.letters {
+    let (groups, mut note) = match &facts.letters {
         Err(reason) => (Vec::new(), format!("They cannot be read. {reason}.")),
         Ok(letters) => {
             let row = |group: &LetterGroup| GroupRow {
@@ -339,6 +343,9 @@ fn letters(facts: &Facts) -> LettersPart {
             (groups, note)
         }
     };
+    if let Some(broker) = unreadable {
+        note = format!("{note} {broker} cannot be read, so there may be more.");
+    }
     LettersPart { total, title, groups, note }
 }
 

@@ -19,6 +19,8 @@ use crate::{
 struct SubscriptionsPage<'a> {
     user: &'a User,
     rows: Vec<Row>,
+    /// The reason for which the others cannot be read.
+    unreadable: Vec<String>,
 }
 
 /// A subscription in words.
@@ -41,7 +43,11 @@ impl SubscriptionsPage<'_> {
     }
 }
 
-pub(in crate::page) fn subscriptions(user: &User, subscriptions: &[Subscription]) -> Response {
+pub(in crate::page) fn subscriptions(
+    user: &User,
+    subscriptions: &[Subscription],
+    unreadable: &[anyhow::Error],
+) -> Response {
     let now = Utc::now();
     let row = |subscription: &Subscription| {
         let Subscription { queue, state, since, operator, why, consumers, ready } = subscription;
@@ -61,5 +67,6 @@ pub(in crate::page) fn subscriptions(user: &User, subscriptions: &[Subscription]
         }
     };
     let rows = subscriptions.iter().map(row).collect();
-    render(StatusCode::OK, &SubscriptionsPage { user, rows })
+    let unreadable = unreadable.iter().map(|error| format!("{error:#}")).collect();
+    render(StatusCode::OK, &SubscriptionsPage { user, rows, unreadable })
 }

@@ -19,9 +19,11 @@ use stack::{
 };
 use system_tests::{
     SOON, TestEnvironment,
+    broker_client::{open_channel, properties, publish as publish_event},
     customers::{http_client, register, register_many, wait_for_marketing_rows, wait_for_outbox_depth},
     eventually,
     metrics::Metrics,
+    operator::Operator,
     programs::{console_command, reconcile, run, stop},
 };
 
@@ -122,6 +124,50 @@ async fn probes_replays_and_erasures_cross_the_link() -> anyhow::Result<()> {
     let select = sqlx::query_scalar("SELECT full_name FROM customers WHERE customer_id = ?").bind(&ids[0]);
     let name: String = select.fetch_one(&environment.marketing_database()).await?;
     assert_eq!(name, "");
+    Ok(())
+}
+
+#[tokio::test]
+async fn operators_act_at_one_site_while_other_is_unreachable() -> anyhow::Result<()> {
+    let environment = TestEnvironment::with_sites().await?;
+    let _services = Sites::start(&environment, &[]).await?;
+    let (_connection, channel) = open_channel(&environment).await?;
+    let queue = TRANSFORMER_CUSTOMER_REGISTERED;
+    publish_event(&channel, queue.exchange, queue.routing_key, properties(queue.routing_key), b"bad").await?;
+    environment.management().wait_for_depth(&queue.dead_letter_queue(), 1).await?;
+    let mut urls = environment.connection_urls().clone();
+    urls.ports.marketing_broker = Some(BrokerPorts { amqp: free_port()?, management: 0 });
+    let unreachable = urls.marketing_broker_url("console");
+
+    let console = environment.start_console_page(&[("TARGET_BROKER_URL", unreachable.as_str())]).await?;
+    let operator = Operator::log_in_to_console(&console, "tester").await?;
+    eventually(SOON, "the page shows the letter and the unreachable broker", async || {
+        let page = operator.get("/").await.ok()?.text().await.ok()?;
+        let texts = ["Marketing’s broker cannot be read.", "1 dead letter", "there may be more."];
+        texts.iter().all(|text| page.replace('\u{a0}', " ").contains(text)).then_some(())
+    })
+    .await?;
+    let page = operator.get("/subscriptions").await?.text().await?;
+    assert!(page.contains(queue.name) && page.contains("Other subscriptions are not shown"), "{page}");
+
+    let at_one_site = async |arguments: &[&str]| {
+        let mut command = console_command(&environment)?;
+        command.env("TARGET_BROKER_URL", &unreachable).args(arguments);
+        run(command, "").await
+    };
+    for list in [&["dead-letters", "list"][..], &["subscriptions"]] {
+        let output = at_one_site(list).await?;
+        assert_eq!(output.status, 2, "{output:?}");
+        assert!(output.stdout.contains(queue.name) && !output.stdout.contains("marketing."), "{output:?}");
+        assert!(output.stderr.contains("cannot be read"), "{output:?}");
+    }
+    for change in [
+        &["dead-letters", "discard", "--all", "--queue", queue.name, "--why", "a test"][..],
+        &["subscriptions", "pause", queue.name, "--why", "a test"],
+    ] {
+        let output = at_one_site(change).await?;
+        assert_eq!(output.status, 0, "{output:?}");
+    }
     Ok(())
 }
 
