@@ -114,7 +114,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     service_kit::fix_mmap_threshold();
     let listener = service_kit::bind(listen, "--listen").await?;
     let metrics_listener = metrics.bind().await?;
-    let shutdown = service_kit::shutdown_on_signal()?;
+    let stop = service_kit::shutdown_on_signal(http.shutdown_delay())?;
+    let shutdown = stop.token();
     let mut registry = metrics_registry(env!("CARGO_PKG_VERSION"));
     let watch_metrics = reconciliation::watch::Metrics::register(&mut registry);
     let http_metrics = HttpMetrics::register(&mut registry);
@@ -133,7 +134,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     });
     let router = http_metrics.observe(router(app, health_routes(frame)), &access_proxies);
     let limits = http.with_proxies(&access_proxies);
-    let serving = service_kit::serve(listener, router, limits, &shutdown);
+    let serving = service_kit::serve(listener, router, limits, &stop);
     let metrics = (registry, watch_metrics);
     let watching = reconciliation::watch::watch(&sources, repair, metrics, metrics_listener, &shutdown);
     let sampling = async {

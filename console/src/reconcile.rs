@@ -2,7 +2,7 @@
 
 mod output;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use reconciliation::{
     Sources, State, reconcile_observed,
@@ -69,7 +69,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if arguments.watch {
         arguments.logging.init()?;
         let metrics_listener = arguments.metrics.bind().await?;
-        let shutdown = service_kit::shutdown_on_signal()?;
+        let shutdown = service_kit::shutdown_on_signal(Duration::ZERO)?.token();
         let repair = arguments.repair && !arguments.no_repair;
         let mut registry = metrics_registry(env!("CARGO_PKG_VERSION"));
         let metrics = Metrics::register(&mut registry);

@@ -70,7 +70,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     service_kit::fix_mmap_threshold();
     let listener = service_kit::bind(config.listen, "--listen").await?;
     let metrics_listener = config.metrics.bind().await?;
-    let shutdown = service_kit::shutdown_on_signal()?;
+    let stop = service_kit::shutdown_on_signal(config.http.shutdown_delay())?;
+    let shutdown = stop.token();
     let mut registry = metrics_registry(env!("CARGO_PKG_VERSION"));
     let metrics = Metrics::register(&mut registry);
     let traces = Traces::start("marketing", env!("CARGO_PKG_VERSION"), &mut registry)?;
@@ -109,7 +110,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let app = login.map(|login| App::new(list.clone(), login));
     let unobserved = router(app, health_routes(database.clone(), states.clone(), metrics.probes.clone()));
     let router = metrics.http.observe(unobserved, &proxies);
-    let serving = service_kit::serve(listener, router, limits, &shutdown);
+    let serving = service_kit::serve(listener, router, limits, &stop);
     let measured = metrics.clone();
     let refresh = move || {
         measured.refresh(&list);

@@ -21,6 +21,9 @@ const MAX_CONNECTIONS_PER_ADDRESS: usize = 400;
 /// and sends no request on a connection that the service is closing.
 const KEEP_ALIVE_SECONDS: u64 = 75;
 
+/// An operator who waits longer for the end of a process has made a mistake in the unit.
+const MAX_SHUTDOWN_DELAY_SECONDS: u64 = 600;
+
 /// The limits of the HTTP server.
 #[derive(Debug, Clone, Args)]
 pub struct HttpLimits {
@@ -41,6 +44,12 @@ pub struct HttpLimits {
           default_value_t = KEEP_ALIVE_SECONDS, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     keep_alive_seconds: u64,
 
+    /// Time after SIGTERM in which HTTP requests are still served, while the service reports that it is not ready.
+    /// It must exceed the time in which the load balancer detects that. Without a load balancer, use 0
+    #[arg(long = "shutdown-delay-seconds", env = "SHUTDOWN_DELAY_SECONDS", value_name = "SECONDS",
+          default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=MAX_SHUTDOWN_DELAY_SECONDS))]
+    shutdown_delay_seconds: u64,
+
     #[arg(skip)]
     proxies: TrustedProxies,
 }
@@ -51,6 +60,7 @@ impl Default for HttpLimits {
             max_connections: MAX_CONNECTIONS,
             max_connections_per_address: MAX_CONNECTIONS_PER_ADDRESS,
             keep_alive_seconds: KEEP_ALIVE_SECONDS,
+            shutdown_delay_seconds: 0,
             proxies: TrustedProxies::default(),
         }
     }
@@ -61,6 +71,14 @@ impl HttpLimits {
     #[must_use]
     pub fn with_proxies(self, proxies: &TrustedProxies) -> Self {
         Self { proxies: proxies.clone(), ..self }
+    }
+
+    /// Returns the time in which the service drains after a signal, for [`shutdown_on_signal`].
+    ///
+    /// [`shutdown_on_signal`]: crate::shutdown_on_signal
+    #[must_use]
+    pub fn shutdown_delay(&self) -> Duration {
+        Duration::from_secs(self.shutdown_delay_seconds)
     }
 
     pub(crate) fn keep_alive(&self) -> Duration {
@@ -134,7 +152,7 @@ impl HttpLimits {
             max_connections: total,
             max_connections_per_address: per_address,
             keep_alive_seconds,
-            proxies: TrustedProxies::default(),
+            ..Self::default()
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The health routes, and the probe that asks for them.
 //!
 //! `/health/live` responds while the process runs. `/health/ready` responds with 200 if the service can do
-//! its work, and lists the state of each dependency.
+//! its work, and lists the state of each dependency. A service that drains is not ready.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use axum::{Json, Router, http::StatusCode, routing::get};
+use axum::{Extension, Json, Router, http::StatusCode, routing::get};
 use serde_json::{Map, Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -18,6 +18,10 @@ use tokio::{
 };
 
 use crate::write_stdout;
+
+/// Marks the requests that a service serves while it drains. The server adds it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Draining;
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -38,20 +42,26 @@ where
     C: Fn() -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Vec<HealthCheck>> + Send,
 {
-    Router::new()
-        .route("/health/live", get(|| async { Json(json!({"status": "live"})) }))
-        .route("/health/ready", get(move || async move { readiness(&checks().await) }))
+    Router::new().route("/health/live", get(|| async { Json(json!({"status": "live"})) })).route(
+        "/health/ready",
+        get(move |draining: Option<Extension<Draining>>| async move {
+            readiness(&checks().await, draining.is_some())
+        }),
+    )
 }
 
-fn readiness(checks: &[HealthCheck]) -> (StatusCode, Json<Value>) {
-    let ready = checks.iter().all(|check| check.optional || check.problem.is_none());
+fn readiness(checks: &[HealthCheck], is_draining: bool) -> (StatusCode, Json<Value>) {
+    let works = checks.iter().all(|check| check.optional || check.problem.is_none());
     let state = |check: &HealthCheck| match &check.problem {
         None => json!("up"),
         Some(problem) => json!(format!("down: {problem}")),
     };
     let parts: Map<_, _> = checks.iter().map(|check| (check.name.to_owned(), state(check))).collect();
-    let (code, status) =
-        if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
+    let (code, status) = match (works, is_draining) {
+        (_, true) => (StatusCode::SERVICE_UNAVAILABLE, "shutting down"),
+        (true, false) => (StatusCode::OK, "ready"),
+        (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+    };
     (code, Json(json!({"status": status, "parts": parts})))
 }
 
@@ -105,10 +115,10 @@ mod tests {
             optional,
         };
         let (code, body) =
-            readiness(&[check("postgres", None, false), check("broker", Some("refused"), true)]);
+            readiness(&[check("postgres", None, false), check("broker", Some("refused"), true)], false);
         assert_eq!(code, StatusCode::OK);
         assert_eq!(body["parts"]["broker"], "down: refused");
-        let (code, _) = readiness(&[check("postgres", Some("refused"), false)]);
+        let (code, _) = readiness(&[check("postgres", Some("refused"), false)], false);
         assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
     }
 

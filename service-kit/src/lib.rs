@@ -16,6 +16,7 @@ mod rate_limit;
 mod request_trace;
 mod secret_files;
 mod server;
+mod shutdown;
 mod stylesheet;
 mod trusted_proxies;
 
@@ -28,9 +29,10 @@ pub use logging::Logging;
 #[cfg(feature = "login")]
 pub use login::{Login, LoginRefusal, PasswordHash, hash_password, is_cross_site};
 pub use metrics::{HttpMetrics, MetricsEndpoint, PoolMetrics, metrics_registry, serve_metrics};
-pub use process::{fix_mmap_threshold, shutdown_on_signal, write_stdout};
+pub use process::{fix_mmap_threshold, write_stdout};
 pub use rate_limit::RateLimit;
 pub use request_trace::RequestTrace;
 pub use server::{bind, serve};
+pub use shutdown::{Shutdown, shutdown_on_signal};
 pub use stylesheet::{BASE_STYLE, Stylesheet};
 pub use trusted_proxies::TrustedProxies;

@@ -20,7 +20,8 @@ use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    HttpLimits, TrustedProxies, bind, process_metrics::ProcessMetrics, request_trace, server::serve_requests,
+    HttpLimits, Shutdown, TrustedProxies, bind, process_metrics::ProcessMetrics, request_trace,
+    server::serve_requests,
 };
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -85,8 +86,8 @@ where
         refresh().await;
         render(&registry)
     };
-    serve_requests(listener, Router::new().route("/metrics", get(handler)), HttpLimits::default(), shutdown)
-        .await
+    let routes = Router::new().route("/metrics", get(handler));
+    serve_requests(listener, routes, HttpLimits::default(), &Shutdown::without_draining(shutdown)).await
 }
 
 fn render(registry: &Registry) -> Response {

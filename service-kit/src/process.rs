@@ -1,35 +1,6 @@
-//! Signals, standard output and memory of the process.
+//! Standard output and memory of the process.
 
 use std::io::{self, ErrorKind, Write};
-
-use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
-
-/// Returns a token that the first SIGTERM or SIGINT cancels. The second signal ends the process immediately.
-///
-/// # Errors
-/// Returns an error if the signal handlers cannot be installed.
-pub fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let shutdown = CancellationToken::new();
-    let cancelled = shutdown.clone();
-    tokio::spawn(async move {
-        for signals in 0.. {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if signals > 0 {
-                std::process::exit(1);
-            }
-            tracing::info!("shutting down: finishing the work in flight");
-            cancelled.cancel();
-        }
-    });
-    Ok(shutdown)
-}
 
 /// Writes text to standard output and flushes it. A reader that has closed the pipe is not an error.
 ///

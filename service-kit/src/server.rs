@@ -20,12 +20,13 @@ use tokio::{
     task::AbortHandle,
     time::{sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::{
+    Shutdown,
     connections::{Connections, HttpLimits},
     head_deadline::{HeadDeadline, Requests},
+    health::Draining,
 };
 
 /// Time for requests in flight after shutdown has begun. An idle keep-alive connection does not delay the
@@ -92,10 +93,11 @@ pub async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListe
         .with_context(|| format!("cannot listen on {address}: choose another address with {setting}"))
 }
 
-/// Serves requests until shutdown, and then finishes the requests in flight.
+/// Serves requests until the end of the shutdown, and then finishes the requests in flight.
 ///
-/// The listener closes when shutdown begins. A server that fails shuts down the rest of the process. Every
-/// response has the security headers. Handlers find the peer's address as [`ConnectInfo`].
+/// While the service drains, `/health/ready` responds with 503, and each response closes its connection. The listener
+/// closes when draining ends. A server that fails shuts down the rest of the process. Every response has the security
+/// headers. Handlers find the peer's address as [`ConnectInfo`].
 ///
 /// # Errors
 /// Returns an error if the listener fails.
@@ -103,7 +105,7 @@ pub async fn serve(
     listener: TcpListener,
     app: Router,
     limits: HttpLimits,
-    shutdown: &CancellationToken,
+    shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "listening");
     serve_requests(listener, app, limits, shutdown).await
@@ -113,13 +115,13 @@ pub(crate) async fn serve_requests(
     listener: TcpListener,
     app: Router,
     limits: HttpLimits,
-    shutdown: &CancellationToken,
+    shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    let mut connections = ConnectionServer::new(app, limits);
+    let mut connections = ConnectionServer::new(app, limits, shutdown.clone());
     let served = loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => break Ok(()),
+            () = shutdown.ended() => break Ok(()),
         };
         match accepted {
             Ok((stream, peer)) => connections.serve(stream, peer),
@@ -132,7 +134,7 @@ pub(crate) async fn serve_requests(
         }
     };
     drop(listener);
-    shutdown.cancel();
+    shutdown.end();
     let _ = timeout(SHUTDOWN_GRACE_PERIOD, connections.graceful.shutdown()).await;
     served
 }
@@ -143,15 +145,16 @@ struct ConnectionServer {
     connections: Connections,
     graceful: GracefulShutdown,
     reserve: VecDeque<AbortHandle>,
+    shutdown: Shutdown,
 }
 
 impl ConnectionServer {
-    fn new(app: Router, limits: HttpLimits) -> Self {
+    fn new(app: Router, limits: HttpLimits, shutdown: Shutdown) -> Self {
         let mut http = http1::Builder::new();
         // This timer begins with an unused connection. `HeadDeadline` limits a slow head.
         http.timer(TokioTimer::new()).header_read_timeout(limits.keep_alive()).max_buf_size(MAX_HEAD_BYTES);
         let connections = Connections::new(limits);
-        Self { app, http, connections, graceful: GracefulShutdown::new(), reserve: VecDeque::new() }
+        Self { app, http, connections, graceful: GracefulShutdown::new(), reserve: VecDeque::new(), shutdown }
     }
 
     /// Serves a connection in a task of its own, or refuses it.
@@ -184,14 +187,14 @@ impl ConnectionServer {
         peer: SocketAddr,
         only_health: bool,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let app = self.app.clone();
+        let (app, shutdown) = (self.app.clone(), self.shutdown.clone());
         let requests = Arc::new(Requests::default());
         let stream = HeadDeadline::new(stream, HEADER_TIMEOUT, Arc::clone(&requests));
         let service = service_fn(move |request| {
-            let (app, requests) = (app.clone(), Arc::clone(&requests));
+            let (app, requests, shutdown) = (app.clone(), Arc::clone(&requests), shutdown.clone());
             async move {
                 requests.begin();
-                let response = respond(app, peer, request, only_health).await;
+                let response = respond(app, peer, request, only_health, &shutdown).await;
                 requests.end();
                 response
             }
@@ -213,9 +216,13 @@ async fn respond(
     peer: SocketAddr,
     request: hyper::Request<Incoming>,
     only_health: bool,
+    shutdown: &Shutdown,
 ) -> Result<Response, Infallible> {
     let mut request: Request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
+    if shutdown.is_draining() {
+        request.extensions_mut().insert(Draining);
+    }
     let mut response = if head_bytes(&request) > MAX_HEAD_BYTES {
         head_too_large()
     } else if only_health && !request.uri().path().starts_with(HEALTH_PATHS) {
@@ -226,7 +233,8 @@ async fn respond(
             Err(_) => request_timeout(),
         }
     };
-    if only_health {
+    // The client opens a new connection, which a load balancer leads to another instance.
+    if only_health || shutdown.is_draining() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     add_security_headers(response.headers_mut());
@@ -276,6 +284,8 @@ mod tests {
         time::Duration,
     };
 
+    use super::{MAX_HEAD_BYTES, RESERVE, serve};
+    use crate::{HttpLimits, Shutdown, health};
     use axum::{Router, routing::get};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -284,16 +294,12 @@ mod tests {
         task::JoinHandle,
         time::{sleep, timeout},
     };
-    use tokio_util::sync::CancellationToken;
-
-    use super::{MAX_HEAD_BYTES, RESERVE, serve};
-    use crate::HttpLimits;
 
     const DEADLINE: Duration = Duration::from_secs(30);
 
     struct Running {
         address: SocketAddr,
-        shutdown: CancellationToken,
+        shutdown: Shutdown,
         served: JoinHandle<anyhow::Result<()>>,
         begun: Arc<Notify>,
         finish: Arc<Notify>,
@@ -314,11 +320,11 @@ mod tests {
         };
         let app = Router::new()
             .route("/page", get(async || "page"))
-            .route("/health/live", get(async || "live"))
-            .route("/slow", get(slow));
-        let shutdown = CancellationToken::new();
-        let token = shutdown.clone();
-        let served = tokio::spawn(async move { serve(listener, app, limits, &token).await });
+            .route("/slow", get(slow))
+            .merge(health(async || Vec::new()));
+        let shutdown = Shutdown::default();
+        let steps = shutdown.clone();
+        let served = tokio::spawn(async move { serve(listener, app, limits, &steps).await });
         Running { address, shutdown, served, begun, finish }
     }
 
@@ -410,12 +416,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn listener_closes_when_shutdown_begins() {
+    async fn listener_closes_when_draining_ends() {
         let server = start(HttpLimits::default()).await;
         let mut stream = server.connect_from("127.0.0.1").await;
         stream.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         server.begun.notified().await;
-        server.shutdown.cancel();
+        server.shutdown.end();
         let refused = async {
             while TcpStream::connect(server.address).await.is_ok() {
                 sleep(Duration::from_millis(10)).await;
@@ -426,6 +432,24 @@ mod tests {
         assert!(!server.served.is_finished());
         server.finish.notify_one();
         assert_eq!(status_of(&mut stream).await, "200");
+        timeout(DEADLINE, server.served).await.expect("the server ends").unwrap().unwrap();
+    }
+    #[tokio::test]
+    async fn draining_server_serves_requests_and_closes_their_connections() {
+        let server = start(HttpLimits::default()).await;
+        let mut unused = occupy(&server, "127.0.0.1").await;
+        assert_eq!(server.status("127.0.0.1", "/health/ready").await, "200");
+        server.shutdown.drain();
+        assert_eq!(server.status("127.0.0.1", "/health/ready").await, "503");
+        assert_eq!(server.status("127.0.0.1", "/health/live").await, "200");
+        // A new connection and an open one.
+        for stream in [&mut server.connect_from("127.0.0.1").await, &mut unused] {
+            assert_eq!(request(stream, "/page", false).await, "200");
+            let read = timeout(DEADLINE, stream.read(&mut [0; 64])).await.expect("the connection closes");
+            assert_eq!(read.unwrap_or(0), 0);
+        }
+        assert!(!server.served.is_finished());
+        server.shutdown.end();
         timeout(DEADLINE, server.served).await.expect("the server ends").unwrap().unwrap();
     }
 }

@@ -27,7 +27,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     service_kit::fix_mmap_threshold();
     let listener = service_kit::bind(config.listen, "--listen").await?;
     let metrics_listener = config.metrics.bind().await?;
-    let shutdown = service_kit::shutdown_on_signal()?;
+    let stop = service_kit::shutdown_on_signal(config.http.shutdown_delay())?;
+    let shutdown = stop.token();
     let mut registry = metrics_registry(env!("CARGO_PKG_VERSION"));
     let metrics = MessagingMetrics::register(&mut registry);
     let http = HttpMetrics::register(&mut registry);
@@ -66,7 +67,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         listener,
         http.observe(health, &TrustedProxies::default()),
         config.http.clone(),
-        &shutdown,
+        &stop,
     );
     let measuring = serve_metrics(metrics_listener, registry, || ready(()), &shutdown);
     let (served, measured, _) = tokio::join!(serving, measuring, join_all(flows));

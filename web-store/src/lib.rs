@@ -67,7 +67,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     service_kit::fix_mmap_threshold();
     let listener = service_kit::bind(config.listen, "--listen").await?;
     let metrics_listener = config.metrics.bind().await?;
-    let shutdown = service_kit::shutdown_on_signal()?;
+    let stop = service_kit::shutdown_on_signal(config.http.shutdown_delay())?;
+    let shutdown = stop.token();
     let mut registry = metrics_registry(env!("CARGO_PKG_VERSION"));
     let metrics = Metrics::register(&mut registry);
     let traces = Traces::start("web-store", env!("CARGO_PKG_VERSION"), &mut registry)?;
@@ -126,7 +127,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             () = shutdown.cancelled() => {}
         }
     };
-    let serving = service_kit::serve(listener, router(app), limits, &shutdown);
+    let serving = service_kit::serve(listener, router(app), limits, &stop);
     let refreshed = metrics.clone();
     let measured_store = store.clone();
     let refresh = move || {

@@ -1,6 +1,8 @@
 //! How the services start, report their health, log, and stop.
 
+use anyhow::Context;
 use reqwest::StatusCode;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stack::{
     connection_urls::PASSWORD,
@@ -11,6 +13,7 @@ use system_tests::{
     SOON, TestEnvironment,
     customers::{http_client, post_form, register, wait_for_marketing_rows},
     eventually,
+    load::RegistrationLoad,
     programs::stop,
 };
 
@@ -93,6 +96,29 @@ async fn sigterm_under_load_loses_nothing() -> anyhow::Result<()> {
     let _services =
         [environment.start_web_store()?, environment.start_transformer()?, environment.start_marketing()?];
     wait_for_marketing_rows(&environment, &ids, SOON).await
+}
+
+#[tokio::test]
+async fn draining_service_fails_no_request() -> anyhow::Result<()> {
+    let environment = TestEnvironment::new().await?;
+    // Longer than the test, on a machine of any speed.
+    let settings = [("SHUTDOWN_DELAY_SECONDS", "600")];
+    let mut web_store = environment.start_ready(Program::WebStore, &settings).await?;
+    let load = RegistrationLoad::start(&web_store, 8)?;
+    load.wait_for_more(20, SOON).await?;
+    let pid = Pid::from_raw(web_store.process.pid()).context("no process id")?;
+    kill_process(pid, Signal::TERM)?;
+    eventually(SOON, "the Web Store is not ready", async || {
+        let (status, _) = health(&web_store, "ready").await.ok()?;
+        (status == StatusCode::SERVICE_UNAVAILABLE).then_some(())
+    })
+    .await?;
+    load.wait_for_more(20, SOON).await?;
+    assert_eq!(load.stop().await?.failures, 0);
+    let status = web_store.terminate(SOON).await?;
+    assert_eq!(status.code(), Some(1), "the second signal ends the process immediately");
+    let settings = [("SHUTDOWN_DELAY_SECONDS", "1")];
+    stop(environment.start_ready(Program::Transformer, &settings).await?).await
 }
 
 #[tokio::test]
