@@ -17,12 +17,14 @@ mod load;
 mod locked_servers;
 mod memory;
 mod operator_errors;
+mod pace;
 mod poison;
 pub mod proxy;
 mod quiescence;
 mod recoveries;
 mod recovery;
 mod restore;
+mod rolling;
 mod run;
 mod schedule;
 mod sites;
@@ -40,7 +42,7 @@ use stack::{broker::Broker, servers::Servers, stop_signal::StopSignal, terminal:
 use crate::{
     alerts::AlertArguments, cluster::ClusterArguments, find::FindArguments, fuzz::FuzzArguments,
     hold::HoldArguments, letters::LetterArguments, memory::MemoryArguments, restore::RestoreArguments,
-    run::RunArguments, sites::SiteArguments,
+    rolling::RollingArguments, run::RunArguments, sites::SiteArguments,
 };
 pub use crate::{
     link::Link,
@@ -63,6 +65,7 @@ enum Command {
     Fuzz(FuzzArguments),
     Hold(HoldArguments),
     Restore(RestoreArguments),
+    Rolling(RollingArguments),
     Alerts(AlertArguments),
     Letters(LetterArguments),
     Find(FindArguments),
@@ -127,6 +130,11 @@ async fn check(command: &Command) -> anyhow::Result<bool> {
         }
         Command::Restore(arguments) => {
             let is_clean = restore::run(&servers, *arguments, log).await?;
+            servers.stop().await?;
+            Ok(is_clean)
+        }
+        Command::Rolling(arguments) => {
+            let is_clean = Box::pin(rolling::run(&servers, arguments, log)).await?;
             servers.stop().await?;
             Ok(is_clean)
         }

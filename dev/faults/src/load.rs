@@ -4,26 +4,21 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use reqwest::Client;
 use system_tests::customers::{http_client, register_at};
-use tokio::{
-    sync::Semaphore,
-    task::JoinHandle,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::time::interval;
 
-/// The limit of simultaneous requests. A slow system therefore reduces the rate.
-const MAX_IN_FLIGHT: u32 = 256;
+use crate::pace::Pace;
 
 /// A running load. Dropping it ends the load.
 pub(crate) struct Load {
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    pace: Pace,
 }
 
 struct Shared {
@@ -33,8 +28,6 @@ struct Shared {
     confirmed: Mutex<HashSet<String>>,
     /// The number of registrations with an error or without a response. Their customers may be stored.
     refused: AtomicU64,
-    paused: AtomicBool,
-    in_flight: Arc<Semaphore>,
 }
 
 impl Load {
@@ -45,11 +38,10 @@ impl Load {
             urls: Mutex::new(vec![url]),
             confirmed: Mutex::default(),
             refused: AtomicU64::new(0),
-            paused: AtomicBool::new(false),
-            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT as usize)),
         });
-        let task = tokio::spawn(register_customers(Arc::clone(&shared), rate));
-        Ok(Self { shared, task })
+        let registering = Arc::clone(&shared);
+        let pace = Pace::start(rate, move |n| register(Arc::clone(&registering), n));
+        Ok(Self { shared, pace })
     }
 
     /// Adds a Web Store that receives registrations.
@@ -64,13 +56,12 @@ impl Load {
 
     /// Stops the registrations, and waits until all responses have arrived.
     pub(crate) async fn pause(&self) {
-        self.shared.paused.store(true, Ordering::SeqCst);
-        drop(self.shared.in_flight.acquire_many(MAX_IN_FLIGHT).await);
+        self.pace.pause().await;
     }
 
     /// Continues after [`Load::pause`].
     pub(crate) fn resume(&self) {
-        self.shared.paused.store(false, Ordering::SeqCst);
+        self.pace.resume();
     }
 
     /// Returns the ids of the customers whose registration the Web Store has confirmed.
@@ -92,12 +83,6 @@ impl Load {
     }
 }
 
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 impl Shared {
     fn urls(&self) -> MutexGuard<'_, Vec<String>> {
         self.urls.lock().expect("no thread panics while it holds this lock")
@@ -113,26 +98,13 @@ impl Shared {
     }
 }
 
-async fn register_customers(shared: Arc<Shared>, rate: u32) {
-    let mut ticks = interval(Duration::from_secs(1) / rate.max(1));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    for n in 0.. {
-        ticks.tick().await;
-        if shared.paused.load(Ordering::SeqCst) {
-            continue;
+async fn register(shared: Arc<Shared>, n: usize) {
+    match register_at(&shared.client, &shared.url(n), &format!("Customer {n}")).await {
+        Ok(id) => {
+            shared.confirmed().insert(id);
         }
-        let Ok(permit) = Arc::clone(&shared.in_flight).acquire_owned().await else { return };
-        let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
-            match register_at(&shared.client, &shared.url(n), &format!("Customer {n}")).await {
-                Ok(id) => {
-                    shared.confirmed().insert(id);
-                }
-                Err(_) => {
-                    shared.refused.fetch_add(1, Ordering::SeqCst);
-                }
-            }
-            drop(permit);
-        });
+        Err(_) => {
+            shared.refused.fetch_add(1, Ordering::SeqCst);
+        }
     }
 }

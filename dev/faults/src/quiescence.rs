@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use contracts::topology::{QUEUES, Queue};
-use system_tests::customers::email;
+use sqlx::PgPool;
+use system_tests::{TestEnvironment, customers::email};
 use tokio::time::{Instant, sleep};
 
 use crate::system::System;
@@ -26,36 +27,45 @@ pub(crate) struct CustomerState {
     pub(crate) rows: i64,
 }
 
+/// Waits until the outbox and the queues of an environment have been empty for a second.
+///
+/// The broker's numbers are up to one second old.
+pub(crate) async fn wait_until_quiescent(environment: &TestEnvironment) -> anyhow::Result<()> {
+    let web_store_database = environment.web_store_database();
+    let give_up = Instant::now() + QUIESCENCE_TIMEOUT;
+    let mut empty_since = None;
+    loop {
+        let pending = pending_messages(environment, &web_store_database).await;
+        if pending == Some(0) {
+            let since = *empty_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= Duration::from_secs(1) {
+                return Ok(());
+            }
+        } else {
+            empty_since = None;
+        }
+        let pending = pending.map_or("an unknown number of".into(), |pending| pending.to_string());
+        ensure!(Instant::now() < give_up, "{pending} messages are pending after {QUIESCENCE_TIMEOUT:?}");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Returns the number of messages in the outbox and in the queues, or `None` if a server is unavailable.
+pub(crate) async fn pending_messages(
+    environment: &TestEnvironment,
+    web_store_database: &PgPool,
+) -> Option<u64> {
+    let select = sqlx::query_scalar("SELECT count(*) FROM outbox");
+    let outbox: i64 = select.fetch_one(web_store_database).await.ok()?;
+    let queues = environment.queues().await.ok()?;
+    let depths = QUEUES.iter().map(|queue| Some(queues.get(queue.name)?.messages));
+    Some(u64::try_from(outbox).ok()? + depths.sum::<Option<u64>>()?)
+}
+
 impl System {
     /// Waits until the outbox and the queues have been empty for a second.
-    ///
-    /// The broker's numbers are up to one second old.
     pub(crate) async fn wait_until_quiescent(&self) -> anyhow::Result<()> {
-        let give_up = Instant::now() + QUIESCENCE_TIMEOUT;
-        let mut empty_since = None;
-        loop {
-            let pending = self.pending_messages().await;
-            if pending == Some(0) {
-                let since = *empty_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= Duration::from_secs(1) {
-                    return Ok(());
-                }
-            } else {
-                empty_since = None;
-            }
-            let pending = pending.map_or("an unknown number of".into(), |pending| pending.to_string());
-            ensure!(Instant::now() < give_up, "{pending} messages are pending after {QUIESCENCE_TIMEOUT:?}");
-            sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    /// Returns the number of messages in the outbox and in the queues, or `None` if a server is unavailable.
-    pub(crate) async fn pending_messages(&self) -> Option<u64> {
-        let select = sqlx::query_scalar("SELECT count(*) FROM outbox");
-        let outbox: i64 = select.fetch_one(&self.web_store_database).await.ok()?;
-        let queues = self.environment.queues().await.ok()?;
-        let depths = QUEUES.iter().map(|queue| Some(queues.get(queue.name)?.messages));
-        Some(u64::try_from(outbox).ok()? + depths.sum::<Option<u64>>()?)
+        wait_until_quiescent(&self.environment).await
     }
 
     /// Waits until a queue holds at least `messages` messages.

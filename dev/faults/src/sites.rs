@@ -23,6 +23,7 @@ use crate::{
     link::Link,
     load::Load,
     proxy::{Direction, Protocol, Proxy, Traffic},
+    quiescence::pending_messages,
     system::System,
 };
 
@@ -160,7 +161,9 @@ impl Proof<'_> {
             };
             unserved += usize::from(eventually(SERVED_WITHIN, "served pages", are_served).await.is_err());
         }
-        let waiting = self.system.pending_messages().await.unwrap_or_default();
+        let waiting = pending_messages(&self.system.environment, &self.system.web_store_database)
+            .await
+            .unwrap_or_default();
         let left =
             self.system.environment.marketing_management().depth(MARKETING_CREATE_CUSTOMER.name).await?;
         ensure!(left == 0, "{left} commands still wait in Marketing at the end of the cut");

@@ -115,6 +115,7 @@ pub struct Service {
 #[derive(Debug)]
 struct Launch {
     program: Program,
+    path: PathBuf,
     address: SocketAddr,
     settings: Vec<(String, String)>,
     output: Output,
@@ -133,8 +134,22 @@ impl Service {
         settings: impl IntoIterator<Item = (&'a str, String)>,
         output: &Output,
     ) -> anyhow::Result<Self> {
+        Self::start_from(program.path()?, program, address, settings, output)
+    }
+
+    /// Starts the binary at `path`, which may be that of another release; see [`Service::start`].
+    ///
+    /// # Errors
+    /// Returns an error if the binary cannot be started.
+    pub fn start_from<'a>(
+        path: PathBuf,
+        program: Program,
+        address: SocketAddr,
+        settings: impl IntoIterator<Item = (&'a str, String)>,
+        output: &Output,
+    ) -> anyhow::Result<Self> {
         let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let launch = Launch { program, address, settings, output: output.clone() };
+        let launch = Launch { program, path, address, settings, output: output.clone() };
         Ok(Self { process: launch.spawn()?, launch })
     }
 
@@ -216,7 +231,7 @@ pub(crate) fn metrics_url(settings: &[(String, String)]) -> Option<String> {
 
 impl Launch {
     fn spawn(&self) -> anyhow::Result<Process> {
-        spawn(self.program.name(), &self.program.path()?, &self.output, |command| {
+        spawn(self.program.name(), &self.path, &self.output, |command| {
             command.env(self.program.listen_variable(), self.address.to_string());
             command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         })

@@ -245,6 +245,20 @@ impl TestEnvironment {
         program: Program,
         settings: &[(&str, &str)],
     ) -> anyhow::Result<Service> {
+        self.start_from(program.path()?, address, program, settings)
+    }
+
+    /// Starts the binary at `path`, which may be that of another release; see [`TestEnvironment::start_at`].
+    ///
+    /// # Errors
+    /// Returns an error if the binary cannot be started.
+    pub fn start_from(
+        &self,
+        path: PathBuf,
+        address: SocketAddr,
+        program: Program,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Service> {
         let mut own = self.urls.settings(program);
         // Tests register more customers from one address than a visitor would.
         own.push(("WEB_STORE_REGISTRATIONS_PER_MINUTE", "0".to_owned()));
@@ -254,7 +268,7 @@ impl TestEnvironment {
         own.retain(|(name, _)| settings.iter().all(|(other, _)| other != name));
         let more = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let output = Output::File(self.add_log(program.name()));
-        Service::start(program, address, own.into_iter().chain(more), &output)
+        Service::start_from(path, program, address, own.into_iter().chain(more), &output)
     }
 
     /// Starts `console reconcile --watch` with the console's own users.
