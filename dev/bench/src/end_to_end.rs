@@ -1,6 +1,6 @@
 //! The whole system at saturation: rows per second, and the CPU time and memory that they need.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use stack::{
     resource_usage::{cpu_time, cpu_time_with_children},
@@ -25,12 +25,28 @@ const CONNECTIONS: usize = 32;
 const CONSUMERS: [&str; 7] =
     ["web-store", "transformer", "marketing", "PostgreSQL", "RabbitMQ", "MySQL", "the load and this program"];
 
+/// The servers among [`CONSUMERS`].
+const SERVERS: Range<usize> = 3..6;
+
 /// The result of one run.
 pub(crate) struct Saturated {
     /// From the first request to the last row.
     pub(crate) rows_per_second: f64,
     /// µs of CPU time, in the order of [`CONSUMERS`].
     cpu_per_registration: [f64; CONSUMERS.len()],
+}
+
+impl Saturated {
+    /// Returns the number of CPUs that each consumer kept busy on average.
+    pub(crate) fn busy_cores(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let cores = self.cpu_per_registration.map(|microseconds| microseconds * self.rows_per_second / 1e6);
+        CONSUMERS.into_iter().zip(cores)
+    }
+
+    /// Returns whether a consumer of [`Saturated::busy_cores`] is a server.
+    pub(crate) fn is_server(consumer: &str) -> bool {
+        CONSUMERS[SERVERS].contains(&consumer)
+    }
 }
 
 pub(crate) async fn measure(bench: &Bench, figures: &mut Figures) -> anyhow::Result<()> {

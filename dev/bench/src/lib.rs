@@ -18,6 +18,7 @@ mod page;
 mod pipeline;
 mod ratios;
 mod replay;
+mod replicas;
 mod report;
 mod run;
 mod scale;

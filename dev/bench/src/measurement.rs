@@ -23,7 +23,7 @@ pub(crate) enum Measurement {
     Start,
     /// Draining as the backlog grows
     Backlog,
-    /// Rows per second with more instances of each service
+    /// Rows per second with more instances of each service, with the servers on one half of the CPUs
     Replicas,
     /// Events per second of a replay of all customers, and live registrations meanwhile
     Replay,

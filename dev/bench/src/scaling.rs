@@ -1,4 +1,4 @@
-//! The throughput as a size grows: the backlog, Marketing's table, the instances, the messages.
+//! The throughput as a size grows: the backlog, Marketing's table, the messages.
 
 use contracts::Message;
 use sqlx::{AssertSqlSafe, MySqlPool};
@@ -15,8 +15,6 @@ use crate::{
     pipeline::Pipeline,
     report::group_thousands,
 };
-
-const REPLICAS: [u32; 3] = [1, 2, 3];
 
 /// Characters of a name, up to the maximum that the Web Store accepts.
 const NAME_CHARACTERS: [usize; 3] = [USUAL_NAME, 100, 200];
@@ -73,18 +71,6 @@ pub(crate) async fn measure_backlogs(bench: &Bench, figures: &mut Figures) -> an
         if waiting != bench.scale.waiting || !Measurement::Drain.is_selected(&bench.selected) {
             drain::measure(bench, waiting, figures).await?;
         }
-    }
-    Ok(())
-}
-
-pub(crate) async fn measure_replicas(bench: &Bench, figures: &mut Figures) -> anyhow::Result<()> {
-    for replicas in REPLICAS {
-        let environment = TestEnvironment::on(&bench.servers).await?.without_log_output();
-        let pipeline = Pipeline::start_replicas(environment, replicas).await?;
-        bench.warm_up(&pipeline).await?;
-        let saturated = saturate(bench, &pipeline, USUAL_NAME).await?;
-        let name = format!("end to end, {replicas} of each service: rows");
-        figures.add(name, "/s", saturated.rows_per_second);
     }
     Ok(())
 }

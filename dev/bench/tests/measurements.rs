@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Figures of each measurement, by the beginning of their names.
-const FIGURES: [&str; 25] = [
+const FIGURES: [&str; 27] = [
     "PostgreSQL alone, 32 clients",
     "RabbitMQ alone, one quorum queue",
     "RabbitMQ alone, two quorum queues",
@@ -25,6 +25,8 @@ const FIGURES: [&str; 25] = [
     "size of the binary: transformer",
     "drain of 20 waiting events: rows",
     "end to end, 3 of each service: rows",
+    "CPU with 3 of each service: RabbitMQ",
+    "CPU with 3 of each service: busy time of the half with servers",
     "replay of 300 customers: events",
     "registered to visible row, at 50/s, during a replay",
     "end to end, events of",

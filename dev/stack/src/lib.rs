@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod affinity;
 mod banner;
 pub mod broker;
 mod broker_files;
