@@ -4,6 +4,7 @@ mod broker_addresses;
 mod concurrent_registration;
 mod console_page;
 mod contracts;
+mod dashboard;
 mod dead_letters;
 mod details;
 mod erasure;

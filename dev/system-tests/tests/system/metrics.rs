@@ -44,7 +44,7 @@ async fn scrape(service: &Service) -> anyhow::Result<Metrics> {
 }
 
 /// Returns the type and the labels of each metric in the table of the documentation.
-fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
+pub(crate) fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md")).unwrap();
     let (_, section) = page.split_once("| name | type | labels | meaning | action |").unwrap();
     let rows = section.lines().skip(2).take_while(|line| line.starts_with('|'));
