@@ -16,7 +16,7 @@ const MAX_LISTED_IDS: usize = 100_000;
 /// The key of [`Report::on_the_way`] if more than one queue may hold a message.
 const SEVERAL_QUEUES: &str = "several-queues";
 
-/// The state of a customer of the Web Store.
+/// The state of a customer of the Web Store, or of one that it has erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum State {
     /// Marketing has exactly one row, with the Web Store's version.
@@ -37,6 +37,8 @@ pub enum State {
     Duplicated,
     /// Marketing has forgotten the customer at an erasure. The Web Store was restored from an older backup.
     Forgotten,
+    /// The Web Store has erased the customer, and Marketing still has the details.
+    NotForgotten,
 }
 
 impl State {
@@ -52,6 +54,7 @@ impl State {
             Self::Ahead => "ahead",
             Self::Duplicated => "duplicated",
             Self::Forgotten => "forgotten",
+            Self::NotForgotten => "not-forgotten",
         }
     }
 }
@@ -92,7 +95,7 @@ pub struct Report {
     pub doubled_ids: Vec<Uuid>,
     /// The ids of the forgotten customers, up to 100,000.
     pub forgotten_ids: Vec<Uuid>,
-    /// The ids of the customers that are not forgotten.
+    /// The ids of the customers that are not forgotten, up to 100,000.
     pub not_forgotten_ids: Vec<Uuid>,
     /// Rows of Marketing whose source is the Web Store, but whose customer does not exist there.
     pub unknown_rows: u64,
@@ -128,6 +131,7 @@ impl Report {
             State::Ahead => (&mut self.ahead, &mut self.ahead_ids),
             State::Duplicated => (&mut self.doubled, &mut self.doubled_ids),
             State::Forgotten => (&mut self.forgotten, &mut self.forgotten_ids),
+            State::NotForgotten => (&mut self.not_forgotten, &mut self.not_forgotten_ids),
         };
         *count += 1;
         if ids.len() < MAX_LISTED_IDS {

@@ -121,8 +121,10 @@ impl<O: Observer> Run<'_, O> {
         }
         // At the end also without customers that differ, for the number of dead letters.
         self.settle().await?;
-        self.report.not_forgotten_ids = self.wait_for_erasures().await?;
-        self.report.not_forgotten = self.report.not_forgotten_ids.len() as u64;
+        for id in self.wait_for_erasures().await? {
+            self.report.add(id, State::NotForgotten, None);
+            self.observer.add(id, State::NotForgotten)?;
+        }
         self.report.queues = self.search.flow().queues;
         Ok(self.report)
     }

@@ -6,7 +6,10 @@
 //! - One page of all customers, so that each customer is checked once in a while.
 //! - The *suspects*: customers that differed in a check. When the flow shows that their messages have passed the queues,
 //!   they are compared again. A suspect that still differs has lost its message.
+//!
+//! Both pages also show the erased customers that Marketing still has. They are compared again after a while.
 
+mod erasures;
 mod metrics;
 mod replay;
 mod suspects;
@@ -35,6 +38,7 @@ use crate::{
     report::State,
     sources::Sources,
 };
+use erasures::Erasures;
 pub use metrics::{Check, Metrics};
 use replay::{Lost, Replays};
 use suspects::{Evidence, Suspects};
@@ -85,6 +89,7 @@ pub async fn watch(
         periods: None,
         scan: Scan { after: Uuid::nil(), next: Instant::now() },
         suspects: Suspects::default(),
+        erasures: Erasures::default(),
         dead_letters_read: None,
         metrics: metrics.clone(),
     };
@@ -137,6 +142,7 @@ struct Watcher<'a> {
     periods: Option<Periods>,
     scan: Scan,
     suspects: Suspects,
+    erasures: Erasures,
     dead_letters_read: Option<Instant>,
     metrics: Metrics,
 }
@@ -183,11 +189,13 @@ impl Watcher<'_> {
         self.check_registered(&mut tables, now - LAG).await?;
         self.check_changed(&mut tables, now - LAG).await?;
         self.scan(&mut tables).await?;
-        let lost = self.compare_suspects(&mut tables).await?;
+        let mut lost = self.compare_suspects(&mut tables).await?;
+        lost.extend(self.compare_erasures(&mut tables).await?);
         self.tables = Some(tables);
         self.suspects.log_repaired();
         let repaired = self.repair(lost).await;
-        self.metrics.checked(self.suspects.len(), self.suspects.lost());
+        self.metrics
+            .checked(self.suspects.len() + self.erasures.len(), self.suspects.lost() + self.erasures.lost());
         repaired
     }
 
@@ -269,7 +277,25 @@ impl Watcher<'_> {
             suspects.note(customer, comparison, read_at);
         };
         let range = (after, Some(last));
-        compare_page(&mut tables.web_store, &mut tables.marketing, range, page, visit).await.map(drop)
+        let unmatched =
+            compare_page(&mut tables.web_store, &mut tables.marketing, range, page, visit).await?;
+        self.erasures.note(unmatched.erased, read_at);
+        Ok(())
+    }
+
+    /// Compares the erased customers that Marketing had. Returns those that it still has.
+    async fn compare_erasures(&mut self, tables: &mut Tables) -> anyhow::Result<Vec<Lost>> {
+        let due = self.erasures.due(Instant::now());
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = tables.marketing.read(&due).await?;
+        let has_details = |id: &Uuid| rows.iter().any(|(found, rows)| found == id && !rows.is_forgotten());
+        let (lost, forgotten): (Vec<Uuid>, Vec<Uuid>) = due.into_iter().partition(has_details);
+        for id in forgotten {
+            self.erasures.forgotten(id);
+        }
+        Ok(lost.into_iter().map(Lost::not_forgotten).collect())
     }
 
     /// Compares the suspects whose messages have passed the queues. Returns those that have lost their message.
@@ -380,12 +406,24 @@ impl Watcher<'_> {
 
     /// Logs customers by their state, and pauses them.
     fn pause(&mut self, event: &str, customers: &[Lost]) {
-        for state in [State::Missing, State::Behind, State::Ahead, State::Duplicated, State::Forgotten] {
+        for state in [
+            State::Missing,
+            State::Behind,
+            State::Ahead,
+            State::Duplicated,
+            State::Forgotten,
+            State::NotForgotten,
+        ] {
             let ids: Vec<Uuid> =
                 customers.iter().filter(|lost| lost.state == state).map(|lost| lost.id).collect();
             replay::log(event, state, &ids);
-            self.suspects.note_lost(&ids);
-            self.suspects.pause(&ids, Instant::now());
+            let now = Instant::now();
+            if state == State::NotForgotten {
+                self.erasures.pause(&ids, now);
+            } else {
+                self.suspects.note_lost(&ids);
+                self.suspects.pause(&ids, now);
+            }
         }
     }
 }

@@ -68,7 +68,7 @@ impl Metrics {
             last_check: watch::Sender::new(None),
         };
         // An increase is visible only in a series that had a value before.
-        for state in [State::Missing, State::Behind, State::Ahead] {
+        for state in [State::Missing, State::Behind, State::Ahead, State::NotForgotten] {
             metrics.requested.get_or_create(&StateLabel { state: state.name() }).inc_by(0);
         }
         registry.register("queue_messages", "Messages that no consumer holds", metrics.messages.clone());

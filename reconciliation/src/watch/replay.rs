@@ -2,9 +2,12 @@
 
 use anyhow::{Context, ensure};
 use contracts::{
-    CustomerDetailsChanged, CustomerRegistered, MAX_REPLAYED_CUSTOMERS, Message, ReplayCustomers,
-    ReplayedCustomer,
-    topology::{Queue, TRANSFORMER_CUSTOMER_DETAILS_CHANGED, TRANSFORMER_CUSTOMER_REGISTERED},
+    CustomerDetailsChanged, CustomerErased, CustomerRegistered, MAX_REPLAYED_CUSTOMERS, Message,
+    ReplayCustomers, ReplayedCustomer,
+    topology::{
+        Queue, TRANSFORMER_CUSTOMER_DETAILS_CHANGED, TRANSFORMER_CUSTOMER_ERASED,
+        TRANSFORMER_CUSTOMER_REGISTERED,
+    },
 };
 use messaging::{BrokerUrl, Outgoing, PublishOutcome, Session};
 use uuid::Uuid;
@@ -18,7 +21,7 @@ const MAX_LOGGED_IDS: usize = 20;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lost {
     pub(super) id: Uuid,
-    /// The version of the Web Store.
+    /// The version of the Web Store, or 0 for an erased customer.
     pub(super) version: i64,
     /// The version of Marketing, or `None` without a row.
     pub(super) marketing: Option<i64>,
@@ -30,6 +33,8 @@ pub(super) struct Lost {
 /// Customers that one request can contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Group {
+    /// The event of the erasure makes Marketing forget the customer.
+    Erased,
     /// The event of the registration restores the customer.
     Registered,
     /// The event of a later version restores the customer. It contains all details.
@@ -59,6 +64,7 @@ impl Replays {
         // A later check requests the others: each customer that was requested pauses.
         let Some(group) = lost.iter().map(Lost::group).min() else { return Ok(lost) };
         let (queue, event_type) = match group {
+            Group::Erased => (TRANSFORMER_CUSTOMER_ERASED, CustomerErased::TYPE),
             Group::Registered => (TRANSFORMER_CUSTOMER_REGISTERED, CustomerRegistered::TYPE),
             _ => (TRANSFORMER_CUSTOMER_DETAILS_CHANGED, CustomerDetailsChanged::TYPE),
         };
@@ -98,8 +104,14 @@ fn command(queue: &str, event_type: &str, customers: &[Lost]) -> ReplayCustomers
 }
 
 impl Lost {
+    /// Returns an erased customer that Marketing still has.
+    pub(super) fn not_forgotten(id: Uuid) -> Self {
+        Self { id, version: 0, marketing: None, state: State::NotForgotten, requested_before: false }
+    }
+
     fn group(&self) -> Group {
         match (self.state, self.version) {
+            (State::NotForgotten, _) => Group::Erased,
             (State::Ahead, _) if self.requested_before => Group::AheadAgain,
             (State::Ahead, _) => Group::Ahead,
             (State::Missing, 1) => Group::Registered,

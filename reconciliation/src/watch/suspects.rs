@@ -51,6 +51,11 @@ struct Suspect {
     is_lost: bool,
 }
 
+/// Returns the pause of a customer after a request, which is twice the one before.
+pub(super) fn pause_after(earlier_pauses: u32) -> Duration {
+    MAX_PAUSE.min(INITIAL_PAUSE * 2u32.saturating_pow(earlier_pauses.min(16)))
+}
+
 /// The effect of a comparison on the evidence about a suspect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Evidence {
@@ -143,8 +148,7 @@ impl Suspects {
     pub(super) fn pause(&mut self, ids: &[Uuid], now: Instant) {
         for id in ids {
             if let Some(suspect) = self.by_id.get_mut(id) {
-                let pause = INITIAL_PAUSE * 2u32.saturating_pow(suspect.pauses.min(16));
-                suspect.not_before = now + pause.min(MAX_PAUSE);
+                suspect.not_before = now + pause_after(suspect.pauses);
                 suspect.pauses += 1;
             }
         }
