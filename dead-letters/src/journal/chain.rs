@@ -10,7 +10,7 @@ use super::Entry;
 const FIRST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// Returns the hash of a text: SHA-256 in hexadecimal digits.
-pub fn hash(body: &[u8]) -> String {
+pub(crate) fn hash(body: &[u8]) -> String {
     let digest: [u8; 32] = Sha256::digest(body).into();
     let (high, low) = digest.split_at(16);
     let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u128::from(*byte));

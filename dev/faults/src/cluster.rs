@@ -61,7 +61,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<bool> {
     let environment = TestEnvironment::on(&servers).await?;
     // The databases run until the end.
-    let Servers { postgres: _postgres, mysql: _mysql, broker } = servers;
+    let Servers { postgres: _postgres, mysql: _mysql, broker, marketing_broker: _ } = servers;
     let nodes = start_nodes(broker, directory, log).await?;
     let system = start_system(environment, &nodes).await?;
     let requested_before = system.requested_replays().await?;

@@ -15,7 +15,7 @@ impl Nodes {
 
     /// Returns the URLs of all nodes for a user, as one setting.
     pub(super) fn urls(&self, environment: &TestEnvironment, user: &str) -> String {
-        environment.connection_urls().broker_urls(user, &self.0.each_ref().map(Broker::port))
+        environment.connection_urls().broker_urls(user, &self.0.each_ref().map(|node| node.ports().amqp))
     }
 
     /// Returns the names of all nodes except one.
