@@ -92,7 +92,11 @@ impl Broker {
     /// # Errors
     /// Returns an error if the node does not reply.
     pub async fn drain(&self) -> anyhow::Result<()> {
-        self.run("rabbitmq-upgrade", &["drain"]).await
+        // The command fails if a connection ends while it closes it (RabbitMQ 3.10).
+        match self.run("rabbitmq-upgrade", &["drain"]).await {
+            Ok(()) => Ok(()),
+            Err(_) => self.run("rabbitmq-upgrade", &["drain"]).await,
+        }
     }
 }
 
