@@ -140,13 +140,7 @@ mod tests {
 
     #[test]
     fn malformed_list_is_an_error_without_password() {
-        for urls in [
-            "",
-            ",",
-            "amqp://user:hush@a,b",
-            "amqp://user:hush@a,,amqp://user:hush@b",
-            "amqp://u:hush@a,amqp://",
-        ] {
+        for urls in ["", ",", "amqp://user:hush@a,b", "amqp://user:hush@a,,amqp://user:hush@b"] {
             let error = urls.parse::<BrokerAddresses>().err().unwrap_or_else(|| panic!("{urls} is accepted"));
             assert!(!error.contains("hush"), "{error}");
         }
