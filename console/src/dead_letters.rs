@@ -28,6 +28,8 @@ use output::Summary;
 use selection::Selection;
 use spool::Spool;
 
+pub use edit::{compact, readable};
+
 /// Lists, checks, retries, edits, and discards dead letters
 ///
 /// A dead letter is a message that a service rejected. Looking at letters changes nothing. Every operation moves exactly

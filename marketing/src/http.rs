@@ -23,9 +23,10 @@ use crate::{
     mysql::MysqlError,
 };
 use login::LoggedIn;
-use query::{ListQuery, QueryResult};
+use query::QueryResult;
 
 pub(crate) use pages::STYLE;
+pub use query::ListQuery;
 
 /// Size of a form with a password.
 const MAX_BODY_BYTES: usize = 4 * 1024;

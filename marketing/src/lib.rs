@@ -17,6 +17,8 @@ pub mod store;
 pub mod subscriptions;
 
 pub use config::Config;
+pub use http::ListQuery;
+pub use list::{Cursor, PageStart};
 pub use mysql::{DatabaseUrl, MysqlError};
 pub use service_kit::hash_password;
 

@@ -55,14 +55,14 @@ pub(crate) struct Row {
 
 /// The position of a row in the list. As text: microseconds since 1970, a hyphen, the customer's id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Cursor {
+pub struct Cursor {
     received_at: NaiveDateTime,
     customer_id: String,
 }
 
 /// The start of a page in the list, which is ordered from new to old.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum PageStart {
+pub enum PageStart {
     /// The newest row.
     First,
     /// The row after the cursor. The cursor's own row need not exist.
@@ -186,7 +186,8 @@ impl Row {
 
 impl Cursor {
     /// Parses the text of a cursor.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let (micros, customer_id) = text.split_once('-')?;
         let received_at = DateTime::from_timestamp_micros(micros.parse().ok()?)?.naive_utc();
         let is_id = customer_id.len() <= 36 && customer_id.is_ascii();

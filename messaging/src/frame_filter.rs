@@ -91,9 +91,9 @@ enum Property {
     Fixed(usize),
 }
 
-/// The state between two chunks of input.
+/// A filter of the bytes that a broker sends. It keeps the state between two chunks of input.
 #[derive(Debug)]
-pub(crate) struct FrameFilter {
+pub struct FrameFilter {
     /// The largest frame that the client library accepts, in bytes.
     frame_max: usize,
     /// The beginning of a frame that is inspected when it is complete.
@@ -112,7 +112,8 @@ pub(crate) struct FrameFilter {
 
 impl FrameFilter {
     /// Creates a filter for a client library that negotiates frames of up to `frame_max` bytes.
-    pub(crate) fn new(frame_max: u32) -> Self {
+    #[must_use]
+    pub fn new(frame_max: u32) -> Self {
         let mut filter = Self {
             frame_max: usize::MAX,
             frame: Vec::new(),
@@ -137,7 +138,7 @@ impl FrameFilter {
     ///
     /// Stops early at the end of a message if `stop` returns true for the bytes of all bodies on the first channel so
     /// far.
-    pub(crate) fn filter(&mut self, input: &[u8], output: &mut Vec<u8>, stop: impl Fn(u64) -> bool) -> usize {
+    pub fn filter(&mut self, input: &[u8], output: &mut Vec<u8>, stop: impl Fn(u64) -> bool) -> usize {
         let mut rest = input;
         while !rest.is_empty() {
             if self.pass > 0 {

@@ -32,6 +32,7 @@ pub use backoff::Backoff;
 pub use broker_url::BrokerUrl;
 pub use consumer::{Consumer, Handler, Outcome, Unavailable};
 pub use envelope::{Envelope, Outgoing};
+pub use frame_filter::FrameFilter;
 pub use gap::{BuildRequest, GapStatus};
 pub use held_queue::HeldQueue;
 pub use incoming::Incoming;

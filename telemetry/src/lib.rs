@@ -10,4 +10,4 @@ pub use spans::{
     BatchSpan, MessageSpan, Received, create_span, database_span, is_enabled, process_spans, publish_span,
     server_span,
 };
-pub use traceparent::trace_id;
+pub use traceparent::{is_sampled, trace_id};

@@ -27,8 +27,9 @@ pub(crate) fn child(received: Option<&str>) -> String {
     }
 }
 
-/// Returns whether the trace of a `traceparent` is sampled.
-pub(crate) fn is_sampled(traceparent: &str) -> bool {
+/// Returns whether the trace of a `traceparent` is sampled. An invalid one is not.
+#[must_use]
+pub fn is_sampled(traceparent: &str) -> bool {
     parse(traceparent).is_some_and(|context| context.is_sampled())
 }
 

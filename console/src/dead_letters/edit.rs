@@ -36,13 +36,15 @@ pub(super) async fn edit_body(found: &FoundLetter) -> anyhow::Result<Option<Vec<
 }
 
 /// Returns a body on several lines, or `None` if it is no JSON.
-pub(crate) fn readable(body: &[u8]) -> Option<String> {
+#[must_use]
+pub fn readable(body: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(body).ok()?;
     serde_json::to_string_pretty(&value).ok()
 }
 
 /// Returns an edited text as a body: JSON in its short form, unless it is no JSON. Then the check explains the fault.
-pub(crate) fn compact(text: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn compact(text: &[u8]) -> Vec<u8> {
     let json = serde_json::from_slice::<Value>(text).map(|value| value.to_string().into_bytes());
     json.unwrap_or_else(|_| text.to_owned())
 }

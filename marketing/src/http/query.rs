@@ -15,7 +15,7 @@ const MAX_SEARCH_CHARACTERS: usize = 254;
 /// The query of `/customers` and of the export.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct ListQuery {
+pub struct ListQuery {
     #[serde(deserialize_with = "normalized")]
     q: String,
     // The alias is the parameter in earlier bookmarks.
@@ -30,18 +30,22 @@ pub(super) type QueryResult = Result<Query<ListQuery>, QueryRejection>;
 
 impl ListQuery {
     /// Returns the prefix of names and addresses, or an empty text for all customers.
-    pub(super) fn search(&self) -> &str {
+    #[must_use]
+    pub fn search(&self) -> &str {
         let search = self.q.trim();
         search.char_indices().nth(MAX_SEARCH_CHARACTERS).map_or(search, |(end, _)| &search[..end])
     }
 
     /// Returns the start of the page. An invalid cursor gives the first page.
-    pub(super) fn start(&self) -> PageStart {
+    #[must_use]
+    pub fn start(&self) -> PageStart {
         let after = Cursor::parse(&self.after).map(PageStart::After);
         after.or_else(|| Cursor::parse(&self.before).map(PageStart::Before)).unwrap_or(PageStart::First)
     }
 
-    pub(super) fn newest(&self) -> String {
+    /// Returns the address of the first page.
+    #[must_use]
+    pub fn newest(&self) -> String {
         self.address("/customers", &[])
     }
 

@@ -80,7 +80,7 @@ impl RegistrationForm {
     ///
     /// # Errors
     /// Returns [`FormError`] if the body is not such an object.
-    pub(super) fn from_json(body: &[u8]) -> Result<Self, FormError> {
+    pub fn from_json(body: &[u8]) -> Result<Self, FormError> {
         let body = std::str::from_utf8(body).map_err(|_| FormError::NotUtf8)?;
         // RFC 8259, section 8.1, allows to ignore a byte order mark.
         let body = body.strip_prefix('\u{feff}').unwrap_or(body);
