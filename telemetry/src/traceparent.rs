@@ -56,6 +56,7 @@ fn parts(traceparent: &str) -> Option<Parts<'_>> {
         && is_hex(trace_id, 32)
         && trace_id.bytes().any(|b| b != b'0')
         && is_hex(parent_id, 16)
+        && parent_id.bytes().any(|b| b != b'0')
         && is_hex(flags, 2)
         && (version != "00" || parts.next().is_none());
     valid.then_some(Parts { trace_id, parent_id, flags })
@@ -81,8 +82,10 @@ mod tests {
 
     #[test]
     fn invalid_traceparent_starts_new_trace_that_is_not_sampled() {
-        let zeros = format!("00-{:032x}-{:016x}-01", 0, 1);
-        for received in ["", "00-xyz", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", &zeros] {
+        let zero_trace = format!("00-{:032x}-{:016x}-01", 0, 1);
+        let zero_parent = format!("00-{:032x}-{:016x}-01", 1, 0);
+        let later_version = "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+        for received in ["", "00-xyz", later_version, &zero_trace, &zero_parent] {
             let next = child(Some(received));
             assert!(parts(&next).is_some() && !is_sampled(&next), "{next}");
             assert_ne!(trace_id(&next), trace_id(received));
