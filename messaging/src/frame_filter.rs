@@ -231,7 +231,8 @@ impl FrameFilter {
         }
         self.body = body_size(&frame[payload.clone()]);
         if frame[1..3] == FIRST_CHANNEL {
-            self.bodies += self.body;
+            // A broken size must not end the connection here, where no error can be reported.
+            self.bodies = self.bodies.saturating_add(self.body);
             self.messages += 1;
         }
         let max_size = self.frame_max.saturating_sub(FRAME_HEAD + FRAME_END);
@@ -667,6 +668,14 @@ mod tests {
         assert_eq!(filter.filter(&stream, &mut output, |received| received > 2), message.len());
         assert!(filter.at_boundary());
         assert_eq!((output, filter.received()), (message, 3));
+    }
+
+    #[test]
+    fn impossible_body_sizes_do_not_overflow() {
+        let header = |size: u64| frame(2, &[&[0, 60, 0, 0][..], &size.to_be_bytes(), &[0, 0]].concat());
+        let (mut filter, mut output) = (FrameFilter::new(FRAME_MAX), Vec::new());
+        filter.filter(&[header(u64::MAX), header(1)].concat(), &mut output, |_| false);
+        assert_eq!((filter.messages(), filter.received()), (2, u64::MAX));
     }
 
     #[test]
