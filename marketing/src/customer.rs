@@ -24,7 +24,7 @@ const MAX_SOURCE_BYTES: usize = 50;
 const SOURCE_RULE: &str = "source must have 1 to 50 characters of a-z, 0-9 and -";
 
 /// Years of a MySQL DATETIME.
-const YEARS: RangeInclusive<i32> = 1000..=9999;
+pub(crate) const YEARS: RangeInclusive<i32> = 1000..=9999;
 
 /// One complete version of a customer.
 ///

@@ -4,7 +4,7 @@ mod select;
 
 use std::{fmt, time::Duration};
 
-use chrono::{DateTime, NaiveDateTime};
+use chrono::{DateTime, Datelike, NaiveDateTime};
 use sqlx::{
     Connection, FromRow, MySql, MySqlPool,
     mysql::{MySqlConnectOptions, MySqlPoolOptions},
@@ -12,7 +12,10 @@ use sqlx::{
 };
 use tokio::time::{Instant, timeout};
 
-use crate::mysql::{self, DatabaseUrl, MysqlError, limit_statements, with_deadline};
+use crate::{
+    customer::YEARS,
+    mysql::{self, DatabaseUrl, MysqlError, limit_statements, with_deadline},
+};
 
 /// Few connections, and none of the consumers': any number of page requests leaves the consumers their speed.
 const MAX_CONNECTIONS: u32 = 3;
@@ -185,13 +188,14 @@ impl Row {
 }
 
 impl Cursor {
-    /// Parses the text of a cursor.
+    /// Parses the text of a cursor, whose time must fit into a MySQL DATETIME.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (micros, customer_id) = text.split_once('-')?;
         let received_at = DateTime::from_timestamp_micros(micros.parse().ok()?)?.naive_utc();
         let is_id = customer_id.len() <= 36 && customer_id.is_ascii();
-        is_id.then(|| Self { received_at, customer_id: customer_id.to_owned() })
+        let is_valid = is_id && YEARS.contains(&received_at.year());
+        is_valid.then(|| Self { received_at, customer_id: customer_id.to_owned() })
     }
 }
 
@@ -221,7 +225,7 @@ mod tests {
 
     #[test]
     fn other_text_is_not_a_cursor() {
-        for text in ["", "1", "x-1", "1-é", "9223372036854775807-1"] {
+        for text in ["", "1", "x-1", "1-é", "9223372036854775807-1", "253402300800000000-1"] {
             assert_eq!(Cursor::parse(text), None, "{text}");
         }
     }

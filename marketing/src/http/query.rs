@@ -33,7 +33,9 @@ impl ListQuery {
     #[must_use]
     pub fn search(&self) -> &str {
         let search = self.q.trim();
-        search.char_indices().nth(MAX_SEARCH_CHARACTERS).map_or(search, |(end, _)| &search[..end])
+        let end = search.char_indices().nth(MAX_SEARCH_CHARACTERS).map_or(search.len(), |(end, _)| end);
+        // The links of the page lead to the same search, which has no white space at its end.
+        search[..end].trim_end()
     }
 
     /// Returns the start of the page. An invalid cursor gives the first page.
@@ -110,6 +112,8 @@ mod tests {
     fn long_search_is_cut() {
         let query = ListQuery { q: "ë".repeat(300), ..ListQuery::default() };
         assert_eq!(query.search().chars().count(), 254);
+        let query = ListQuery { q: "a".repeat(253) + " b", ..ListQuery::default() };
+        assert_eq!(query.search(), "a".repeat(253));
     }
 
     #[test]
