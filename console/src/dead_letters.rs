@@ -7,7 +7,7 @@ mod spool;
 
 use std::{process::ExitCode, ptr};
 
-use access::Secret;
+use access::{MysqlUrl, Secret};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use dead_letters::{
@@ -19,7 +19,6 @@ use dead_letters::{
 use messaging::BrokerUrl;
 use readers::{connections::Brokers, marketing::Marketing};
 use service_kit::write_stdout;
-use sqlx::mysql::MySqlConnectOptions;
 use tokio::try_join;
 use uuid::Uuid;
 
@@ -120,7 +119,7 @@ struct CheckArguments {
 struct MarketingDatabase {
     /// Database of Marketing, for a user who may read: `mysql://user:password@host:port/database`
     #[arg(long, env = "MARKETING_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    marketing_database_url: Secret<MySqlConnectOptions>,
+    marketing_database_url: Secret<MysqlUrl>,
 }
 
 #[derive(Debug, Args)]

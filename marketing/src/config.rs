@@ -19,7 +19,8 @@ pub struct Config {
     pub(crate) listen: SocketAddr,
 
     /// Database, as the user that reads and writes rows: `mysql://user:password@host:port/database`,
-    /// with `?ssl-mode=VERIFY_IDENTITY&ssl-ca=CA&ssl-cert=CERTIFICATE&ssl-key=KEY` for TLS. Required by `serve`
+    /// with `?ssl-mode=VERIFY_IDENTITY&ssl-ca=CA&ssl-cert=CERTIFICATE&ssl-key=KEY` for TLS. Of several hosts,
+    /// `host1:port,host2:port`, each connection uses the first one that accepts writes. Required by `serve`
     #[arg(long, env = "MARKETING_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) database_url: Option<DatabaseUrl>,
 

@@ -1,36 +1,24 @@
 //! The list of customers for the operator: newest first, searched, page by page.
 
+mod connections;
 mod select;
 
 use std::{fmt, time::Duration};
 
 use chrono::{DateTime, Datelike, NaiveDateTime};
-use sqlx::{
-    Connection, FromRow, MySql, MySqlPool,
-    mysql::{MySqlConnectOptions, MySqlPoolOptions},
-    pool::PoolConnection,
-};
-use tokio::time::{Instant, timeout};
+use sqlx::{FromRow, MySqlConnection};
 
 use crate::{
     customer::YEARS,
-    mysql::{self, DatabaseUrl, MysqlError, limit_statements, with_deadline},
+    mysql::{DatabaseUrl, MysqlError, limit_statements},
 };
-
-/// Few connections, and none of the consumers': any number of page requests leaves the consumers their speed.
-const MAX_CONNECTIONS: u32 = 3;
-
-/// Time until an unused connection is closed.
-const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+use connections::Connections;
 
 /// Time that a visitor waits for a page.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time for a count, which takes a quarter of a second per million rows.
 const COUNT_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// Time for the reply to a ping, which shows that an unused connection still works.
-const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The server's limits of a statement. They are shorter than the deadline of the caller, so the server ends a
 /// statement before its caller leaves.
@@ -39,10 +27,7 @@ const COUNT_STATEMENT_LIMIT: Duration = Duration::from_secs(55);
 
 /// Reads customers from MySQL.
 #[derive(Debug, Clone)]
-pub(crate) struct CustomerList {
-    database: DatabaseUrl,
-    pool: MySqlPool,
-}
+pub(crate) struct CustomerList(Connections);
 
 /// A row of the table `customers`. Times are UTC.
 #[derive(Debug, Clone, FromRow)]
@@ -93,27 +78,12 @@ pub(crate) struct Counts {
 impl CustomerList {
     /// Returns a list that connects at its first use and closes idle connections.
     pub(crate) fn new(database: DatabaseUrl) -> Self {
-        let pool = MySqlPoolOptions::new()
-            .max_connections(MAX_CONNECTIONS)
-            .acquire_timeout(PAGE_TIMEOUT)
-            .idle_timeout(IDLE_TIMEOUT)
-            .after_connect(|connection, _| {
-                Box::pin(limit_statements(connection, PAGE_STATEMENT_LIMIT)) //
-            })
-            .test_before_acquire(false)
-            .before_acquire(|connection, _| {
-                Box::pin(async {
-                    Ok(timeout(PING_TIMEOUT, connection.ping()).await.is_ok_and(|ping| ping.is_ok()))
-                })
-            })
-            .connect_lazy_with(MySqlConnectOptions::new());
-        Self { database, pool }
+        Self(Connections::new(database, PAGE_STATEMENT_LIMIT))
     }
 
     /// Returns the numbers of connections that are idle and in use.
     pub(crate) fn connections(&self) -> (usize, usize) {
-        let idle = self.pool.num_idle();
-        (idle, usize::try_from(self.pool.size()).unwrap_or(usize::MAX).saturating_sub(idle))
+        self.0.counts()
     }
 
     /// Returns up to `limit` customers whose name, last word of the name, or e-mail address begins with
@@ -127,10 +97,9 @@ impl CustomerList {
         start: &PageStart,
         limit: usize,
     ) -> Result<Page, MysqlError> {
-        let select = async |connection: &mut PoolConnection<MySql>| {
-            select::page(connection, search, start, limit).await
-        };
-        self.query(PAGE_TIMEOUT, select).await
+        let select =
+            async |connection: &mut MySqlConnection| select::page(connection, search, start, limit).await;
+        self.0.run(PAGE_TIMEOUT, select).await
     }
 
     /// Returns the time at which the newest row was saved, or `None` if the table is empty.
@@ -139,7 +108,7 @@ impl CustomerList {
     /// Returns [`MysqlError`] if MySQL is unavailable or too slow.
     pub(crate) async fn last_arrival(&self) -> Result<Option<NaiveDateTime>, MysqlError> {
         let select = sqlx::query_scalar("SELECT MAX(received_at) FROM customers");
-        self.query(PAGE_TIMEOUT, async |connection| select.fetch_one(&mut **connection).await).await
+        self.0.run(PAGE_TIMEOUT, async |connection| select.fetch_one(connection).await).await
     }
 
     /// Counts the customers.
@@ -147,31 +116,13 @@ impl CustomerList {
     /// # Errors
     /// Returns [`MysqlError`] if MySQL is unavailable or too slow.
     pub(crate) async fn count(&self) -> Result<Counts, MysqlError> {
-        let count = async |connection: &mut PoolConnection<MySql>| {
+        let count = async |connection: &mut MySqlConnection| {
             limit_statements(connection, COUNT_STATEMENT_LIMIT).await?;
             let counts = select::count(connection).await?;
             limit_statements(connection, PAGE_STATEMENT_LIMIT).await?;
             Ok(counts)
         };
-        self.query(COUNT_TIMEOUT, count).await
-    }
-
-    /// Runs a query over a connection of the pool. A connection that fails or misses the deadline is closed: it
-    /// may be half open, or lead to a server that is no longer the primary.
-    async fn query<T>(
-        &self,
-        limit: Duration,
-        query: impl AsyncFnOnce(&mut PoolConnection<MySql>) -> sqlx::Result<T>,
-    ) -> Result<T, MysqlError> {
-        let deadline = Instant::now() + limit;
-        // The file with the URL may have changed.
-        self.pool.set_connect_options(mysql::options(&self.database)?);
-        let mut connection = with_deadline(deadline, self.pool.acquire()).await?;
-        let result = with_deadline(deadline, query(&mut connection)).await;
-        if result.is_err() {
-            connection.close_on_drop();
-        }
-        result
+        self.0.run(COUNT_TIMEOUT, count).await
     }
 }
 

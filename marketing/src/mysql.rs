@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use access::{Secret, tls_failure};
-use sqlx::{
-    AssertSqlSafe, Connection, Executor, MySqlConnection,
-    mysql::{MySqlConnectOptions, MySqlDatabaseError},
-};
+use access::{MysqlUrl, NoUsableHost, Secret, tls_failure};
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, mysql::MySqlDatabaseError};
 use tokio::time::{Instant, timeout_at};
 
-/// The URL of the database, which can be in a file. sqlx reads the files that it names for each connection.
-pub type DatabaseUrl = Secret<MySqlConnectOptions>;
+/// The URL of the database, which can be in a file and can have several hosts. sqlx reads the files that it names for
+/// each connection.
+pub type DatabaseUrl = Secret<MysqlUrl>;
 
 /// Time for a connection and its settings.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -116,6 +114,9 @@ pub(crate) fn describe(error: &sqlx::Error) -> String {
     if let Some(failure) = tls_failure(error) {
         return failure.to_string();
     }
+    if let Some(hosts) = NoUsableHost::of(error) {
+        return hosts.describe(describe);
+    }
     match (error, server_error(error)) {
         (_, Some(error)) => {
             let number = error.number();
@@ -127,7 +128,6 @@ pub(crate) fn describe(error: &sqlx::Error) -> String {
         (sqlx::Error::Io(error), _) => error.kind().to_string(),
         (sqlx::Error::Tls(error), _) => format!("TLS failed: {error}"),
         (sqlx::Error::Configuration(error), _) => error.to_string(),
-        (sqlx::Error::PoolTimedOut, _) => "no connection in time".to_owned(),
         _ => "unexpected reply".to_owned(),
     }
 }
@@ -166,22 +166,6 @@ pub(crate) async fn with_deadline<T, E: Into<MysqlError>>(
     }
 }
 
-/// Returns the options of the next connection.
-///
-/// # Errors
-/// Returns an error if the file with the URL cannot be used.
-pub(crate) fn options(database: &DatabaseUrl) -> sqlx::Result<MySqlConnectOptions> {
-    database.read().map_err(|error| sqlx::Error::Configuration(error.into()))
-}
-
-/// Connects, without limits on the server.
-///
-/// # Errors
-/// Returns an error if MySQL is unavailable. The caller enforces a deadline.
-pub(crate) async fn open(database: &DatabaseUrl) -> sqlx::Result<MySqlConnection> {
-    MySqlConnection::connect_with(&options(database)?).await
-}
-
 /// Connects within [`CONNECT_TIMEOUT`]. The server limits each statement to `statement_limit`.
 ///
 /// # Errors
@@ -191,7 +175,7 @@ pub(crate) async fn connect(
     statement_limit: Duration,
 ) -> Result<MySqlConnection, MysqlError> {
     let connecting = async {
-        let mut connection = open(database).await?;
+        let mut connection = database.connect().await?;
         limit_statements(&mut connection, statement_limit).await?;
         Ok::<_, sqlx::Error>(connection)
     };

@@ -2,6 +2,7 @@
 
 use std::{sync::LazyLock, time::Duration};
 
+use access::is_read_only;
 use anyhow::{Context, bail, ensure};
 use sqlx::{
     AssertSqlSafe, Executor, MySqlConnection,
@@ -9,7 +10,7 @@ use sqlx::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::mysql::{CONNECT_TIMEOUT, DatabaseUrl, close, connect, is_lock_timeout, open, with_deadline};
+use crate::mysql::{CONNECT_TIMEOUT, DatabaseUrl, close, connect, is_lock_timeout, with_deadline};
 
 /// The migrations of this release. A newer release may have applied more: migrations only add, so this release
 /// runs with them.
@@ -87,7 +88,7 @@ pub async fn migrate(owner: &DatabaseUrl) -> anyhow::Result<()> {
 }
 
 async fn migrate_once(owner: &DatabaseUrl) -> anyhow::Result<()> {
-    let mut connection = with_deadline(Instant::now() + CONNECT_TIMEOUT, open(owner)).await?;
+    let mut connection = with_deadline(Instant::now() + CONNECT_TIMEOUT, owner.connect()).await?;
     connection.execute(SET_LOCK_TIMEOUT).await?;
     take_lock(&mut connection).await?;
     apply(&mut connection).await.context("cannot bring the schema up to date")?;
@@ -195,17 +196,6 @@ async fn applied(connection: &mut MySqlConnection) -> sqlx::Result<i64> {
 
 fn is_complete(applied: i64) -> bool {
     usize::try_from(applied).is_ok_and(|applied| applied == MIGRATIONS.iter().count())
-}
-
-/// Returns whether the server refuses the writes of ordinary users, for example because it is a replica.
-///
-/// `read_only` is a number, or a text since MariaDB 12. MariaDB has no `super_read_only`, and ignores the
-/// comment.
-async fn is_read_only(connection: &mut MySqlConnection) -> sqlx::Result<bool> {
-    let select = "SELECT CAST(CONCAT(@@global.read_only) NOT IN ('0', 'OFF')
-        OR @@global.innodb_read_only /*!80000 OR @@global.super_read_only */ AS SIGNED)";
-    let read_only: i64 = sqlx::query_scalar(select).fetch_one(connection).await?;
-    Ok(read_only != 0)
 }
 
 #[cfg(test)]

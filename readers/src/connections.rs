@@ -2,23 +2,24 @@
 
 use std::ptr;
 
-use access::Secret;
+use access::{MysqlUrl, PostgresUrl, Secret};
 use contracts::topology::{
     ERASURE_QUEUES, QUEUES, Queue, REQUEST_QUEUES, WEB_STORE_COMMANDS, WEB_STORE_ERASURES, WEB_STORE_EVENTS,
 };
 use messaging::BrokerUrl;
-use sqlx::{mysql::MySqlConnectOptions, postgres::PgConnectOptions};
 
 /// The two databases and the brokers.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Connections {
-    /// Database of the Web Store, for a user who may read: `postgres://user:password@host:port/database`
+    /// Database of the Web Store, for a user who may read: `postgres://user:password@host:port/database`. Of several
+    /// hosts, `host1:port,host2:port`, the console uses the first one that accepts writes
     #[arg(long, env = "WEB_STORE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub web_store_database_url: Secret<PgConnectOptions>,
+    pub web_store_database_url: Secret<PostgresUrl>,
 
-    /// Database of Marketing, for a user who may read: `mysql://user:password@host:port/database`
+    /// Database of Marketing, for a user who may read: `mysql://user:password@host:port/database`. Of several hosts,
+    /// `host1:port,host2:port`, the console uses the first one that accepts writes
     #[arg(long, env = "MARKETING_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub marketing_database_url: Secret<MySqlConnectOptions>,
+    pub marketing_database_url: Secret<MysqlUrl>,
 
     /// The brokers.
     #[command(flatten)]

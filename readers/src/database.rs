@@ -1,8 +1,8 @@
 //! Connections, deadlines, and errors of both databases. Sessions are read-only.
 
-use std::{fmt::Display, str::FromStr, time::Duration};
+use std::time::Duration;
 
-use access::{Secret, tls_failure};
+use access::{NoUsableHost, tls_failure};
 use anyhow::Context;
 use tokio::time::timeout;
 
@@ -16,23 +16,12 @@ pub(crate) const STATEMENT_LIMIT_SECONDS: u64 = 50;
 /// The time limit of a connection. An address that does not respond must not delay the report for longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Returns the options of the next connection.
-///
-/// # Errors
-/// Returns an error if the file with the URL cannot be used.
-pub(crate) fn options<T>(url: &Secret<T>) -> sqlx::Result<T>
-where
-    T: Clone + FromStr,
-    T::Err: Display,
-{
-    url.read().map_err(|error| sqlx::Error::Configuration(error.into()))
-}
-
-/// Returns the cause of an error. A failure of TLS has a text of its own.
+/// Returns the cause of an error. A failure of TLS, and a list of hosts, have texts of their own.
 fn cause(error: sqlx::Error) -> anyhow::Error {
-    match tls_failure(&error) {
-        Some(failure) => failure.into(),
-        None => error.into(),
+    match (tls_failure(&error), NoUsableHost::of(&error)) {
+        (Some(failure), _) => failure.into(),
+        (None, Some(hosts)) => anyhow::Error::msg(hosts.to_string()),
+        (None, None) => error.into(),
     }
 }
 

@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
-use access::Secret;
+use access::{MysqlUrl, Secret};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use futures_util::{TryStreamExt, stream::BoxStream};
 use marketing::customer::FORGOTTEN_VERSION;
 use serde::Serialize;
-use sqlx::{
-    AssertSqlSafe, Connection, Executor, FromRow, MySql, MySqlConnection, QueryBuilder,
-    mysql::MySqlConnectOptions,
-};
+use sqlx::{AssertSqlSafe, Executor, FromRow, MySql, MySqlConnection, QueryBuilder};
 use uuid::Uuid;
 
-use crate::database::{Name, STATEMENT_LIMIT_SECONDS, options};
+use crate::database::{Name, STATEMENT_LIMIT_SECONDS};
 
 const DATABASE: Name = Name { database: "Marketing's database", variable: "MARKETING_DATABASE_URL" };
 
@@ -115,7 +112,7 @@ impl Marketing {
     ///
     /// # Errors
     /// Returns an error if there is no connection after 10 s. It names the database and the remedy.
-    pub async fn connect(database: &Secret<MySqlConnectOptions>) -> anyhow::Result<Self> {
+    pub async fn connect(database: &Secret<MysqlUrl>) -> anyhow::Result<Self> {
         // MySQL and MariaDB each run only one of the comments, because the limit has another name there:
         // https://mariadb.com/docs/server/reference/sql-statements/comment-syntax
         let settings = format!(
@@ -124,7 +121,7 @@ impl Marketing {
              /*M! , max_statement_time = {STATEMENT_LIMIT_SECONDS} */"
         );
         let connect = async {
-            let mut connection = MySqlConnection::connect_with(&options(database)?).await?;
+            let mut connection = database.connect().await?;
             connection.execute(AssertSqlSafe(settings)).await?;
             connection.execute("SET SESSION TRANSACTION READ ONLY").await?;
             Ok(connection)

@@ -6,12 +6,12 @@ mod lookup;
 
 use std::time::Duration;
 
-use access::Secret;
+use access::{PostgresUrl, Secret};
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{AssertSqlSafe, Connection, Executor, FromRow, PgConnection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, Executor, FromRow, PgConnection};
 use uuid::Uuid;
 
-use crate::database::{Name, STATEMENT_LIMIT_SECONDS, options};
+use crate::database::{Name, STATEMENT_LIMIT_SECONDS};
 
 pub use erasure::Erased;
 pub use history::{Outbox, Replay, Version};
@@ -72,13 +72,13 @@ impl WebStore {
     ///
     /// # Errors
     /// Returns an error if there is no connection after 10 s. It names the database and the remedy.
-    pub async fn connect(database: &Secret<PgConnectOptions>) -> anyhow::Result<Self> {
+    pub async fn connect(database: &Secret<PostgresUrl>) -> anyhow::Result<Self> {
         // By a statement and not by startup parameters, which `PgBouncer` refuses.
         let settings = format!(
             "SET default_transaction_read_only = on; SET statement_timeout = '{STATEMENT_LIMIT_SECONDS}s'; SET jit = off"
         );
         let connect = async {
-            let mut connection = PgConnection::connect_with(&options(database)?).await?;
+            let mut connection = database.connect().await?;
             connection.execute(AssertSqlSafe(settings)).await?;
             Ok(connection)
         };

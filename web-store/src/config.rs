@@ -18,7 +18,8 @@ pub struct Config {
     pub(crate) listen: SocketAddr,
 
     /// Database, as the user that reads and writes rows: `postgres://user:password@host:port/database`,
-    /// with `?sslmode=verify-full&sslrootcert=CA&sslcert=CERTIFICATE&sslkey=KEY` for TLS. Required by `serve` and `republish`
+    /// with `?sslmode=verify-full&sslrootcert=CA&sslcert=CERTIFICATE&sslkey=KEY` for TLS. Of several hosts,
+    /// `host1:port,host2:port`, each connection uses the first one that accepts writes. Required by `serve` and `republish`
     #[arg(long, env = "WEB_STORE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) database_url: Option<DatabaseUrl>,
 

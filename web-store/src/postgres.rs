@@ -7,15 +7,16 @@ mod pool;
 
 use std::{sync::Arc, time::Duration};
 
-use access::{Secret, TlsFailure, tls_failure};
+use access::{NoUsableHost, PostgresUrl, Secret, TlsFailure, tls_failure};
 use messaging::Backoff;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 use tokio::time::{sleep, timeout};
 
 pub(crate) use pool::Pool;
 
-/// The URL of the database, which can be in a file. sqlx reads the files that it names for each connection.
-pub(crate) type DatabaseUrl = Secret<PgConnectOptions>;
+/// The URL of the database, which can be in a file and can have several hosts. sqlx reads the files that it names for
+/// each connection.
+pub(crate) type DatabaseUrl = Secret<PostgresUrl>;
 
 /// Ends the session of a vanished client within a minute, and with it its locks. sqlx has no setting for
 /// keep-alive, so the server sends the probes. They also keep idle connections alive in a NAT.
@@ -45,7 +46,7 @@ const READ_ONLY: &str = "25006";
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum PostgresError {
     /// The step failed. Shared, because all registrations of a batch get the same error.
-    #[error("Postgres is unavailable: {0}")]
+    #[error("Postgres is unavailable: {}", describe(.0))]
     Failed(Arc<sqlx::Error>),
     /// The connection needs TLS, and TLS failed.
     #[error("Postgres is unavailable: {0}")]
@@ -81,33 +82,13 @@ impl From<sqlx::Error> for PostgresError {
 /// # Errors
 /// Returns an error if Postgres is unavailable. The caller enforces the deadline.
 async fn open(database: &DatabaseUrl, deadline: Duration, setup: &str) -> sqlx::Result<PgConnection> {
-    let mut connection = open_unlimited(database).await?;
+    let mut connection = database.connect().await?;
     let statement = deadline.as_millis() * 3 / 5;
     let lock = deadline.as_millis() / 2;
     let limits =
         format!("SET statement_timeout = {statement}; SET lock_timeout = {lock}; {KEEP_ALIVE}; {setup}");
     connection.execute(AssertSqlSafe(limits)).await?;
     Ok(connection)
-}
-
-/// Connects, without limits on the server.
-///
-/// # Errors
-/// Returns an error if Postgres is unavailable. The caller enforces a deadline.
-pub(crate) async fn open_unlimited(database: &DatabaseUrl) -> sqlx::Result<PgConnection> {
-    let options = database.read().map_err(|error| sqlx::Error::Configuration(error.into()))?;
-    PgConnection::connect_with(&adapt(options)).await
-}
-
-/// Adapts the options that come from a URL.
-fn adapt(database: PgConnectOptions) -> PgConnectOptions {
-    // Only for floating-point columns, of which there are none. `PgBouncer` refuses this parameter.
-    let database = database.extra_float_digits(None);
-    // sqlx keeps the brackets of an IPv6 address, and then looks for a host of this name.
-    match database.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(str::to_owned) {
-        Some(address) => database.host(&address),
-        None => database,
-    }
 }
 
 /// Connects within `deadline`, as [`open`].
@@ -158,6 +139,11 @@ pub(crate) async fn with_deadline<T>(
     }
 }
 
+/// Returns the text of an error, without the words of sqlx around the list of hosts.
+fn describe(error: &sqlx::Error) -> String {
+    NoUsableHost::of(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
 /// Returns the SQLSTATE of an error from the server.
 pub(crate) fn code(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
@@ -203,7 +189,7 @@ fn is_role_or_end(code: &str) -> bool {
 mod tests {
     use std::io;
 
-    use super::{adapt, is_data_code, is_role_or_end, is_server_code, is_server_lost};
+    use super::{is_data_code, is_role_or_end, is_server_code, is_server_lost};
 
     #[test]
     fn open_connections_survive_a_wrong_file_in_the_url() {
@@ -211,17 +197,6 @@ mod tests {
         assert!(is_server_lost(&io_error(io::ErrorKind::ConnectionReset)));
         assert!(!is_server_lost(&io_error(io::ErrorKind::PermissionDenied)));
         assert!(!is_server_lost(&sqlx::Error::Configuration("a file".into())));
-    }
-
-    #[test]
-    fn ipv6_address_in_a_url_has_no_brackets() {
-        for (url, host) in [
-            ("postgres://user@[2001:db8::1]:1/shop", "2001:db8::1"),
-            ("postgres://user@192.0.2.1/shop", "192.0.2.1"),
-            ("postgres://user@db.example/shop", "db.example"),
-        ] {
-            assert_eq!(adapt(url.parse().unwrap()).get_host(), host);
-        }
     }
 
     #[test]

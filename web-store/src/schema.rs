@@ -11,9 +11,7 @@ use messaging::Backoff;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, migrate::Migrator};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::postgres::{
-    DatabaseUrl, LOCK_TIMEOUT, PostgresError, UNDEFINED_TABLE, code, open_unlimited, with_deadline,
-};
+use crate::postgres::{DatabaseUrl, LOCK_TIMEOUT, PostgresError, UNDEFINED_TABLE, code, with_deadline};
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrations = sqlx::migrate!();
@@ -65,7 +63,7 @@ struct AnotherInstance;
 /// Returns an error if the database is unavailable, if an applied migration was different, or if other
 /// transactions hold locks. Then a second call continues.
 pub(crate) async fn migrate(owner: &DatabaseUrl) -> anyhow::Result<()> {
-    let mut connection = with_deadline(CONNECT_TIMEOUT, open_unlimited(owner)).await?;
+    let mut connection = with_deadline(CONNECT_TIMEOUT, owner.connect()).await?;
     let migrated = timeout(MIGRATION_TIMEOUT, apply(&mut connection)).await;
     migrated
         .context("the migrations did not end within an hour")?

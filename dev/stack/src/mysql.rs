@@ -1,5 +1,7 @@
 //! A private MySQL or MariaDB server with Marketing's database. It uses the one that is installed.
 
+mod replica;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -18,6 +20,7 @@ use crate::{
 };
 
 const DEADLINE: Duration = Duration::from_secs(90);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const SETUP_SCRIPT: &str = include_str!("../../../deploy/servers/mysql.sh");
 
 /// The file that marks a complete first start. Existing data directories have this spelling.

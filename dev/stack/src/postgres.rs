@@ -1,5 +1,7 @@
 //! A private PostgreSQL server with the Web Store's database.
 
+mod standby;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -23,6 +25,7 @@ use crate::{
 };
 
 const DEADLINE: Duration = Duration::from_mins(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const SETUP_SCRIPT: &str = include_str!("../../../deploy/servers/postgres.sh");
 
 /// The file that marks a complete first start. Existing data directories have this spelling.
@@ -125,7 +128,7 @@ async fn launch(directory: &Path, port: u16) -> anyhow::Result<Process> {
         if Instant::now() > give_up {
             bail!("another PostgreSQL still runs in {}; stop it first", data.display());
         }
-        sleep(Duration::from_millis(20)).await;
+        sleep(POLL_INTERVAL).await;
     }
     // No process uses the directory now. A killed server that is not yet reaped still has a process id. The
     // file with this id would prevent the start.

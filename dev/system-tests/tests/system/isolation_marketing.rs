@@ -261,25 +261,27 @@ async fn read_only_server_is_reported_and_loses_nothing() {
     ids.extend(create(&environment, &emails(800, "during")).await);
     wait_for_health(&marketing, "mysql", "read-only").await;
     wait_for_health(&marketing, MARKETING_CREATE_CUSTOMER.name, "read-only").await;
-    // A new instance does not consume what it cannot save.
-    let second = environment.start(Program::Marketing, &[]).unwrap();
-    eventually(SOON, "the second instance responds", async || {
-        let response = http_client().unwrap().get(format!("{}/health/ready", second.url())).send().await;
-        response.ok()?.text().await.ok()?.contains("read-only").then_some(())
-    })
-    .await
-    .unwrap();
+    // A new instance does not consume what it cannot save. Its first host is down.
+    let urls = environment.connection_urls();
+    let server = format!("127.0.0.1:{}", urls.ports.mysql);
+    let hosts = format!("127.0.0.1:{},{server}", free_port().unwrap());
+    let url = urls.marketing_database_url("marketing").replace(&server, &hosts);
+    let mut second = environment.start(Program::Marketing, &[("MARKETING_DATABASE_URL", &url)]).unwrap();
+    second.wait_live(SOON).await.unwrap();
+    wait_for_health(&second, "mysql", "(host 1: connection refused; host 2: the server is read-only)").await;
     let consumers =
         environment.management().queues().await.unwrap()[MARKETING_CREATE_CUSTOMER.name].consumers;
     assert!(consumers <= 1, "{consumers} consumers");
     administrator.execute("SET GLOBAL read_only = 0").await.unwrap();
     wait_for_marketing_rows(&environment, &ids, RECOVERY).await.unwrap();
     assert_eq!(dead_letters(&environment).await, 0);
-    eventually(RECOVERY, "ready again", async || {
-        (health(&marketing).await["status"] == "ready").then_some(())
-    })
-    .await
-    .unwrap();
+    for service in [&marketing, &second] {
+        eventually(RECOVERY, "ready again", async || {
+            (health(service).await["status"] == "ready").then_some(())
+        })
+        .await
+        .unwrap();
+    }
 }
 
 /// Returns the number of open descriptors of a process.

@@ -28,6 +28,7 @@ mod reconcile;
 mod registration;
 mod replay;
 mod replay_gaps;
+mod replicas;
 mod republishing;
 mod sites;
 mod span_receiver;
