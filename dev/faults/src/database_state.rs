@@ -41,10 +41,17 @@ pub(crate) struct Held {
 }
 
 impl Database {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Postgres => "PostgreSQL",
             Self::Mysql => "MySQL",
+        }
+    }
+
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Postgres => Self::Mysql,
+            Self::Mysql => Self::Postgres,
         }
     }
 }

@@ -6,6 +6,7 @@ mod cluster;
 mod customers;
 mod database_state;
 mod duplicates;
+mod edits;
 mod fault;
 mod fault_run;
 mod find;
@@ -23,6 +24,7 @@ pub mod proxy;
 mod quiescence;
 mod recoveries;
 mod recovery;
+mod replicas;
 mod restore;
 mod rolling;
 mod run;
@@ -30,6 +32,7 @@ mod schedule;
 mod sites;
 mod sweep;
 mod system;
+mod tables;
 mod verdict;
 pub mod wire;
 
@@ -41,8 +44,8 @@ use stack::{broker::Broker, servers::Servers, stop_signal::StopSignal, terminal:
 
 use crate::{
     alerts::AlertArguments, cluster::ClusterArguments, find::FindArguments, fuzz::FuzzArguments,
-    hold::HoldArguments, letters::LetterArguments, memory::MemoryArguments, restore::RestoreArguments,
-    rolling::RollingArguments, run::RunArguments, sites::SiteArguments,
+    hold::HoldArguments, letters::LetterArguments, memory::MemoryArguments, replicas::ReplicaArguments,
+    restore::RestoreArguments, rolling::RollingArguments, run::RunArguments, sites::SiteArguments,
 };
 pub use crate::{
     link::Link,
@@ -59,6 +62,14 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    #[command(flatten)]
+    OnServers(ServerCommand),
+    Replicas(ReplicaArguments),
+}
+
+/// A check of a system on one set of servers.
+#[derive(Debug, clap::Subcommand)]
+enum ServerCommand {
     Run(RunArguments),
     Sweep(SweepArguments),
     Memory(MemoryArguments),
@@ -90,16 +101,23 @@ pub async fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn check(command: &Command) -> anyhow::Result<bool> {
+    match command {
+        Command::Replicas(arguments) => replicas::run(*arguments, log).await,
+        Command::OnServers(command) => Box::pin(check_on_servers(command)).await,
+    }
+}
+
+async fn check_on_servers(command: &ServerCommand) -> anyhow::Result<bool> {
     let directory = tempfile::tempdir().context("cannot create a directory for the servers")?;
-    if let Command::Cluster(_) = command {
+    if let ServerCommand::Cluster(_) = command {
         Broker::prepare_cluster(&directory.path().join("broker"))?;
     }
     let mut servers = match command {
-        Command::Sites(_) => Servers::start_sites(directory.path(), log).await?,
+        ServerCommand::Sites(_) => Servers::start_sites(directory.path(), log).await?,
         _ => Servers::start(directory.path(), log).await?,
     };
     match command {
-        Command::Run(arguments) => {
+        ServerCommand::Run(arguments) => {
             let verdict = Box::pin(run::run(servers, arguments, log)).await?;
             for finding in &verdict.poison.findings {
                 log(finding);
@@ -107,56 +125,56 @@ async fn check(command: &Command) -> anyhow::Result<bool> {
             write_stdout(&format!("\n{}\n{}\n{verdict}\n", verdict.recoveries, verdict.poison.kinds))?;
             Ok(verdict.is_clean())
         }
-        Command::Sweep(arguments) => {
+        ServerCommand::Sweep(arguments) => {
             let tally = sweep(&servers, *arguments, log).await?;
             write_stdout(&format!("{tally}\n"))?;
             servers.stop().await?;
             Ok(tally.is_clean())
         }
-        Command::Memory(arguments) => {
+        ServerCommand::Memory(arguments) => {
             let peaks = memory::run(servers, arguments, log).await?;
             write_stdout(&peaks.to_string())?;
             Ok(peaks.are_flat())
         }
-        Command::Fuzz(arguments) => {
+        ServerCommand::Fuzz(arguments) => {
             let report = fuzz::run(servers, arguments, log).await?;
             write_stdout(&format!("\n{report}\n"))?;
             Ok(report.is_clean())
         }
-        Command::Hold(arguments) => {
+        ServerCommand::Hold(arguments) => {
             let is_flat = hold::run(&servers, arguments, log).await?;
             servers.stop().await?;
             Ok(is_flat)
         }
-        Command::Restore(arguments) => {
+        ServerCommand::Restore(arguments) => {
             let is_clean = restore::run(&servers, *arguments, log).await?;
             servers.stop().await?;
             Ok(is_clean)
         }
-        Command::Rolling(arguments) => {
+        ServerCommand::Rolling(arguments) => {
             let is_clean = Box::pin(rolling::run(&servers, arguments, log)).await?;
             servers.stop().await?;
             Ok(is_clean)
         }
-        Command::Letters(arguments) => {
+        ServerCommand::Letters(arguments) => {
             let is_clean = Box::pin(letters::run(&mut servers, *arguments, log)).await?;
             servers.stop().await?;
             Ok(is_clean)
         }
-        Command::Find(arguments) => {
+        ServerCommand::Find(arguments) => {
             let is_clean = Box::pin(find::run(&servers, *arguments, log)).await?;
             servers.stop().await?;
             Ok(is_clean)
         }
-        Command::Cluster(arguments) => {
+        ServerCommand::Cluster(arguments) => {
             Box::pin(cluster::run(servers, directory.path(), *arguments, log)).await
         }
-        Command::Sites(arguments) => {
+        ServerCommand::Sites(arguments) => {
             let is_clean = Box::pin(sites::run(&servers, *arguments, log)).await?;
             servers.stop().await?;
             Ok(is_clean)
         }
-        Command::Alerts(arguments) => {
+        ServerCommand::Alerts(arguments) => {
             let is_clean = Box::pin(alerts::run(&servers, *arguments, log)).await?;
             servers.stop().await?;
             Ok(is_clean)

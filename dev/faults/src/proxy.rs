@@ -5,7 +5,12 @@ mod pump;
 mod shared;
 mod traffic;
 
-use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use anyhow::Context;
 use tokio::{
@@ -44,6 +49,12 @@ impl Proxy {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// Closes all connections, and forwards new ones to another port, as an address that moves to another server.
+    pub fn redirect(&self, server_port: u16) {
+        self.shared.server_port.store(server_port, Ordering::SeqCst);
+        self.shared.close_connections(Mode::Forwarded);
     }
 
     /// Closes all connections, and each new one directly after its start.
@@ -130,7 +141,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 /// Connects to the server, and forwards bytes until one side closes its connection.
 async fn forward(service: TcpStream, shared: &Shared) {
-    let Ok(server) = TcpStream::connect(("127.0.0.1", shared.server_port)).await else { return };
+    let server_port = shared.server_port.load(Ordering::SeqCst);
+    let Ok(server) = TcpStream::connect(("127.0.0.1", server_port)).await else { return };
     let _ = (service.set_nodelay(true), server.set_nodelay(true));
     let (mut from_service, mut to_service) = service.into_split();
     let (mut from_server, mut to_server) = server.into_split();

@@ -1,25 +1,20 @@
 //! Restores both databases from backups of different ages, and the broker without its messages, under load.
 
 mod backup;
-mod edits;
 
 use std::{
-    collections::{HashMap, HashSet},
     fmt::{self, Display, Formatter},
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use service_kit::write_stdout;
 use stack::{console::Console, servers::Servers, service::Program};
 use system_tests::eventually;
 use tokio::time::{Instant, sleep};
 
-use self::{
-    backup::{Backup, Server},
-    edits::Edits,
-};
-use crate::{load::Load, system::System};
+use self::backup::Backup;
+use crate::{database_state::Database, edits::Edits, load::Load, system::System};
 
 /// The time in which both applications must agree again.
 const TIMEOUT: Duration = Duration::from_mins(3);
@@ -39,26 +34,10 @@ pub(crate) struct RestoreArguments {
     rate: u32,
 }
 
-/// The details that both applications have of a customer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Details {
-    version: i64,
-    name: String,
-    consent: bool,
-}
-
-/// The customers of both applications, by id.
-struct Customers {
-    web_store: HashMap<String, Details>,
-    marketing: HashMap<String, Details>,
-    /// The number of Marketing's rows beyond one for each customer.
-    duplicated: usize,
-}
-
 /// The result of one restore. Its line is for scripts, so the names of its fields do not change.
 struct RestoreReport {
     /// The server whose backup is older.
-    older: Server,
+    older: Database,
     registered: usize,
     marketing: usize,
     /// Customers of the Web Store without a row.
@@ -84,7 +63,7 @@ pub(crate) async fn run(
     log: fn(&str),
 ) -> anyhow::Result<bool> {
     let mut is_clean = true;
-    for older in [Server::Postgres, Server::Mysql] {
+    for older in [Database::Postgres, Database::Mysql] {
         let report = Box::pin(restore(servers, older, arguments, log)).await?;
         write_stdout(&format!("{report}\n"))?;
         is_clean &= report.is_clean();
@@ -94,7 +73,7 @@ pub(crate) async fn run(
 
 async fn restore(
     servers: &Servers,
-    older: Server,
+    older: Database,
     arguments: RestoreArguments,
     log: fn(&str),
 ) -> anyhow::Result<RestoreReport> {
@@ -128,7 +107,7 @@ async fn restore(
     }
     let _console = system.environment.start_console(&[])?;
     eventually(TIMEOUT, "the applications agree on all customers of the backups", async || {
-        let customers = system.read_customers(started_at).await.ok()?;
+        let customers = system.read_tables(started_at).await.ok()?;
         (customers.missing() + customers.different() == 0).then_some(())
     })
     .await?;
@@ -140,11 +119,11 @@ async fn restore(
     load.pause().await;
     system.wait_until_quiescent().await?;
     eventually(TIMEOUT, "the applications agree on all customers", async || {
-        let customers = system.read_customers(Utc::now()).await.ok()?;
+        let customers = system.read_tables(Utc::now()).await.ok()?;
         (customers.missing() + customers.different() == 0).then_some(())
     })
     .await?;
-    let customers = system.read_customers(Utc::now()).await?;
+    let customers = system.read_tables(Utc::now()).await?;
     Ok(RestoreReport {
         older,
         registered: customers.web_store.len(),
@@ -165,50 +144,6 @@ async fn stop(system: &System, mut console: Console) -> anyhow::Result<()> {
         system.service(program).await.kill().await?;
     }
     Ok(())
-}
-
-impl System {
-    /// Returns the Web Store's customers who were last changed until a time, and all customers of Marketing.
-    async fn read_customers(&self, until: DateTime<Utc>) -> anyhow::Result<Customers> {
-        let select = "SELECT id::text, version::bigint, name, marketing_consent FROM customers
-            WHERE coalesce(changed_at, registered_at) <= $1";
-        let web_store: Vec<(String, i64, String, bool)> =
-            sqlx::query_as(select).bind(until).fetch_all(&self.web_store_database).await?;
-        let select = "SELECT customer_id, CAST(version AS SIGNED), full_name, email_opt_in FROM customers";
-        let marketing: Vec<(String, i64, String, bool)> =
-            sqlx::query_as(select).fetch_all(&self.marketing_database).await?;
-        let rows = marketing.len();
-        let details = |(id, version, name, consent)| (id, Details { version, name, consent });
-        let marketing: HashMap<_, _> = marketing.into_iter().map(details).collect();
-        let duplicated = rows - marketing.len();
-        Ok(Customers { web_store: web_store.into_iter().map(details).collect(), marketing, duplicated })
-    }
-}
-
-impl Customers {
-    fn missing(&self) -> usize {
-        self.web_store.keys().filter(|id| !self.marketing.contains_key(*id)).count()
-    }
-
-    fn different(&self) -> usize {
-        let is_different = |(id, details): &(&String, &Details)| {
-            self.marketing.get(*id).is_some_and(|other| other != *details)
-        };
-        self.web_store.iter().filter(is_different).count()
-    }
-
-    fn unknown(&self) -> usize {
-        let known: HashSet<_> = self.web_store.keys().collect();
-        self.marketing.keys().filter(|id| !known.contains(id)).count()
-    }
-
-    /// Returns the number of customers whose name in Marketing is not the one that the Web Store has confirmed last.
-    fn outdated(&self, confirmed: &HashMap<String, String>) -> usize {
-        let is_outdated = |(id, name): &(&String, &String)| {
-            self.marketing.get(*id).is_none_or(|details| details.name != **name)
-        };
-        confirmed.iter().filter(is_outdated).count()
-    }
 }
 
 impl RestoreReport {

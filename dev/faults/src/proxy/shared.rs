@@ -2,7 +2,7 @@
 
 use std::{
     future::pending,
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, atomic::AtomicU16},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use super::{
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) server_port: u16,
+    pub(super) server_port: AtomicU16,
     pub(super) protocol: Protocol,
     pub(super) link: watch::Sender<LinkState>,
     /// A connection that is idle for longer is forgotten: it stays open, and its bytes vanish.
@@ -71,7 +71,7 @@ pub(super) struct Activity(Mutex<Instant>);
 impl Shared {
     pub(super) fn new(server_port: u16, protocol: Protocol) -> Self {
         Self {
-            server_port,
+            server_port: AtomicU16::new(server_port),
             protocol,
             link: watch::Sender::new(LinkState { mode: Mode::Forwarded, cuts: 0 }),
             idle_limit: watch::Sender::new(None),

@@ -132,3 +132,17 @@ async fn idle_connection_is_forgotten_and_stays_open() {
     drop(service);
     assert_eq!(server.read(&mut received).await.unwrap_or(0), 0, "the end of the service is passed on");
 }
+
+#[tokio::test]
+async fn redirected_link_leads_to_the_other_server() {
+    let (proxy, mut service, _server) = connect().await;
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    proxy.redirect(other.local_addr().unwrap().port());
+    assert_eq!(service.read(&mut [0]).await.unwrap_or(0), 0, "the connection is closed");
+    let mut service = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
+    let (mut server, _) = other.accept().await.unwrap();
+    service.write_all(PACKET).await.unwrap();
+    let mut received = vec![0; PACKET.len()];
+    server.read_exact(&mut received).await.unwrap();
+    assert_eq!(received, PACKET);
+}

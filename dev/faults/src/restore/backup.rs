@@ -6,71 +6,50 @@ use stack::{
 };
 use tokio::process::Command;
 
-/// A database server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Server {
-    Postgres,
-    Mysql,
-}
-
-impl Server {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Postgres => "PostgreSQL",
-            Self::Mysql => "MySQL",
-        }
-    }
-
-    pub(super) fn other(self) -> Self {
-        match self {
-            Self::Postgres => Self::Mysql,
-            Self::Mysql => Self::Postgres,
-        }
-    }
-}
+use crate::database_state::Database;
 
 /// The content of one database at one time.
 pub(super) struct Backup {
-    server: Server,
+    database: Database,
     sql: String,
 }
 
 impl Backup {
     /// Reads a consistent state of the database. Other sessions continue.
-    pub(super) async fn take(server: Server, urls: &ConnectionUrls) -> anyhow::Result<Self> {
-        let mut tool = match server {
-            Server::Postgres => {
+    pub(super) async fn take(database: Database, urls: &ConnectionUrls) -> anyhow::Result<Self> {
+        let mut tool = match database {
+            Database::Postgres => {
                 let mut tool = child_command(find_program("pg_dump")?);
                 tool.args(["--clean", "--if-exists", "--dbname"]);
                 tool.arg(urls.web_store_database_url("postgres"));
                 tool
             }
-            Server::Mysql => {
+            Database::Mysql => {
                 let mut tool = mysql_tool("mysqldump", "mariadb-dump", urls)?;
                 tool.args(["--single-transaction", &urls.marketing_database]);
                 tool
             }
         };
-        let sql = run_tool(&format!("backup of {}", server.name()), &mut tool).await?;
-        Ok(Self { server, sql })
+        let sql = run_tool(&format!("backup of {}", database.name()), &mut tool).await?;
+        Ok(Self { database, sql })
     }
 
     /// Replaces the content of the database.
     pub(super) async fn restore(&self, urls: &ConnectionUrls) -> anyhow::Result<()> {
-        let mut tool = match self.server {
-            Server::Postgres => {
+        let mut tool = match self.database {
+            Database::Postgres => {
                 let mut tool = child_command(find_program("psql")?);
                 tool.args(["--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--single-transaction"]);
                 tool.arg(urls.web_store_database_url("postgres"));
                 tool
             }
-            Server::Mysql => {
+            Database::Mysql => {
                 let mut tool = mysql_tool("mysql", "mariadb", urls)?;
                 tool.arg(&urls.marketing_database);
                 tool
             }
         };
-        let operation = format!("restore of {}", self.server.name());
+        let operation = format!("restore of {}", self.database.name());
         run_tool_with_input(&operation, &mut tool, &self.sql).await.map(drop)
     }
 }

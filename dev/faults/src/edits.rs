@@ -16,7 +16,7 @@ use serde_json::json;
 use system_tests::customers::email;
 use tokio::{task::JoinHandle, time::sleep};
 
-/// Customers who change their details again and again until the restore. After it, only every second one does.
+/// Customers who change their details again and again until the failure. After it, only every second one does.
 const CUSTOMERS: usize = 20;
 
 const PAUSE: Duration = Duration::from_millis(20);
@@ -28,7 +28,7 @@ struct Customer {
 }
 
 /// Running changes. Dropping it ends them.
-pub(super) struct Edits {
+pub(crate) struct Edits {
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
@@ -37,7 +37,7 @@ pub(super) struct Edits {
 struct Shared {
     /// The name that the Web Store has confirmed last, by the customer's id.
     confirmed: Mutex<HashMap<String, String>>,
-    restored: AtomicBool,
+    failed: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -46,7 +46,7 @@ impl Edits {
     ///
     /// # Errors
     /// Returns an error if the Web Store does not confirm a registration.
-    pub(super) async fn start(client: &Client, web_store_url: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn start(client: &Client, web_store_url: &str) -> anyhow::Result<Self> {
         let mut customers = Vec::with_capacity(CUSTOMERS);
         for n in 0..CUSTOMERS {
             customers.push(register(client, web_store_url, &format!("Editor {n}")).await?);
@@ -57,13 +57,13 @@ impl Edits {
     }
 
     /// Forgets the changes until now. From now on, only every second customer changes.
-    pub(super) fn forget_confirmed(&self) {
-        self.shared.restored.store(true, Ordering::SeqCst);
+    pub(crate) fn forget_confirmed(&self) {
+        self.shared.failed.store(true, Ordering::SeqCst);
         self.shared.confirmed().clear();
     }
 
     /// Stops the changes, and returns the names that the Web Store has confirmed last.
-    pub(super) async fn stop(mut self) -> HashMap<String, String> {
+    pub(crate) async fn stop(mut self) -> HashMap<String, String> {
         self.shared.ended.store(true, Ordering::SeqCst);
         let _ = (&mut self.task).await;
         mem::take(&mut self.shared.confirmed())
@@ -99,7 +99,7 @@ async fn edit(customers: Vec<Customer>, client: Client, shared: Arc<Shared>) {
             return;
         }
         sleep(PAUSE).await;
-        let step = if shared.restored.load(Ordering::SeqCst) { 2 } else { 1 };
+        let step = if shared.failed.load(Ordering::SeqCst) { 2 } else { 1 };
         let customer = &customers[n * step % CUSTOMERS];
         let name = format!("Edit {n}");
         let body = json!({ "name": name, "marketing_consent": (n / CUSTOMERS).is_multiple_of(2) });
