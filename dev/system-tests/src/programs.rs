@@ -4,9 +4,13 @@ use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context, ensure};
 use stack::service::{Program, Service, sibling_program};
-use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::Command,
+    time::timeout,
+};
 
-use crate::{SOON, TestEnvironment};
+use crate::{SOON, TestEnvironment, eventually};
 
 /// Exceeds the time that a service needs to complete its work in flight.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,6 +71,26 @@ pub fn console_command(environment: &TestEnvironment) -> anyhow::Result<Command>
     command.env_clear().envs(environment.connection_urls().console_settings());
     command.env("CONSOLE_OPERATOR", "tester");
     Ok(command)
+}
+
+/// Starts a retry of all dead letters with `rate` letters per second, and kills it when `has_begun`. Returns the id of the
+/// operation.
+///
+/// # Errors
+/// Returns an error if the program cannot be started, or if the operation does not begin in time.
+pub async fn interrupt_retry(
+    environment: &TestEnvironment,
+    rate: u32,
+    has_begun: impl AsyncFn() -> bool,
+) -> anyhow::Result<String> {
+    let mut command = console_command(environment)?;
+    command.args(["dead-letters", "retry", "--all", "--rate", &rate.to_string()]);
+    let mut retry = command.stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let errors = retry.stderr.take().context("no standard error")?;
+    let line = BufReader::new(errors).lines().next_line().await?.context("no operation")?;
+    eventually(SOON, "some letters have moved", async || has_begun().await.then_some(())).await?;
+    retry.kill().await?;
+    line.split([' ', ':']).nth(1).map(str::to_owned).context("no operation")
 }
 
 /// Runs `console dead-letters` with arguments that white space separates.

@@ -10,7 +10,7 @@ use super::suspects::pause_after;
 
 /// The time for the messages of an erasure to arrive. A needless request only repeats an erasure, so this needs no
 /// evidence from the queues.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The maximum of erased customers that are followed. A later scan finds the others again.
 const MAX_ERASURES: usize = 10_000;

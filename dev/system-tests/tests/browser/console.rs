@@ -11,6 +11,7 @@ use system_tests::{
     broker_client::{open_channel, properties, publish},
     customers::{register, wait_for_marketing_rows},
     eventually,
+    programs::interrupt_retry,
     prometheus::FakePrometheus,
 };
 use thirtyfour::prelude::*;
@@ -103,10 +104,10 @@ async fn console_is_accessible_in_every_state() -> anyhow::Result<()> {
     wait_for_marketing_rows(&environment, std::slice::from_ref(&id), SOON).await?;
     send(&environment, 1, &command(1, "").to_string()).await?;
     send(&environment, 2, "no JSON").await?;
-    for n in 3..6 {
+    for n in 3..16 {
         add_letter(&environment, n, &command(n, "Ann").to_string()).await?;
     }
-    wait_for_text(&browser, "#dead-letters tbody", "3 would pass").await?;
+    wait_for_text(&browser, "#dead-letters tbody", "13 would pass").await?;
     inspect(&browser, "console-letters").await?;
 
     marketing.kill().await?;
@@ -120,7 +121,7 @@ async fn console_is_accessible_in_every_state() -> anyhow::Result<()> {
     browser
         .goto(&format!("{}/dead-letters?queue=marketing.create-customer&reason=no-reason", console.url()))
         .await?;
-    browser.wait_for_heading("3 dead letters").await?;
+    browser.wait_for_heading("13 dead letters").await?;
     browser.click("details summary").await?;
     inspect(&browser, "console-group").await?;
     let failing = "/dead-letters?queue=marketing.create-customer&reason=rule-broken";
@@ -144,6 +145,14 @@ async fn console_is_accessible_in_every_state() -> anyhow::Result<()> {
     browser.wait_for_heading("0 dead letters").await?;
     inspect(&browser, "console-empty-group").await?;
     inspect_other_pages(&browser, &console, &id).await?;
+
+    // Marketing is down, so the queue keeps what the retry has moved.
+    let depth = async || environment.management().depth(MARKETING_CREATE_CUSTOMER.name).await.ok();
+    let before = depth().await;
+    let operation = interrupt_retry(&environment, 1, async || depth().await > before).await?;
+    browser.goto(&format!("{}/operations/{operation}", console.url())).await?;
+    browser.wait_for_heading("The retry of 13 letters is unfinished").await?;
+    inspect(&browser, "console-unfinished-operation").await?;
     browser.goto(&format!("{}/nothing", console.url())).await?;
     inspect(&browser, "console-not-found").await
 }

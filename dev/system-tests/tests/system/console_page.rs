@@ -1,7 +1,5 @@
 //! The console's page: the log-in, the picture of a running system, and operations on dead letters.
 
-use std::process::Stdio;
-
 use anyhow::Context;
 use contracts::{
     CreateCustomer, Message,
@@ -18,13 +16,10 @@ use system_tests::{
     eventually,
     load::RegistrationLoad,
     operator::Operator,
-    programs::console_command,
+    programs::interrupt_retry,
     prometheus::FakePrometheus,
 };
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 const QUEUE: &str = MARKETING_CREATE_CUSTOMER.name;
 
@@ -391,17 +386,9 @@ async fn interrupted_operation_is_resumed_or_cancelled() -> anyhow::Result<()> {
     let letters = MARKETING_CREATE_CUSTOMER.dead_letter_queue();
     let interrupt = async || {
         let before = marketing_ids(&environment).await?.len();
-        let mut command = console_command(&environment)?;
-        command.args(["dead-letters", "retry", "--all", "--rate", "20"]);
-        let mut retry = command.stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let errors = retry.stderr.take().context("no standard error")?;
-        let line = BufReader::new(errors).lines().next_line().await?.context("no operation")?;
-        eventually(SOON, "some letters have moved", async || {
-            (marketing_ids(&environment).await.ok()?.len() > before).then_some(())
-        })
-        .await?;
-        retry.kill().await?;
-        let operation = line.split([' ', ':']).nth(1).context("no operation")?;
+        let has_begun =
+            async || marketing_ids(&environment).await.is_ok_and(|customers| customers.len() > before);
+        let operation = interrupt_retry(&environment, 20, has_begun).await?;
         let path = format!("/operations/{operation}");
         let page = eventually(SOON, "the page of the operation", async || {
             read(&operator, &path).await.ok().filter(|page| page.contains("Resume it with"))

@@ -1,6 +1,6 @@
 //! `console export` and `console erase`: a person disappears from every place, and nothing brings the person back.
 
-use std::{fs, path::Path, process::Stdio};
+use std::{fs, path::Path, process::Stdio, time::Duration};
 
 use anyhow::Context;
 use contracts::{
@@ -27,6 +27,9 @@ use tokio::process::Child;
 use uuid::Uuid;
 
 /// The person who is erased. Every text that identifies the person contains one of the words.
+/// The watch waits 10 s for an erasure, before it requests it again.
+const REPAIR: Duration = Duration::from_mins(2);
+
 const NAME: &str = "Zoe Erasmus";
 const WORDS: [&str; 2] = ["zoe", "erasmus"];
 
@@ -99,9 +102,13 @@ impl System {
 
     /// Waits until a query of Marketing's table returns a row.
     async fn wait_for_row(&self, id: &str, condition: &str) -> anyhow::Result<()> {
+        self.wait_for_row_within(SOON, id, condition).await
+    }
+
+    async fn wait_for_row_within(&self, deadline: Duration, id: &str, condition: &str) -> anyhow::Result<()> {
         let select = format!("SELECT COUNT(*) FROM customers WHERE customer_id = ? AND {condition}");
         let table = self.environment.marketing_database();
-        eventually(SOON, &format!("{condition} of {id} in Marketing"), async || {
+        eventually(deadline, &format!("{condition} of {id} in Marketing"), async || {
             let select = sqlx::query_scalar(AssertSqlSafe(select.clone())).bind(id);
             let count: i64 = select.fetch_one(&table).await.ok()?;
             (count == 1).then_some(())
@@ -445,7 +452,7 @@ async fn erasure_is_replayed_and_reconciled_after_restores() -> anyhow::Result<(
     assert!(output.stdout.contains(&id), "{}{}", output.stdout, output.stderr);
     // The watch repairs that without an operator.
     let watch = environment.start_console(&[])?;
-    system.wait_for_row(&id, "full_name = ''").await?;
+    system.wait_for_row_within(REPAIR, &id, "full_name = ''").await?;
     drop(watch);
 
     // The Web Store is restored to a time before the erasure.
