@@ -24,6 +24,7 @@ pub mod proxy;
 mod quiescence;
 mod recoveries;
 mod recovery;
+mod replays;
 mod replicas;
 mod restore;
 mod rolling;
@@ -44,8 +45,9 @@ use stack::{broker::Broker, servers::Servers, stop_signal::StopSignal, terminal:
 
 use crate::{
     alerts::AlertArguments, cluster::ClusterArguments, find::FindArguments, fuzz::FuzzArguments,
-    hold::HoldArguments, letters::LetterArguments, memory::MemoryArguments, replicas::ReplicaArguments,
-    restore::RestoreArguments, rolling::RollingArguments, run::RunArguments, sites::SiteArguments,
+    hold::HoldArguments, letters::LetterArguments, memory::MemoryArguments, replays::ReplayArguments,
+    replicas::ReplicaArguments, restore::RestoreArguments, rolling::RollingArguments, run::RunArguments,
+    sites::SiteArguments,
 };
 pub use crate::{
     link::Link,
@@ -75,6 +77,7 @@ enum ServerCommand {
     Memory(MemoryArguments),
     Fuzz(FuzzArguments),
     Hold(HoldArguments),
+    Replays(ReplayArguments),
     Restore(RestoreArguments),
     Rolling(RollingArguments),
     Alerts(AlertArguments),
@@ -145,6 +148,11 @@ async fn check_on_servers(command: &ServerCommand) -> anyhow::Result<bool> {
             let is_flat = hold::run(&servers, arguments, log).await?;
             servers.stop().await?;
             Ok(is_flat)
+        }
+        ServerCommand::Replays(arguments) => {
+            let is_clean = Box::pin(replays::run(&servers, *arguments, log)).await?;
+            servers.stop().await?;
+            Ok(is_clean)
         }
         ServerCommand::Restore(arguments) => {
             let is_clean = restore::run(&servers, *arguments, log).await?;
