@@ -93,6 +93,12 @@ pub(crate) async fn compare_customers(
     Ok(())
 }
 
+/// Returns those of the erased customers of which Marketing still has details, by id.
+pub(crate) async fn not_forgotten(marketing: &mut Marketing, erased: &[Uuid]) -> anyhow::Result<Vec<Uuid>> {
+    let rows = marketing.read(erased).await?;
+    Ok(rows.into_iter().filter(|(_, rows)| !rows.is_forgotten()).map(|(id, _)| id).collect())
+}
+
 /// One page of customers that is merged with Marketing's rows.
 struct Merge<'a, V> {
     customers: Peekable<slice::Iter<'a, Customer>>,

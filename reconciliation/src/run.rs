@@ -13,7 +13,7 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    comparison::{Comparison, compare_page},
+    comparison::{Comparison, compare_page, not_forgotten},
     flow::{self, Flow},
     report::{Report, State},
     search::Search,
@@ -135,10 +135,7 @@ impl<O: Observer> Run<'_, O> {
         let deadline = Instant::now() + self.patience;
         let mut remaining = mem::take(&mut self.erased);
         while !remaining.is_empty() {
-            let rows = self.marketing.read(&remaining).await?;
-            let has_details =
-                |id: &Uuid| rows.iter().any(|(found, rows)| found == id && !rows.is_forgotten());
-            remaining.retain(has_details);
+            remaining = not_forgotten(&mut self.marketing, &remaining).await?;
             if Instant::now() >= deadline {
                 break;
             }

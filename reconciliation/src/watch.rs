@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    comparison::{Comparison, compare_customers, compare_page},
+    comparison::{Comparison, compare_customers, compare_page, not_forgotten},
     dead_letters,
     flow::{self, Flow},
     report::State,
@@ -286,13 +286,8 @@ impl Watcher<'_> {
     /// Compares the erased customers that Marketing had. Returns those that it still has.
     async fn compare_erasures(&mut self, tables: &mut Tables) -> anyhow::Result<Vec<Lost>> {
         let due = self.erasures.due(Instant::now());
-        if due.is_empty() {
-            return Ok(Vec::new());
-        }
-        let rows = tables.marketing.read(&due).await?;
-        let has_details = |id: &Uuid| rows.iter().any(|(found, rows)| found == id && !rows.is_forgotten());
-        let (lost, forgotten): (Vec<Uuid>, Vec<Uuid>) = due.into_iter().partition(has_details);
-        for id in forgotten {
+        let lost = not_forgotten(&mut tables.marketing, &due).await?;
+        for id in due.into_iter().filter(|id| lost.binary_search(id).is_err()) {
             self.erasures.forgotten(id);
         }
         Ok(lost.into_iter().map(Lost::not_forgotten).collect())
