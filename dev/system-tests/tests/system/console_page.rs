@@ -236,7 +236,11 @@ async fn killed_marketing_is_the_cause_while_registrations_go_on() -> anyhow::Re
     assert_eq!(load.failures, 0);
 
     // The backlog drains in about 12 seconds, so that the page has the time to predict its end.
-    let rate = (environment.management().depth(QUEUE).await? / 12).max(1).to_string();
+    let backlog = (load.confirmed.len() - marketing_ids(&environment).await?.len()) as u64;
+    let (management, condition) = (environment.management(), "the backlog and probes are in the queue");
+    let has_backlog = async || (management.depth(QUEUE).await.ok()? >= backlog).then_some(());
+    eventually(SOON, condition, has_backlog).await?;
+    let rate = (backlog / 12).max(1).to_string();
     let rate = [("queue", QUEUE), ("action", "throttle"), ("rate", &rate)];
     assert_eq!(operator.post("/subscriptions", &rate).await?.status(), StatusCode::SEE_OTHER);
     let _marketing = environment.start_ready(Program::Marketing, NO_REPLAY).await?;
