@@ -10,6 +10,11 @@ let last = Date.now();
 
 function replace(html) {
   const fresh = new DOMParser().parseFromString(html, "text/html");
+  // The page was loaded before the first reading.
+  if (!document.getElementById("sentence")) {
+    parts.replaceChildren(...fresh.body.childNodes);
+    return;
+  }
   for (const part of fresh.querySelectorAll("[id]")) {
     const old = document.getElementById(part.id);
     // A part inside a part is replaced with it.

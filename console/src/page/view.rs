@@ -43,7 +43,8 @@ pub(super) struct Frame {
 impl Frame {
     /// Returns the picture before the first reading.
     pub(super) fn empty() -> Self {
-        let parts = "<p>The servers are being read for the first time. Reload this page in a second.</p>";
+        let parts =
+            "<p>The servers are being read for the first time. The picture appears within a few seconds.</p>";
         Self { facts: None, title: "Starting".to_owned(), parts: parts.to_owned() }
     }
 

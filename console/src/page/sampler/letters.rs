@@ -16,7 +16,7 @@ use crate::page::facts::{LetterGroup, Letters};
 const READ_INTERVAL: Duration = Duration::from_secs(15);
 
 /// The shortest time between two readings, as a multiple of the duration of the last one.
-const REST: u32 = 100;
+const REST: u32 = 20;
 
 impl Sampler {
     pub(super) async fn read_letters(&self) -> Infallible {

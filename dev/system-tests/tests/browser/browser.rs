@@ -102,7 +102,15 @@ impl Browser {
     /// Waits for an element on this page or the next one, and returns it.
     pub(crate) async fn find(&self, css: &str) -> anyhow::Result<WebElement> {
         let find = async || self.page.find(By::Css(css)).await.ok();
-        eventually(SOON, &format!("{css} on the page"), find).await
+        let found = eventually(SOON, &format!("{css} on the page"), find).await;
+        self.with_shown(found).await
+    }
+
+    /// Adds the address and the text of the page to an error.
+    async fn with_shown<T>(&self, outcome: anyhow::Result<T>) -> anyhow::Result<T> {
+        let Err(error) = outcome else { return outcome };
+        let shown = self.evaluate("return location.pathname + ': ' + document.body.innerText").await;
+        Err(error.context(format!("the page is {}", shown.unwrap_or_default())))
     }
 
     pub(crate) async fn type_into(&self, css: &str, text: &str) -> anyhow::Result<()> {
@@ -143,11 +151,23 @@ impl Browser {
 
     /// Waits for a page with this heading.
     pub(crate) async fn wait_for_heading(&self, heading: &str) -> anyhow::Result<()> {
-        eventually(SOON, &format!("a page with the heading {heading}"), async || {
+        let has_heading = async || {
             let h1 = self.page.find(By::Css("h1")).await.ok()?;
             (h1.text().await.ok()? == heading).then_some(())
-        })
-        .await
+        };
+        let condition = format!("a page with the heading {heading}");
+        self.with_shown(eventually(SOON, &condition, has_heading).await).await
+    }
+
+    /// Opens a page again and again until it has this heading.
+    pub(crate) async fn goto_until_heading(&self, url: &str, heading: &str) -> anyhow::Result<()> {
+        let has_heading = async || {
+            self.goto(url).await.ok()?;
+            let h1 = self.page.find(By::Css("h1")).await.ok()?;
+            (h1.text().await.ok()? == heading).then_some(())
+        };
+        let condition = format!("a page with the heading {heading}");
+        self.with_shown(eventually(SOON, &condition, has_heading).await).await
     }
 
     /// Waits for the summary of problems above a form and returns its text.

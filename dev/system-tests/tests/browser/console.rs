@@ -150,8 +150,9 @@ async fn console_is_accessible_in_every_state() -> anyhow::Result<()> {
     let depth = async || environment.management().depth(MARKETING_CREATE_CUSTOMER.name).await.ok();
     let before = depth().await;
     let operation = interrupt_retry(&environment, 1, async || depth().await > before).await?;
-    browser.goto(&format!("{}/operations/{operation}", console.url())).await?;
-    browser.wait_for_heading("The retry of 14 letters is unfinished").await?;
+    // The page reads the journal once a second.
+    let page = format!("{}/operations/{operation}", console.url());
+    browser.goto_until_heading(&page, "The retry of 14 letters is unfinished").await?;
     inspect(&browser, "console-unfinished-operation").await?;
     browser.goto(&format!("{}/nothing", console.url())).await?;
     inspect(&browser, "console-not-found").await
