@@ -14,6 +14,8 @@ case $REPLICATION_PASSWORD in
 esac
 
 export MYSQL_PWD="${MYSQL_ROOT_PASSWORD-}"
+# A replica skips changes that have its own id. So a server that is set up again must not have its former id.
+mysql --user=root --execute="SET PERSIST server_id = $(($(od -An -N3 -tu4 /dev/urandom) + 2))"
 if [ -n "${MYSQL_SOURCE-}" ]; then
     mysql --user=root <<SQL
 RESET BINARY LOGS AND GTIDS;
