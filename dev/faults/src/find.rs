@@ -36,7 +36,7 @@ pub(crate) struct FindArguments {
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=250))]
     customers: u32,
     /// Commands that run simultaneously
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..))]
     parallel: u32,
 }
 
