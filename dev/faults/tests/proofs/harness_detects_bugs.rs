@@ -204,6 +204,7 @@ fn build() -> &'static Path {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutated-services");
         let copy = directory.join("workspace");
         copy_workspace(&workspace, &copy);
+        change_version(&copy.join("Cargo.toml"));
         for mutation in MUTATIONS {
             mutation.apply(&copy);
         }
@@ -211,7 +212,8 @@ fn build() -> &'static Path {
         // The dependencies are those of the workspace, which are built. Only the programs have a directory of their own.
         let built = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         cargo.env("CARGO_BUILD_BUILD_DIR", built).env("CARGO_TARGET_DIR", directory.join("target"));
-        cargo.current_dir(&copy).args(["build", "--workspace", "--locked"]);
+        // The lock file has the former version of the workspace's own packages.
+        cargo.current_dir(&copy).args(["build", "--workspace", "--offline"]);
         cargo.args(SERVICES.map(|service| format!("--bin={service}")));
         run(&mut cargo);
         for mutation in MUTATIONS {
@@ -238,6 +240,15 @@ fn copy_workspace(workspace: &Path, copy: &Path) {
         }
     }
     run(cp.arg(copy));
+}
+
+/// Gives the packages of the copy another version. Otherwise, cargo would give their libraries the names of the original
+/// ones, and replace these in the build directory of the workspace.
+fn change_version(manifest: &Path) {
+    let text = fs::read_to_string(manifest).unwrap();
+    let version = concat!("\nversion = \"", env!("CARGO_PKG_VERSION"), "\"\n");
+    assert_eq!(text.matches(version).count(), 1, "{} has no version of the workspace", manifest.display());
+    fs::write(manifest, text.replace(version, "\nversion = \"0.0.0\"\n")).unwrap();
 }
 
 fn run(command: &mut Command) {
