@@ -208,7 +208,7 @@ fn build() -> &'static Path {
         for mutation in MUTATIONS {
             mutation.apply(&copy);
         }
-        let mut cargo = Command::new(env!("CARGO"));
+        let mut cargo = cargo();
         // The dependencies are those of the workspace, which are built. Only the programs have a directory of their own.
         let built = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         cargo.env("CARGO_BUILD_BUILD_DIR", built).env("CARGO_TARGET_DIR", directory.join("target"));
@@ -251,6 +251,18 @@ fn change_version(manifest: &Path) {
     fs::write(manifest, text.replace(version, "\nversion = \"0.0.0\"\n")).unwrap();
 }
 
+/// Returns cargo without the variables of this test's own package, after a change of which some dependencies build again.
+fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| text.starts_with(prefix)) {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
+}
+
 fn run(command: &mut Command) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -265,7 +277,7 @@ fn run_faults(mutation: &Mutation, arguments: &[&str]) -> Output {
 
 /// Runs one test of the whole system with the services of a mutation.
 fn assert_test_fails(mutation: &Mutation, test: &str) {
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = cargo();
     // The whole workspace, because other features of the dependencies would build them again.
     cargo.args(["test", "--workspace", "--locked", "--test", "system", "--", "--exact", test]);
     let output = cargo.env("STACK_BIN_DIR", build().join(mutation.name)).output().unwrap();
