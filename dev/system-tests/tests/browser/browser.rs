@@ -102,12 +102,12 @@ impl Browser {
     /// Waits for an element on this page or the next one, and returns it.
     pub(crate) async fn find(&self, css: &str) -> anyhow::Result<WebElement> {
         let find = async || self.page.find(By::Css(css)).await.ok();
-        let found = eventually(SOON, &format!("{css} on the page"), find).await;
-        self.with_shown(found).await
+        self.wait_until(&format!("{css} on the page"), find).await
     }
 
-    /// Adds the address and the text of the page to an error.
-    async fn with_shown<T>(&self, outcome: anyhow::Result<T>) -> anyhow::Result<T> {
+    /// Waits for a condition. An error has the address and the text of the page.
+    async fn wait_until<T>(&self, condition: &str, check: impl AsyncFn() -> Option<T>) -> anyhow::Result<T> {
+        let outcome = eventually(SOON, condition, check).await;
         let Err(error) = outcome else { return outcome };
         let shown = self.evaluate("return location.pathname + ': ' + document.body.innerText").await;
         Err(error.context(format!("the page is {}", shown.unwrap_or_default())))
@@ -151,23 +151,22 @@ impl Browser {
 
     /// Waits for a page with this heading.
     pub(crate) async fn wait_for_heading(&self, heading: &str) -> anyhow::Result<()> {
-        let has_heading = async || {
-            let h1 = self.page.find(By::Css("h1")).await.ok()?;
-            (h1.text().await.ok()? == heading).then_some(())
-        };
         let condition = format!("a page with the heading {heading}");
-        self.with_shown(eventually(SOON, &condition, has_heading).await).await
+        self.wait_until(&condition, async || self.check_heading(heading).await).await
     }
 
     /// Opens a page again and again until it has this heading.
     pub(crate) async fn goto_until_heading(&self, url: &str, heading: &str) -> anyhow::Result<()> {
         let has_heading = async || {
             self.goto(url).await.ok()?;
-            let h1 = self.page.find(By::Css("h1")).await.ok()?;
-            (h1.text().await.ok()? == heading).then_some(())
+            self.check_heading(heading).await
         };
-        let condition = format!("a page with the heading {heading}");
-        self.with_shown(eventually(SOON, &condition, has_heading).await).await
+        self.wait_until(&format!("a page with the heading {heading}"), has_heading).await
+    }
+
+    async fn check_heading(&self, heading: &str) -> Option<()> {
+        let h1 = self.page.find(By::Css("h1")).await.ok()?;
+        (h1.text().await.ok()? == heading).then_some(())
     }
 
     /// Waits for the summary of problems above a form and returns its text.

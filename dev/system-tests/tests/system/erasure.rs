@@ -26,10 +26,10 @@ use tempfile::TempDir;
 use tokio::process::Child;
 use uuid::Uuid;
 
-/// The person who is erased. Every text that identifies the person contains one of the words.
 /// The watch waits 10 s for an erasure, before it requests it again.
 const REPAIR: Duration = Duration::from_mins(2);
 
+/// The person who is erased. Every text that identifies the person contains one of the words.
 const NAME: &str = "Zoe Erasmus";
 const WORDS: [&str; 2] = ["zoe", "erasmus"];
 
